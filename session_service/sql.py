@@ -1,0 +1,230 @@
+"""An .sql file as a checked, typed callable."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import attrs
+import orjson
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import class_row, tuple_row
+from psycopg.types.json import Jsonb, set_json_loads
+from psycopg_pool import AsyncConnectionPool
+
+from session_service.errors import Outcome, ServiceUnavailableError
+
+FOLDER = Path(__file__).parents[1] / "sql"
+
+Row = TypeVar("Row")
+Result_co = TypeVar("Result_co", covariant=True)
+Connection = AsyncConnection[Any]
+Pool = AsyncConnectionPool[Connection]
+
+_TYPES: dict[str, type] = {
+    "boolean": bool,
+    "integer": int,
+    "jsonb": orjson.Fragment,
+    "text": str,
+    "timestamptz": datetime,
+    "uuid": UUID,
+}
+_NAME = re.compile(r"-- name: (\w+) :(one|maybe|many|count)")
+_COLUMN = re.compile(r"(\w+) (\w+)(\??)")
+
+
+class Statement(Protocol[Result_co]):
+    """A statement: give it a connection, or a pool to take one from, and the parameters in its header."""
+
+    def __call__(self, source: Connection | Pool, /, **parameters: object) -> Awaitable[Result_co]: ...
+
+
+class SqlError(Exception):
+    """A statement's file that contradicts itself or the code that uses it."""
+
+
+@attrs.frozen
+class Column:
+    """A parameter or a result column: its PostgreSQL type and whether it may be null."""
+
+    name: str
+    type: str
+    nullable: bool
+
+
+@attrs.frozen
+class File:
+    """A parsed .sql file: `text` is what psycopg receives, the rest is its header."""
+
+    name: str
+    cardinality: str
+    parameters: tuple[Column, ...]
+    columns: tuple[Column, ...]
+    text: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether running it may change a row."""
+        return re.search(r"\b(insert into|update|delete from)\b", self.text) is not None
+
+
+def one(name: str, row: type[Row]) -> Statement[Row]:
+    """Bind a statement that always returns one row."""
+    return _bind(name, "one", row, AsyncCursor.fetchone)
+
+
+def maybe(name: str, row: type[Row]) -> Statement[Row | None]:
+    """Bind a statement that returns one row or none."""
+    return _bind(name, "maybe", row, AsyncCursor.fetchone)
+
+
+def many(name: str, row: type[Row]) -> Statement[list[Row]]:
+    """Bind a statement that returns any number of rows."""
+    return _bind(name, "many", row, AsyncCursor.fetchall)
+
+
+def count(name: str) -> Statement[int]:
+    """Bind a statement that returns no row but how many it touched."""
+    return _bind(name, "count", None, _rowcount)
+
+
+def pool(url: str, size: int) -> Pool:
+    """Return a pool, not yet open, of connections as the statements expect them."""
+    return AsyncConnectionPool(
+        url,
+        open=False,
+        configure=_configure,
+        kwargs={"autocommit": True, "connect_timeout": 2},
+        min_size=min(2, size),
+        max_size=size,
+        max_waiting=1000,
+        timeout=2,
+        # The default doubles its wait up to five minutes, and so stays away long after PostgreSQL is back.
+        reconnect_timeout=3,
+    )
+
+
+async def await_server(pool: Pool, seconds: float) -> None:
+    """Wait until PostgreSQL answers; raise ServiceUnavailableError if it does not in time."""
+    try:
+        await pool.wait(timeout=seconds)
+    except psycopg.OperationalError as error:
+        raise ServiceUnavailableError("not_applied") from error
+
+
+def read(path: Path) -> File:
+    """Parse and check one .sql file; raise SqlError with the file's name and what is wrong."""
+    text = path.read_text()
+    found = _NAME.match(text)
+    if found is None or found[1] != path.stem:
+        raise SqlError(f"{path.name}: the first line has to be '-- name: {path.stem} :one|maybe|many|count'")
+    parameters, columns = (_columns(path.name, text, word) for word in ("in", "out"))
+    placeholders = set(re.findall(r"%\((\w+)\)s", text))
+    if placeholders != {column.name for column in parameters}:
+        raise SqlError(f"{path.name}: 'in' and the placeholders {sorted(placeholders)} differ")
+    return File(found[1], found[2], parameters, columns, text)
+
+
+def _columns(name: str, text: str, word: str) -> tuple[Column, ...]:
+    lines = re.findall(rf"^-- {word}:(.*)$", text, re.MULTILINE)
+    entries = [entry.strip() for line in lines for entry in line.split(",") if entry.strip()]
+    matches = [_COLUMN.fullmatch(entry) for entry in entries]
+    for entry, match in zip(entries, matches, strict=True):
+        if match is None or match[2] not in _TYPES:
+            raise SqlError(
+                f"{name}: '{entry}' is not 'name type' or 'name type?', with a type out of {sorted(_TYPES)}"
+            )
+    return tuple(Column(match[1], match[2], bool(match[3])) for match in matches if match)
+
+
+def _bind(
+    name: str, cardinality: str, row: type | None, fetch: Callable[[AsyncCursor[Any]], Awaitable[Any]]
+) -> Statement[Any]:
+    file = read(FOLDER / f"{name}.sql")
+    if file.cardinality != cardinality:
+        raise SqlError(f"{name}.sql: bound as :{cardinality}, but the file says :{file.cardinality}")
+    if row is not None:
+        _check_row(file, row)
+    return partial(_run, file, row, fetch)
+
+
+def _check_row(file: File, row: type) -> None:
+    hints = get_type_hints(row)
+    fields = [(field.name, *_plain(hints[field.name])) for field in attrs.fields(row)]
+    columns = [(column.name, _TYPES[column.type], column.nullable) for column in file.columns]
+    for field, column in zip(fields, columns, strict=False):
+        if field != column:
+            raise SqlError(f"{file.name}.sql: 'out' has {column}, {row.__name__} has {field}")
+    if len(fields) != len(columns):
+        raise SqlError(f"{file.name}.sql: 'out' and {row.__name__} differ in length")
+
+
+def _plain(hint: Any) -> tuple[type, bool]:
+    """Return a field's type without None and Literal, and whether None was there."""
+    parts = [part for part in get_args(hint) or (hint,) if part is not NoneType]
+    if get_origin(hint) is Literal:
+        return type(parts[0]), False
+    return parts[0], NoneType in get_args(hint)
+
+
+async def _configure(connection: Connection) -> None:
+    # JSON stays the text that it is: the replies carry it on unread.
+    set_json_loads(orjson.Fragment, connection)
+
+
+async def _run(
+    file: File,
+    row: type | None,
+    fetch: Callable[[AsyncCursor[Any]], Awaitable[Any]],
+    source: Connection | Pool,
+    /,
+    **parameters: object,
+) -> Any:
+    if parameters.keys() != {column.name for column in file.parameters}:
+        raise TypeError(f"{file.name} takes {[column.name for column in file.parameters]}")
+    values = {column.name: _adapt(column, parameters[column.name]) for column in file.parameters}
+    async with _connection(source) as connection:
+        try:
+            async with connection.cursor(row_factory=class_row(row) if row else tuple_row) as cursor:
+                await cursor.execute(file.text, values, prepare=True)
+                return await fetch(cursor)
+        except psycopg.OperationalError as error:
+            raise ServiceUnavailableError(_outcome(file, error)) from error
+
+
+def _adapt(column: Column, value: object) -> object:
+    return Jsonb(value, dumps=orjson.dumps) if column.type == "jsonb" else value
+
+
+@asynccontextmanager
+async def _connection(source: Connection | Pool) -> AsyncIterator[Connection]:
+    if isinstance(source, AsyncConnection):
+        yield source
+        return
+    try:
+        connection = await source.getconn()
+    except psycopg.OperationalError as error:
+        raise ServiceUnavailableError("not_applied") from error
+    try:
+        yield connection
+    finally:
+        await source.putconn(connection)
+
+
+def _outcome(file: File, error: psycopg.OperationalError) -> Outcome:
+    """Tell whether the statement may have landed: only an error that the server itself reported rules it out.
+
+    Class 57P is a server that ends the connection, which it may do between the commit and its report.
+    """
+    reported = error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P", "40003"))
+    return "not_applied" if reported or not file.writes else "unknown"
+
+
+async def _rowcount(cursor: AsyncCursor[Any]) -> int:
+    return cursor.rowcount

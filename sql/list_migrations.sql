@@ -1,0 +1,5 @@
+-- name: list_migrations :many
+-- out: name text, checksum text
+select name, checksum
+from schema_migrations
+order by name;

@@ -1,0 +1,1 @@
+"""The promises of the service, each held by a test against the real thing."""

@@ -1,0 +1,84 @@
+"""The servers and services that the tests share."""
+
+import asyncio
+from collections.abc import Iterator
+from uuid import uuid4
+
+import psycopg
+import pytest
+from redis import Redis
+
+from session_service import embedded, migrations
+from tests.service import Service, folder, running
+
+Urls = dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Urls]:
+    """A PostgreSQL and a Redis that stay up for the whole run."""
+    with folder() as base, embedded.servers(base) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def migrated(servers: Urls) -> Urls:
+    """The servers, with the schema in the database."""
+    asyncio.run(migrations.migrate(servers["DATABASE_URL"]))
+    return servers
+
+
+@pytest.fixture(scope="session")
+def service(migrated: Urls) -> Iterator[Service]:
+    """A service in good order; tests that break things start their own."""
+    with running(migrated) as service:
+        yield service
+
+
+@pytest.fixture
+def database(migrated: Urls) -> Iterator[psycopg.Connection]:
+    """A connection of the operator's to the service's database."""
+    with psycopg.connect(migrated["DATABASE_URL"], autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def cache(migrated: Urls) -> Iterator[Redis]:
+    """A connection to the service's Redis."""
+    with Redis.from_url(migrated["REDIS_URL"]) as connection:
+        yield connection
+
+
+@pytest.fixture
+def fresh_database(servers: Urls) -> Iterator[Urls]:
+    """An empty database of the test's own, beside the shared Redis."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(servers["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f"create database {name} template template0 strategy file_copy")
+        yield servers | {"DATABASE_URL": servers["DATABASE_URL"].replace("/postgres?", f"/{name}?")}
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="session")
+def broken_service(servers: Urls) -> Iterator[Service]:
+    """A service whose table was taken away while it ran: whatever needs it is a bug to the service."""
+    with psycopg.connect(servers["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("create database broken template template0 strategy file_copy")
+    urls = servers | {"DATABASE_URL": servers["DATABASE_URL"].replace("/postgres?", "/broken?")}
+    asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
+    with running(urls, CACHE_SECONDS="1") as service:
+        with psycopg.connect(urls["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute("alter table quiz_sessions rename to taken_away")
+        yield service
+
+
+@pytest.fixture(scope="session")
+def cut_off_service() -> Iterator[Service]:
+    """A service whose PostgreSQL has stopped."""
+    with folder() as base:
+        with embedded.servers(base) as urls:
+            asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
+            starting = running(urls)
+            service = starting.__enter__()
+        yield service
+        starting.__exit__(None, None, None)

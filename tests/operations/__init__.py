@@ -1,0 +1,1 @@
+"""A file for each operation, a test for each status that it declares."""

@@ -1,0 +1,49 @@
+"""getHealth: GET /health."""
+
+from session_service import embedded
+from tests.conftest import Urls
+from tests.service import Service, folder, running
+
+
+def test_200_healthy(service: Service) -> None:
+    """With both stores the service is healthy."""
+    reply = service.client.get("/health", headers={"x-request-id": "probe-1"})
+    body = reply.json()
+    assert reply.status_code == 200
+    assert (body["status"], body["checks"]) == ("healthy", {"postgres": "up", "redis": "up"})
+    assert body["requestId"] == "probe-1"
+
+
+def test_200_degraded_without_redis(migrated: Urls) -> None:
+    """Without Redis everything works, and the service says what is missing."""
+    with folder() as base, embedded.servers(base) as others:
+        gone = others["REDIS_URL"]
+    with running(migrated, REDIS_URL=gone) as service:
+        body = service.client.get("/health").json()
+        assert (body["status"], body["checks"]) == ("degraded", {"postgres": "up", "redis": "down"})
+        session_id = service.start()["id"]
+        assert service.save(session_id, 1, "x").status_code == 200
+        assert service.read(session_id).json()["answers"] == {"1": "x"}
+        assert service.complete(session_id).status_code == 200
+
+
+def test_400_for_an_unknown_query_parameter(service: Service) -> None:
+    """No parameter is ignored in silence."""
+    assert service.client.get("/health", params={"deep": "1"}).status_code == 400
+
+
+def test_413_over_256_kib(service: Service) -> None:
+    """The limit on bodies holds for a request that needs none, too."""
+    assert service.client.request("GET", "/health", content=b" " * (256 * 1024 + 1)).status_code == 413
+
+
+def test_500_without_the_table(broken_service: Service) -> None:
+    """A database without the service's table is not told as healthy."""
+    assert broken_service.client.get("/health").status_code == 500
+
+
+def test_503_unhealthy_without_postgresql(cut_off_service: Service) -> None:
+    """Without PostgreSQL the service says so, in the shape of its other answers."""
+    reply = cut_off_service.client.get("/health")
+    assert (reply.status_code, reply.json()["status"]) == (503, "unhealthy")
+    assert reply.json()["checks"]["postgres"] == "down"

@@ -1,0 +1,205 @@
+"""updateProgress: PUT /api/sessions/{id}/progress."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests.service import Service
+
+
+def test_200_with_the_answer_merged_in(service: Service) -> None:
+    """A save adds its answer to the others, moves current_question, and is told with its version and time."""
+    started = service.start()
+    first = service.save(started["id"], 3, "Paris").json()
+    reply = service.save(started["id"], 0, ["a", "c"])
+    second = reply.json()
+    assert (reply.status_code, reply.headers["etag"]) == (200, '"3"')
+    assert second["answers"] == {"0": ["a", "c"], "3": "Paris"}
+    assert (second["current_question"], second["version"]) == (0, 3)
+    assert first["last_saved_at"] <= second["last_saved_at"] == second["updated_at"]
+    assert {
+        **second,
+        **{name: started[name] for name in ("id", "user_id", "started_at", "expires_at")},
+    } == second
+
+
+def test_200_replaces_and_clears(service: Service) -> None:
+    """A second answer to a question replaces the first, `null` takes it away; each is a change."""
+    session_id = service.start()["id"]
+    service.save(session_id, 3, "Paris")
+    assert service.save(session_id, 3, "Rome").json()["answers"] == {"3": "Rome"}
+    assert service.save(session_id, 3, "Rome").json()["version"] == 4
+    cleared = service.save(session_id, 3, None).json()
+    assert (cleared["answers"], cleared["version"]) == ({}, 5)
+
+
+def test_200_on_the_version_that_was_named(service: Service) -> None:
+    """A save onto the current version lands."""
+    session_id = service.start()["id"]
+    assert service.save(session_id, 1, "a", version=1).json()["version"] == 2
+    assert service.save(session_id, 1, "b", version=2.0).json()["version"] == 3
+
+
+def test_200_for_saves_of_different_questions_at_once(service: Service) -> None:
+    """Saves without a version never lose each other."""
+    session_id = service.start()["id"]
+    with ThreadPoolExecutor(8) as clients:
+        replies = list(clients.map(lambda question: service.save(session_id, question, "x"), range(40)))
+    assert {reply.status_code for reply in replies} == {200}
+    assert sorted(reply.json()["version"] for reply in replies) == list(range(2, 42))
+    assert service.read(session_id).json()["answers"] == {str(question): "x" for question in range(40)}
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"answer": "x"}, "body"),
+        ({"question_id": 1}, "body"),
+        ({"question_id": -1, "answer": "x"}, "body.question_id"),
+        ({"question_id": 2_147_483_648, "answer": "x"}, "body.question_id"),
+        ({"question_id": 1, "answer": ""}, "body.answer"),
+        ({"question_id": 1, "answer": " \n\u3000"}, "body.answer"),
+        ({"question_id": 1, "answer": "\x00"}, "body.answer"),
+        ({"question_id": 1, "answer": "a\x00"}, "body.answer"),
+        ({"question_id": 1, "answer": "x" * 10_001}, "body.answer"),
+        ({"question_id": 1, "answer": []}, "body.answer"),
+        ({"question_id": 1, "answer": ["x"] * 101}, "body.answer"),
+        ({"question_id": 1, "answer": ["x", " "]}, "body.answer"),
+        ({"question_id": 1, "answer": {"x": 1}}, "body.answer"),
+        ({"question_id": 1, "answer": "x", "version": 0}, "body.version"),
+        ({"question_id": 1, "answer": "x", "version": None}, "body.version"),
+        ({"question_id": 1, "answer": "x", "status": "completed"}, "body"),
+    ],
+)
+def test_400_names_the_place(service: Service, body: dict[str, object], path: str) -> None:
+    """Whatever does not fit the contract is refused and changes nothing."""
+    session = service.start()
+    reply = service.client.put(f"/api/sessions/{session['id']}/progress", json=body)
+    assert reply.status_code == 400
+    assert {detail["path"] for detail in reply.json()["details"]} == {path}
+    assert service.read(session["id"]).json() == session
+
+
+def test_404_for_an_id_that_no_session_has(service: Service) -> None:
+    """Nothing is made by saving to it."""
+    assert service.save(uuid4(), 1, "x").status_code == 404
+
+
+def test_409_on_a_stale_version(service: Service) -> None:
+    """A save onto an older version changes nothing and is told the current session."""
+    session_id = service.start()["id"]
+    current = service.save(session_id, 1, "first", version=1).json()
+    reply = service.save(session_id, 1, "second", version=1)
+    body = reply.json()
+    assert (reply.status_code, reply.headers["retry-after"], reply.headers["etag"]) == (409, "1", '"2"')
+    assert (body["currentVersion"], body["session"], body["retryAfterSeconds"]) == (2, current, 1)
+    assert service.read(session_id).json() == current
+
+
+def test_409_on_a_version_that_is_yet_to_come(service: Service) -> None:
+    """A version is the current one or it is a conflict."""
+    assert service.save(service.start()["id"], 1, "x", version=2).status_code == 409
+
+
+def test_409_for_all_but_one_of_many_on_the_same_version(service: Service) -> None:
+    """Of clients that race on one version exactly one wins."""
+    session_id = service.start()["id"]
+    with ThreadPoolExecutor(16) as clients:
+        replies = list(clients.map(lambda n: service.save(session_id, n, "x", version=1), range(32)))
+    assert sorted(reply.status_code for reply in replies) == [200] + [409] * 31
+    assert service.read(session_id).json()["version"] == 2
+
+
+def test_410_after_completion(service: Service) -> None:
+    """A completed session takes no save, with whatever version."""
+    session_id = service.start()["id"]
+    completed = service.complete(session_id).json()
+    for version in ({}, {"version": 1}, {"version": 2}):
+        reply = service.save(session_id, 1, "late", **version)
+        assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_COMPLETED")
+        assert reply.json()["session"] == completed
+
+
+def test_410_after_the_time_is_over(service: Service) -> None:
+    """An expired session takes no save, with whatever version, and its 410 carries what was saved."""
+    session_id = service.start(time_limit_seconds=1)["id"]
+    service.save(session_id, 1, "in time")
+    time.sleep(1.05)
+    for version in ({}, {"version": 1}, {"version": 2}):
+        reply = service.save(session_id, 1, "late", **version)
+        assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_EXPIRED")
+        assert reply.json()["session"]["answers"] == {"1": "in time"}
+        assert reply.json()["session"]["status"] == "expired"
+
+
+def test_410_for_a_save_that_waited_for_the_row_until_the_end(
+    service: Service, database: psycopg.Connection
+) -> None:
+    """The clock is read once the row is held: a save that reaches it late is late."""
+    session = service.start(time_limit_seconds=1)
+    left = datetime.fromisoformat(str(session["expires_at"])).timestamp() - time.time()
+    with ThreadPoolExecutor(1) as clients:
+        with database.transaction():
+            database.execute("select from quiz_sessions where id = %s for update", [session["id"]])
+            waiting = clients.submit(service.save, session["id"], 1, "late")
+            time.sleep(left + 0.05)
+            assert not waiting.done()
+        assert waiting.result().status_code == 410
+    stored = database.execute("select version from quiz_sessions where id = %s", [session["id"]]).fetchone()
+    assert stored == (1,)
+
+
+def test_413_over_256_kib(service: Service) -> None:
+    """A body over the limit is refused."""
+    path = f"/api/sessions/{uuid4()}/progress"
+    headers = {"content-type": "application/json"}
+    reply = service.client.put(path, content=b" " * (256 * 1024 + 1), headers=headers)
+    assert reply.status_code == 413
+
+
+def test_413_for_the_ten_thousand_and_first_answer(service: Service, database: psycopg.Connection) -> None:
+    """A session holds 10 000 answers, and no save takes it further; one may replace or clear."""
+    session_id = service.start()["id"]
+    query = """
+        update quiz_sessions
+        set answers = (select jsonb_object_agg(n::text, 'x') from generate_series(0, 9999) as n)
+        where id = %s
+    """
+    database.execute(query, [session_id])
+    refused = service.save(session_id, 10_000, "x")
+    assert refused.status_code == 413
+    assert service.save(session_id, 9_999, "y").status_code == 200
+    assert service.save(session_id, 9_999, None).status_code == 200
+    assert service.save(session_id, 10_000, "x").json()["version"] == 4
+
+
+def test_413_over_one_mebibyte_of_answers(service: Service) -> None:
+    """A session holds 1 MiB of answers; a save that would take it over changes nothing."""
+    session_id = service.start()["id"]
+    replies = [service.save(session_id, n, ["\u00fc" * 1_000] * 100) for n in range(6)]
+    assert [reply.status_code for reply in replies] == [200] * 5 + [413]
+    assert service.read(session_id).json() == replies[4].json()
+
+
+def test_415_for_anything_but_json(service: Service) -> None:
+    """The body has to be application/json."""
+    reply = service.client.put(
+        f"/api/sessions/{uuid4()}/progress", content=b"{}", headers={"content-type": "text/json"}
+    )
+    assert reply.status_code == 415
+
+
+def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
+    """A bug is told in the contract's shape."""
+    assert broken_service.save(uuid4(), 1, "x").status_code == 500
+
+
+def test_503_without_postgresql(cut_off_service: Service) -> None:
+    """A save that cannot reach the database is not acknowledged."""
+    reply = cut_off_service.save(uuid4(), 1, "x")
+    assert reply.status_code == 503
+    assert reply.json()["outcome"] in ("not_applied", "unknown")

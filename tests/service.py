@@ -1,0 +1,146 @@
+"""A service process with its servers, as the tests start, ask and end it."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import schemathesis
+from schemathesis.specs.openapi.schemas import OpenApiSchema
+
+from session_service.embedded import ROOT
+
+CONTRACT: OpenApiSchema = schemathesis.openapi.from_path(ROOT / "openapi.yaml")
+
+Json = dict[str, object]
+
+
+class Service:
+    """A running service: every reply that its client receives is held against the contract."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.log = log
+        # A streamed body is read whole first, so that the check can show it beside a reply that fails.
+        hooks: dict[str, list[Callable[..., object]]] = {
+            "request": [httpx.Request.read],
+            "response": [conforms],
+        }
+        self.client = httpx.Client(base_url=url, timeout=15, event_hooks=hooks)
+
+    def start(self, **fields: object) -> dict[str, object]:
+        """Start a session of a new user, or as the fields say, and return it."""
+        body = {"user_id": f"user-{uuid4()}", "quiz_id": 7, **fields}
+        reply = self.client.post("/api/sessions/start", json=body)
+        assert reply.status_code == 201, reply.text
+        started: dict[str, object] = reply.json()
+        return started
+
+    def save(self, session_id: object, question_id: int, answer: object, **fields: object) -> httpx.Response:
+        """Save one answer."""
+        body = {"question_id": question_id, "answer": answer, **fields}
+        return self.client.put(f"/api/sessions/{session_id}/progress", json=body)
+
+    def read(self, session_id: object) -> httpx.Response:
+        """Read a session."""
+        return self.client.get(f"/api/sessions/{session_id}")
+
+    def complete(self, session_id: object, **fields: object) -> httpx.Response:
+        """Complete a session, with a body if there are fields for one."""
+        return self.client.post(f"/api/sessions/{session_id}/complete", json=fields or None)
+
+
+def conforms(response: httpx.Response) -> None:
+    """Fail unless the contract declares the reply: its status, headers and body for that operation."""
+    response.read()
+    path, method = response.request.url.path, response.request.method
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", response.headers["x-request-id"])
+    operation = CONTRACT.find_operation_by_path("GET" if method == "HEAD" else method, path)
+    if operation is None or response.status_code == 405:
+        _is_declared_error(response)
+    elif method == "HEAD":
+        assert str(response.status_code) in operation.definition.raw["responses"]
+    else:
+        operation.validate_response(response)
+
+
+@contextmanager
+def running(env: Mapping[str, str], **settings: str) -> Iterator[Service]:
+    """Run a service process with the settings; it has to obey SIGTERM with exit status 0."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = Path(tempfile.mkdtemp(prefix="session-service-test-")) / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "session_service"],
+            cwd=ROOT,
+            env={**os.environ, **env, "PORT": str(port), **settings},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        _await(process, url, log)
+        service = Service(process, url, log)
+        with service.client:
+            yield service
+        if process.poll() is None:
+            process.terminate()
+            assert process.wait(timeout=20) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(log.parent)
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Make a folder that the user PostgreSQL runs as may enter, and remove it."""
+    path = Path(tempfile.mkdtemp(prefix="session-service-test-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _await(process: subprocess.Popen[str], url: str, log: Path) -> None:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            httpx.get(f"{url}/health", timeout=5)
+        except httpx.TransportError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _is_declared_error(response: httpx.Response) -> None:
+    """Fail unless the reply is an error of the contract that belongs to no operation."""
+    name = {404: "RouteNotFoundError", 405: "MethodNotAllowedError"}[response.status_code]
+    declared = CONTRACT.raw_schema["components"]["responses"][name]
+    assert response.headers.keys() >= declared["headers"].keys()
+    if response.request.method != "HEAD":
+        properties = CONTRACT.raw_schema["components"]["schemas"][name]["properties"]
+        body = response.json()
+        assert body.keys() == properties.keys()
+        assert (body["error"], body["errorCode"]) == (name, properties["errorCode"]["const"])

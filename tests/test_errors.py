@@ -1,0 +1,44 @@
+"""The errors that the code can raise are the errors that the contract declares."""
+
+from session_service import errors
+from session_service.errors import RefusedError, ServiceError
+from tests.service import CONTRACT
+
+COMPONENTS = CONTRACT.raw_schema["components"]
+
+
+def test_each_class_is_a_response_and_each_response_a_class() -> None:
+    """Every error class has its entry under components/responses, and every error there its class.
+
+    SessionEndedError is where the contract has two errors under one status.
+    """
+    declared = {name for name in COMPONENTS["responses"] if name.endswith("Error")} - {"SessionEndedError"}
+    assert {kind.__name__ for kind in _kinds()} == declared
+
+
+def test_each_class_has_the_code_and_status_of_its_schema() -> None:
+    """Name, code and status of an error are the same in the code and in the contract."""
+    for kind in _kinds():
+        schema = COMPONENTS["schemas"].get(kind.__name__)
+        if schema is None:
+            continue
+        fields = schema["properties"]
+        told = tuple(fields[name]["const"] for name in ("error", "errorCode", "statusCode"))
+        assert told == (kind.__name__, kind.code, kind.status)
+
+
+def test_each_response_stands_under_its_own_status() -> None:
+    """An operation declares an error under the status that the error is sent with."""
+    kinds = {kind.__name__: kind.status for kind in _kinds()} | {"SessionEndedError": 410}
+    for item in CONTRACT.raw_schema["paths"].values():
+        for operation in (item[method] for method in item if method != "parameters"):
+            for status, response in operation["responses"].items():
+                name = response["$ref"].rsplit("/", 1)[1]
+                assert int(status) == kinds.get(name, int(status))
+
+
+def _kinds() -> set[type[ServiceError]]:
+    classes = {
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)
+    }
+    return classes - {ServiceError, RefusedError}
