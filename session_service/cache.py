@@ -36,6 +36,13 @@ return 1
 """
 
 
+# KEYS[1] is the entry; ARGV: the bytes that it is taken out for, so that no other entry goes with them.
+_DISCARD = """
+if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end
+return 0
+"""
+
+
 class Cache:
     """The sessions that were read or written lately, as the bytes of their replies."""
 
@@ -49,12 +56,19 @@ class Cache:
             retry=Retry(NoBackoff(), 0),
         )
         self._raise = self._redis.register_script(_RAISE)
+        self._discard = self._redis.register_script(_DISCARD)
         self._breaker = Breaker()
 
     async def get(self, session_id: UUID) -> Snapshot | None:
         """Return what is held of the session, or None."""
         entry = await self._breaker.attempt(lambda: self._redis.get(_key(session_id)))
-        return _decode(session_id, entry) if isinstance(entry, bytes) else None
+        if not isinstance(entry, bytes):
+            return None
+        snapshot = _decode(session_id, entry)
+        if snapshot is None:
+            _log.warning("redis held something else under the key of session %s", session_id)
+            await self._breaker.attempt(lambda: self._discard(keys=[_key(session_id)], args=[entry]))
+        return snapshot
 
     async def raise_to(self, snapshot: Snapshot, seconds: float) -> None:
         """Hold the snapshot for so many seconds, unless a newer version is held already."""

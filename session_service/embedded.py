@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import psycopg
+from attrs import frozen
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,6 +32,14 @@ _WAIT = 30.0  # seconds for a server to answer
 
 class EmbeddedError(Exception):
     """The private servers could not be started; the text says why."""
+
+
+@frozen
+class Server:
+    """A private server that runs."""
+
+    url: str
+    process: subprocess.Popen[bytes]
 
 
 @contextmanager
@@ -86,8 +96,8 @@ def main() -> None:
             sockets = Path(tempfile.mkdtemp(prefix="session-service-"))
             stack.callback(shutil.rmtree, sockets, ignore_errors=True)
             urls = {
-                "DATABASE_URL": stack.enter_context(_postgres(base, home, sockets, lock)),
-                "REDIS_URL": stack.enter_context(_redis(base, sockets)),
+                "DATABASE_URL": stack.enter_context(postgres(base, home, sockets, lock)).url,
+                "REDIS_URL": stack.enter_context(redis(base, sockets)).url,
             }
             print(json.dumps(urls), flush=True)
             sys.stdin.buffer.read()
@@ -112,7 +122,8 @@ def _locked(base: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _postgres(base: Path, home: Path, sockets: Path, lock: int) -> Iterator[str]:
+def postgres(base: Path, home: Path, sockets: Path, *locks: int) -> Iterator[Server]:
+    """Run PostgreSQL with its data under `base`, its socket in `sockets` and the locks held open."""
     user = "nobody" if os.geteuid() == 0 else None
     if user:
         base.chmod(0o755)
@@ -131,19 +142,20 @@ def _postgres(base: Path, home: Path, sockets: Path, lock: int) -> Iterator[str]
         "listen_addresses=",
     ]
     url = f"postgresql://app@/postgres?host={sockets}"
-    with _server(command, base / "postgres.log", signal.SIGINT, user, lock) as server:
-        _await(server, lambda: psycopg.connect(url, connect_timeout=2).close(), base / "postgres.log")
-        yield url
+    with _server(command, base / "postgres.log", signal.SIGINT, user, *locks) as process:
+        _await(process, lambda: psycopg.connect(url, connect_timeout=2).close(), base / "postgres.log")
+        yield Server(url, process)
 
 
 @contextmanager
-def _redis(base: Path, sockets: Path) -> Iterator[str]:
-    socket = sockets / "redis.sock"
-    command: list[str | Path] = [_redis_binary(), "--port", "0", "--unixsocket", socket]
+def redis(base: Path, sockets: Path) -> Iterator[Server]:
+    """Run Redis, which keeps nothing, with its socket in `sockets`."""
+    path = sockets / "redis.sock"
+    command: list[str | Path] = [_redis_binary(), "--port", "0", "--unixsocket", path]
     command += ["--save", "", "--appendonly", "no"]
-    with _server(command, base / "redis.log", signal.SIGTERM) as server:
-        _await(server, socket.stat, base / "redis.log")
-        yield f"unix://{socket}"
+    with _server(command, base / "redis.log", signal.SIGTERM) as process:
+        _await(process, lambda: _connect(path), base / "redis.log")
+        yield Server(f"unix://{path}", process)
 
 
 @contextmanager
@@ -206,6 +218,11 @@ def _reachable(base: Path, home: Path, user: str) -> Path:
             copy.with_suffix(".new").rename(copy)
         return copy
     return home
+
+
+def _connect(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(str(path))
 
 
 def _redis_binary() -> str:

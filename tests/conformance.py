@@ -1,0 +1,76 @@
+"""Whether a reply is one that openapi.yaml declares: status, headers, body."""
+
+import re
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import yaml
+
+from session_service.contract import FILE
+
+DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
+PATHS: dict[str, dict[str, Any]] = {
+    path: {method.upper(): operation for method, operation in item.items() if method != "parameters"}
+    for path, item in DOCUMENT["paths"].items()
+}
+
+# What HTTP itself puts on a reply; every other header has to be declared.
+_TRANSPORT = {"connection", "content-length", "content-type", "date"}
+
+# What a request that belongs to no operation is told.
+_STRAYS = {"404": "RouteNotFoundError", "405": "MethodNotAllowedError", "413": "PayloadTooLargeError"}
+
+
+def check(reply: httpx.Response) -> None:
+    """Fail unless the contract declares the reply for the request that it answers."""
+    request = reply.request
+    declared = _declared(request.method, request.url.path)
+    where = f"{request.method} {request.url.path}: {reply.status_code} {reply.text}"
+    assert str(reply.status_code) in declared, f"undeclared status: {where}"
+    response = resolved(declared[str(reply.status_code)])
+    _check_headers(reply.headers, response["headers"], where)
+    if request.method == "HEAD":
+        assert reply.content == b"", where
+        return
+    assert reply.headers["content-type"] == "application/json", where
+    schema = response["content"]["application/json"]["schema"]
+    for error in validator(schema).iter_errors(reply.json()):
+        raise AssertionError(f"{where}: {error}")
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """Return the node that a local $ref stands for."""
+    while "$ref" in node:
+        steps = node["$ref"].removeprefix("#/").split("/")
+        node = DOCUMENT
+        for step in steps:
+            node = node[step]
+    return node
+
+
+def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    """Return the compiled schema, with formats checked."""
+    return jsonschema_rs.validator_for(
+        {**schema, "components": DOCUMENT["components"]}, validate_formats=True
+    )
+
+
+def _declared(method: str, path: str) -> dict[str, Any]:
+    """Return the responses declared for the request, those of no operation included where it has none."""
+    strays = {status: DOCUMENT["components"]["responses"][name] for status, name in _STRAYS.items()}
+    for template in sorted(PATHS, key=lambda template: template.count("{")):
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+            operation = PATHS[template].get("GET" if method == "HEAD" else method)
+            return operation["responses"] if operation else {name: strays[name] for name in ("405", "413")}
+    return {name: strays[name] for name in ("404", "413")}
+
+
+def _check_headers(headers: httpx.Headers, declared: dict[str, Any], where: str) -> None:
+    assert headers.keys() - _TRANSPORT == declared.keys(), where
+    assert len(headers.multi_items()) == len(headers), f"a header twice: {where}"
+    for name, header in declared.items():
+        schema = resolved(header)["schema"]
+        value = int(headers[name]) if resolved(schema).get("type") == "integer" else headers[name]
+        for error in validator(schema).iter_errors(value):
+            raise AssertionError(f"{where}: {name}: {error}")

@@ -1,0 +1,186 @@
+"""The cache: never an older version over a newer, never longer than it may be, never in the way."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from redis import Redis
+
+from session_service import embedded
+from session_service.cache import Cache
+from session_service.models import Snapshot
+from tests.conftest import Urls
+from tests.service import Service, folder, running
+
+
+def test_a_hit_does_not_touch_postgresql(service: Service, database: psycopg.Connection) -> None:
+    """A session that was told lately is read from the cache."""
+    session = service.start()
+    database.execute("delete from quiz_sessions where id = %s", [session["id"]])
+    assert service.read(session["id"]).json() == session
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1), (2, 2), (9, 10), (10, 9)])
+def test_an_older_version_never_replaces_a_newer(migrated: Urls, order: tuple[int, int]) -> None:
+    """In whatever order versions reach the cache, the newest is held."""
+    session_id = uuid4()
+
+    async def fill(cache: Cache) -> Snapshot | None:
+        for version in order:
+            await cache.raise_to(_snapshot(session_id, version), 30)
+        return await cache.get(session_id)
+
+    assert _with_cache(migrated, fill) == _snapshot(session_id, max(order))
+
+
+def test_a_refusal_raises_the_cache_too(service: Service, cache: Redis) -> None:
+    """A 409 and a 410 show a session, so no later read may show an older one."""
+    session = service.start()
+    session_id = session["id"]
+    old = cache.get(f"session:{session_id}")
+    assert old is not None
+    service.save(session_id, 1, "x")
+    cache.set(f"session:{session_id}", old)
+    assert service.save(session_id, 1, "y", version=1).status_code == 409
+    assert service.read(session_id).json()["version"] == 2
+    service.complete(session_id)
+    cache.set(f"session:{session_id}", old)
+    assert service.save(session_id, 1, "z").status_code == 410
+    assert service.read(session_id).json()["version"] == 3
+
+
+def test_an_entry_lives_no_longer_than_cache_seconds(service: Service, cache: Redis) -> None:
+    """What the cache holds is at most CACHE_SECONDS behind the database, completed or not."""
+    session_id = service.start()["id"]
+    assert 29_000 < cache.pttl(f"session:{session_id}") <= 30_000
+    service.complete(session_id)
+    assert 29_000 < cache.pttl(f"session:{session_id}") <= 30_000
+
+
+def test_a_running_entry_ends_with_its_session(service: Service, cache: Redis) -> None:
+    """A running session is not held past its end."""
+    session = service.start(time_limit_seconds=5)
+    for _ in ("started", "saved", "read"):
+        assert 4_000 < cache.pttl(f"session:{session['id']}") <= 5_000
+        service.save(session["id"], 1, "x")
+    cache.delete(f"session:{session['id']}")
+    service.read(session["id"])
+    assert 4_000 < cache.pttl(f"session:{session['id']}") <= 5_000
+
+
+POISON: list[Callable[[str, bytes], bytes]] = [
+    lambda _id, _entry: b"",
+    lambda _id, _entry: b"{}",
+    lambda _id, entry: entry[:-1],
+    lambda _id, entry: entry[3:],
+    lambda _id, entry: b"s2" + entry[2:],
+    lambda _id, entry: b"s1 x " + entry[5:],
+    lambda _id, entry: b"s1 99999999999 " + entry[5:],
+    lambda session_id, entry: entry.replace(session_id.encode(), str(uuid4()).encode()),
+    lambda _id, _entry: b"\xff" * 1_000_000,
+]
+
+
+@pytest.mark.parametrize("poison", POISON)
+def test_an_entry_that_is_none_is_a_miss(
+    service: Service, cache: Redis, poison: Callable[[str, bytes], bytes]
+) -> None:
+    """Bytes that no service of this kind wrote are not served; the next fill replaces them."""
+    session = service.start()
+    key = f"session:{session['id']}"
+    entry = cache.get(key)
+    assert isinstance(entry, bytes)
+    cache.set(key, poison(str(session["id"]), entry))
+    assert service.read(session["id"]).json() == session
+    assert cache.get(key) == entry
+
+
+def test_a_key_of_another_kind_is_a_miss(service: Service, cache: Redis) -> None:
+    """Even a key that is no string costs nothing but a read from the database."""
+    session = service.start()
+    key = f"session:{session['id']}"
+    cache.delete(key)
+    cache.rpush(key, "x")
+    assert service.read(session["id"]).json() == session
+    assert cache.get(key) is not None
+
+
+def test_redis_killed_and_back(migrated: Urls) -> None:
+    """While Redis is gone every request succeeds and hardly waits; when it is back it is used again."""
+    with folder() as base, ExitStack() as stack:
+        with embedded.redis(base, base) as redis:
+            service = stack.enter_context(running(migrated, REDIS_URL=redis.url))
+            session_id = service.start()["id"]
+            redis.process.kill()
+            redis.process.wait()
+            assert service.save(session_id, 1, "without redis").status_code == 200
+            begun = time.monotonic()
+            assert {service.read(session_id).json()["version"] for _ in range(50)} == {2}
+            assert time.monotonic() - begun < 5
+            assert service.client.get("/health").json()["status"] == "degraded"
+        with embedded.redis(base, base) as redis, Redis.from_url(redis.url) as connection:
+            _await(lambda: service.client.get("/health").json()["status"] == "healthy")
+            assert service.read(session_id).json()["version"] == 2
+            assert connection.get(f"session:{session_id}") is not None
+
+
+def test_redis_frozen(migrated: Urls) -> None:
+    """A Redis that accepts and never answers costs one short wait, not one for each request."""
+    with (
+        folder() as base,
+        embedded.redis(base, base) as redis,
+        running(migrated, REDIS_URL=redis.url) as service,
+    ):
+        session_id = service.start()["id"]
+        redis.process.send_signal(signal.SIGSTOP)
+        try:
+            assert service.save(session_id, 1, "while frozen").status_code == 200
+            begun = time.monotonic()
+            assert {service.read(session_id).json()["version"] for _ in range(50)} == {2}
+            assert time.monotonic() - begun < 5
+        finally:
+            redis.process.send_signal(signal.SIGCONT)
+        _await(lambda: service.client.get("/health").json()["status"] == "healthy")
+        assert service.read(session_id).json()["version"] == 2
+
+
+def test_redis_full(migrated: Urls) -> None:
+    """A Redis that takes no more entries is a cache that misses."""
+    with (
+        folder() as base,
+        embedded.redis(base, base) as redis,
+        running(migrated, REDIS_URL=redis.url) as service,
+    ):
+        with Redis.from_url(redis.url) as connection:
+            connection.config_set("maxmemory", "1")
+        session_id = service.start()["id"]
+        assert service.save(session_id, 1, "x").status_code == 200
+        assert service.read(session_id).json()["version"] == 2
+
+
+def _await(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+T = TypeVar("T")
+
+
+def _with_cache(urls: Urls, work: Callable[[Cache], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with Cache(urls["REDIS_URL"]) as cache:
+            return await work(cache)
+
+    return asyncio.run(run())
+
+
+def _snapshot(session_id: UUID, version: int) -> Snapshot:
+    return Snapshot(session_id, version, b'{"id":"%s","version":%d}' % (str(session_id).encode(), version))
