@@ -1,0 +1,20 @@
+FROM python:3.13-slim-bookworm
+
+WORKDIR /srv
+COPY requirements/service.lock requirements/
+RUN pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/service.lock
+
+COPY openapi.yaml ./
+COPY sql sql
+COPY session_service session_service
+
+# Nothing that the service may write to belongs to it.
+RUN useradd --system --uid 10001 --no-create-home session-service
+USER 10001
+
+ENV HOST=0.0.0.0 PORT=3005 PYTHONDONTWRITEBYTECODE=1
+EXPOSE 3005
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:3005/health', timeout=2)"]
+
+CMD ["python", "-m", "session_service"]

@@ -1,0 +1,23 @@
+"""No operation declares a status that no test produces."""
+
+import re
+from importlib import import_module
+
+import pytest
+
+from tests.conformance import PATHS
+
+DECLARED = [
+    (operation["operationId"], status)
+    for item in PATHS.values()
+    for operation in item.values()
+    for status in operation["responses"]
+]
+
+
+@pytest.mark.parametrize(("operation", "status"), DECLARED)
+def test_every_declared_status_has_a_test(operation: str, status: str) -> None:
+    """The file named after an operation has a test named after each of its statuses."""
+    name = re.sub(r"([A-Z])", r"_\1", operation).lower()
+    tests = vars(import_module(f"tests.operations.test_{name}"))
+    assert [test for test in tests if test.startswith(f"test_{status}_")]

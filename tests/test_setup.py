@@ -1,0 +1,172 @@
+"""bin/serve, bin/smoke and bin/migrate, as a newcomer runs them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from session_service.embedded import ROOT
+from tests.conftest import Urls
+from tests.service import Service, free_port
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """A clone of the last commit's files as they are now, that shares this checkout's environment."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    yield tmp_path
+    told = subprocess.run(
+        [".venv/bin/python", "-c", "from session_service import embedded; print(embedded.default_base())"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shutil.rmtree(told.stdout.strip(), ignore_errors=True)
+
+
+def test_serve_finds_its_data_again_and_leaves_nothing_behind(clone: Path) -> None:
+    """Ctrl-C ends the service and its servers; started again it has the sessions of before."""
+    with _serving(clone) as (url, process):
+        assert httpx.get(f"{url}/health").json()["status"] == "healthy"
+        session = httpx.post(f"{url}/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}).json()
+        family = _family(process)
+        assert len(family) > 3
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert psutil.wait_procs(family, timeout=5)[1] == []
+    with _serving(clone) as (url, _):
+        assert httpx.get(f"{url}/api/sessions/{session['id']}").json() == session
+
+
+def test_servers_end_with_a_serve_that_is_killed(clone: Path) -> None:
+    """However bin/serve dies, its servers do not outlive it, and the next start recovers."""
+    with _serving(clone) as (url, process):
+        session = httpx.post(f"{url}/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}).json()
+        family = _family(process)
+        process.kill()
+        assert psutil.wait_procs(family, timeout=10)[1] == []
+    with _serving(clone) as (url, _):
+        assert httpx.get(f"{url}/api/sessions/{session['id']}").json() == session
+
+
+def test_serve_recovers_from_a_keeper_that_is_killed(clone: Path) -> None:
+    """Servers that lost their keeper hold their data until they end; their stale pid file holds nothing."""
+    with _serving(clone) as (_, process):
+        family = _family(process)
+        postgres = [member for member in family if member.name() == "postgres"]
+        (keeper,) = [member for member in family if "session_service.embedded" in member.cmdline()]
+        keeper.kill()
+        process.kill()
+        process.wait()
+        refused = subprocess.run(
+            ["bin/serve"], cwd=clone, capture_output=True, text=True, check=False, env=_env(free_port())
+        )
+        assert "another bin/serve is using" in refused.stderr
+        for member in family:
+            if member.is_running():
+                member.kill()
+        psutil.wait_procs(postgres, timeout=5)
+    with _serving(clone) as (url, _):
+        assert httpx.get(f"{url}/health").json()["status"] == "healthy"
+
+
+def test_smoke_tells_each_step_and_the_verdict(service: Service) -> None:
+    """Against a service in order every check passes, a line each, and the exit status is 0."""
+    run = subprocess.run(["bin/smoke", service.url], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    lines = run.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 7
+    assert lines[-1] == f"{service.url}: all 7 checks passed"
+
+
+def test_smoke_fails_where_nothing_serves() -> None:
+    """Without a service, or with a broken one, the exit status is not 0."""
+    run = subprocess.run(
+        ["bin/smoke", f"http://127.0.0.1:{free_port()}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stdout.splitlines()[-1].endswith("7 of 7 checks failed")
+
+
+def test_smoke_fails_on_a_broken_service(broken_service: Service) -> None:
+    """A service whose table is gone fails every check but those that need none."""
+    run = subprocess.run(
+        ["bin/smoke", broken_service.url], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stdout.splitlines()[-1].endswith("6 of 7 checks failed")
+
+
+def test_migrate_tells_what_it_applied(fresh_database: Urls) -> None:
+    """The first run names the files, the second has nothing to do."""
+    runs = [
+        subprocess.run(
+            ["bin/migrate"],
+            cwd=ROOT,
+            env={**os.environ, **fresh_database},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for _ in range(2)
+    ]
+    assert runs[0].stdout == "applied: 0001_quiz_sessions\n"
+    assert runs[1].stdout == "nothing to apply\n"
+
+
+@contextmanager
+def _serving(clone: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        ["bin/serve"], cwd=clone, env=_env(port), stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        _await(url, process)
+        yield url, process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(timeout=20)
+
+
+def _env(port: int) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    return env | {"PORT": str(port)}
+
+
+def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    parent = psutil.Process(process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def _await(url: str, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            httpx.get(f"{url}/health")
+        except httpx.TransportError:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,131 @@
+"""A service that cannot do its work does not start, and says in a line why."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from session_service.embedded import ROOT
+from tests.conftest import Urls
+from tests.service import free_port
+
+NOWHERE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A copy of the service, to be damaged."""
+    for name in ("openapi.yaml", "session_service", "sql"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        (
+            "openapi.yaml",
+            "operationId: getSession\n",
+            "operationId: findSession\n",
+            "['find_session', 'get_session']",
+        ),
+        (
+            "session_service/handlers.py",
+            "async def get_health",
+            "async def get_wealth",
+            "['get_health', 'get_wealth']",
+        ),
+        (
+            "session_service/handlers.py",
+            "*, id: UUID) -> Snapshot",
+            "*, key: UUID) -> Snapshot",
+            "get_session takes",
+        ),
+        (
+            "openapi.yaml",
+            "      name: id\n      in: path",
+            "      name: key\n      in: path",
+            "takes ['key']",
+        ),
+        ("sql/get_session.sql", ":maybe", ":one", "get_session.sql: bound as :maybe"),
+        ("sql/get_session.sql", "completed_at timestamptz?", "completed_at timestamptz", "'completed_at'"),
+        ("sql/get_session.sql", "-- in:  id uuid", "-- in:  id uuid, x text", "placeholders"),
+        (
+            "session_service/models.py",
+            "    quiz_id: int\n    current",
+            "    quizzes: int\n    current",
+            "'quizzes'",
+        ),
+    ],
+)
+def test_a_house_that_does_not_fit_together(house: Path, file: str, old: str, new: str, told: str) -> None:
+    """An operation without a handler, a handler without an operation, a statement that lies: no start."""
+    text = (house / file).read_text()
+    assert old in text
+    (house / file).write_text(text.replace(old, new))
+    ended = _serve(NOWHERE, house)
+    assert ended.returncode != 0
+    assert told in ended.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "mysql://secret@x"),
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "http://secret@x"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "secret"),
+        ("SESSION_TIMEOUT_SECONDS", "0"),
+        ("SESSION_TIMEOUT_SECONDS", "2592001"),
+        ("CACHE_SECONDS", "-1"),
+        ("DATABASE_POOL_SIZE", "\u0663"),
+    ],
+)
+def test_a_setting_out_of_its_range(name: str, value: str) -> None:
+    """A bad setting is named, in one line, without its value."""
+    ended = _serve({**NOWHERE, name: value})
+    assert ended.returncode == 1
+    assert ended.stdout.startswith(f"session-service: {name} has to be ")
+    assert len(ended.stdout.splitlines()) == 1
+    assert "secret" not in ended.stdout
+
+
+def test_a_port_that_is_taken(migrated: Urls) -> None:
+    """Another's port is left to it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = _serve({**migrated, "PORT": port})
+    assert ended.returncode == 1
+    assert ended.stdout.startswith(f"session-service: cannot listen on 127.0.0.1:{port}: ")
+
+
+def test_a_database_without_the_schema(fresh_database: Urls) -> None:
+    """A database that was not migrated is not served from."""
+    ended = _serve({**fresh_database, "PORT": str(free_port())})
+    assert ended.returncode == 1
+    assert "cannot start: the database lacks migrations" in ended.stdout
+
+
+def _serve(env: Urls, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a service that is expected to give up."""
+    return subprocess.run(
+        [sys.executable, "-m", "session_service"],
+        cwd=folder,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
