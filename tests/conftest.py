@@ -1,6 +1,7 @@
 """The servers and services that the tests share."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -12,6 +13,20 @@ from session_service import embedded, migrations
 from tests.service import Service, folder, running
 
 Urls = dict[str, str]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a tool that this machine does not have."""
+    for item in items:
+        for mark in item.iter_markers("needs"):
+            if shutil.which(mark.args[0]) is None:
+                item.add_marker(pytest.mark.skip(reason=f"needs {mark.args[0]}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what could not run here."""
+    for report in terminalreporter.stats.get("skipped", []):
+        terminalreporter.write_line(f"NOT RUN: {report.nodeid}: {report.longrepr[2]}")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,58 @@
+"""The README is true."""
+
+import re
+import subprocess
+
+import pytest
+
+from session_service.embedded import ROOT
+from session_service.settings import Settings
+from tests.conftest import Urls
+from tests.service import Service
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.needs("curl")
+def test_the_tour_prints_what_it_says(service: Service) -> None:
+    """Each command of the tour, run in its order, prints what stands below it, but for ids and times."""
+    (tour,) = re.findall(r"## A session's life\n\n```console\n(.*?)```", README, re.DOTALL)
+    steps = re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", tour, re.MULTILINE)
+    assert len(steps) == 7
+    session_id = ""
+    for command, told in steps:
+        ready = command.replace("127.0.0.1:3005", service.url)
+        ready = re.sub(r"^id=.*", f"id={session_id}", ready)
+        run = subprocess.run(
+            ["sh", "-c", f"id={session_id}; {ready}"], capture_output=True, text=True, check=True
+        )
+        assert _plain(run.stdout) == _plain(told), command
+        found = re.match(r'\{"id":"([^"]+)"', run.stdout)
+        session_id = found[1] if found else session_id
+
+
+def test_the_settings_are_all_there(migrated: Urls) -> None:
+    """The table of settings has every one, with the default that it has."""
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([^|]*) \|", README, re.MULTILINE)
+    listed = {
+        name: default
+        for names, default in rows
+        for name, default in zip(
+            re.findall(r"[A-Z_]+", names), re.findall(r"`([^`]+)`", default) or [default] * 2, strict=False
+        )
+    }
+    defaults = Settings.read(migrated)
+    for name, value in ((name, getattr(defaults, name.lower())) for name in listed):
+        assert listed[name] == ("a private server" if name.endswith("_URL") else str(value))
+    assert {name.lower() for name in listed} == set(Settings.__annotations__)
+
+
+def test_every_module_is_in_its_place() -> None:
+    """The table of places names every module."""
+    modules = {path.name for path in (ROOT / "session_service").glob("*.py")} - {"__init__.py"}
+    assert modules <= set(re.findall(r"(\w+\.py)`", README))
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
+    return re.sub(r"20\d\d-[0-9T:.-]+Z", "TIME", text).strip()
