@@ -17,6 +17,17 @@ import httpx
 from session_service.embedded import ROOT
 from tests import conformance
 
+HOUSE = (
+    "openapi.yaml",
+    "pyproject.toml",
+    "README.md",
+    "bin",
+    "requirements",
+    "session_service",
+    "sql",
+    "tests",
+)
+
 
 class Service:
     """A running service: every reply that its client receives is held against the contract."""
@@ -82,6 +93,15 @@ def running(env: Mapping[str, str], **settings: str) -> Iterator[Service]:
         process.kill()
         process.wait()
         shutil.rmtree(log.parent)
+
+
+def copy_house(folder: Path) -> Path:
+    """Copy everything that serving and testing need, to be run or damaged there, with this environment."""
+    for name in HOUSE:
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
 
 
 def free_port() -> int:

@@ -140,8 +140,8 @@ def test_redis_frozen(migrated: Urls) -> None:
         session_id = service.start()["id"]
         redis.process.send_signal(signal.SIGSTOP)
         try:
-            assert service.save(session_id, 1, "while frozen").status_code == 200
             begun = time.monotonic()
+            assert service.save(session_id, 1, "while frozen").status_code == 200
             assert {service.read(session_id).json()["version"] for _ in range(50)} == {2}
             assert time.monotonic() - begun < 5
         finally:

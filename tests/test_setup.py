@@ -15,19 +15,13 @@ import pytest
 
 from session_service.embedded import ROOT
 from tests.conftest import Urls
-from tests.service import Service, free_port
+from tests.service import Service, copy_house, free_port
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Path]:
-    """A clone of the last commit's files as they are now, that shares this checkout's environment."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.split():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    """A copy of the checkout, with the same environment and no data yet."""
+    copy_house(tmp_path)
     yield tmp_path
     told = subprocess.run(
         [".venv/bin/python", "-c", "from session_service import embedded; print(embedded.default_base())"],

@@ -1,7 +1,6 @@
 """A service that cannot do its work does not start, and says in a line why."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 
 from session_service.embedded import ROOT
 from tests.conftest import Urls
-from tests.service import free_port
+from tests.service import copy_house, free_port
 
 NOWHERE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}
 
@@ -19,11 +18,7 @@ NOWHERE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """A copy of the service, to be damaged."""
-    for name in ("openapi.yaml", "session_service", "sql"):
-        source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, tmp_path / name)
-    return tmp_path
+    return copy_house(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,194 @@
+"""The proofs bite: with any one guard taken out of the service, a test fails."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from tests.service import copy_house
+
+
+@frozen
+class Guard:
+    """A guard of the service, the change that takes it out, and the tests that then have to fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+SAVE = "tests/operations/test_update_progress.py"
+GET = "tests/operations/test_get_session.py"
+
+GUARDS = [
+    Guard("version test", "sql/write_session.sql", "(s).version <> %(version)s", "0 = %(version)s", SAVE),
+    Guard("status test", "sql/write_session.sql", "(s).status = 'completed' then", "false then", SAVE),
+    Guard("expiry test", "sql/write_session.sql", " or (s).expires_at <= judged_at", "", SAVE),
+    Guard("row lock", "sql/write_session.sql", "  for update\n", "", SAVE),
+    Guard("lock before clock", "sql/write_session.sql", "clock_timestamp()", "statement_timestamp()", SAVE),
+    Guard("bound on the number of answers", "sql/write_session.sql", "> 10000", "> 100000", SAVE),
+    Guard("bound on the size of the answers", "sql/write_session.sql", "> 1048576", "> 10485760", SAVE),
+    Guard("expiry test of a read", "sql/get_session.sql", " or expires_at <= judged_at", "", GET),
+    Guard(
+        "expiry cap of the cache",
+        "session_service/sessions.py",
+        "life = min(life, (judged.expires_at - judged.judged_at).total_seconds())",
+        "pass",
+        f"{GET} tests/test_cache.py",
+    ),
+    Guard(
+        "cache's version guard",
+        "session_service/cache.py",
+        "if version and version > tonumber(ARGV[1])",
+        "if false",
+        "tests/test_cache.py",
+    ),
+    Guard(
+        "cache's bound by CACHE_SECONDS",
+        "session_service/sessions.py",
+        "life = float(ctx.settings.cache_seconds)",
+        "life = 3600.0",
+        "tests/test_cache.py",
+    ),
+    Guard(
+        "raising the cache before a refusal",
+        "session_service/sessions.py",
+        'if judged.status != "expired":',
+        'if judged.verdict == "ok":',
+        "tests/test_cache.py",
+    ),
+    Guard(
+        "own id in an entry",
+        "session_service/cache.py",
+        " or head[2].decode() != str(session_id)",
+        "",
+        "tests/test_cache.py",
+    ),
+    Guard(
+        "Redis's time limit",
+        "session_service/cache.py",
+        "_TIMEOUT = 0.05",
+        "_TIMEOUT = 8.0",
+        "tests/test_cache.py",
+    ),
+    Guard(
+        "breaker",
+        "session_service/cache.py",
+        "self._broken = True",
+        "self._broken = False",
+        "tests/test_cache.py",
+    ),
+    Guard("body limit", "session_service/app.py", "if size > BODY_LIMIT:", "if size > 10 * BODY_LIMIT:", GET),
+    Guard(
+        "body read whole",
+        "session_service/app.py",
+        '        if message["type"] == "http.disconnect":\n            raise ClientDisconnect\n',
+        "",
+        "tests/test_edge.py",
+    ),
+    Guard("request id's form", "session_service/app.py", "{1,128}", "{1,129}", "tests/test_edge.py"),
+    Guard(
+        "log line's form",
+        "session_service/app.py",
+        "return quote(raw, safe=",
+        "return unquote(raw) or (",
+        "tests/test_edge.py",
+    ),
+    Guard("declared status", "session_service/errors.py", "409, ", "412, ", SAVE),
+    Guard(
+        "declared code",
+        "session_service/errors.py",
+        '"SESSION_CONFLICT"',
+        '"CONFLICT"',
+        "tests/test_errors.py",
+    ),
+    Guard("declared header", "session_service/endpoint.py", '"etag": ', '"x-etag": ', GET),
+    Guard("declared body", "session_service/wire.py", 'timespec="milliseconds"', 'timespec="seconds"', GET),
+    Guard(
+        "refusal of data that does not fit",
+        "session_service/endpoint.py",
+        "        faults = self._operation.body.faults(value)\n",
+        "        faults = []\n",
+        "tests/test_contract.py",
+    ),
+    Guard(
+        "error without a class",
+        "openapi.yaml",
+        "    RouteNotFoundError:\n      desc",
+        "    LostError:\n      desc",
+        "tests/test_errors.py",
+    ),
+    Guard(
+        "migrations' lock",
+        "sql/schema/0000_schema_migrations.sql",
+        "select pg_advisory",
+        "-- select pg_advisory",
+        "tests/test_migrations.py",
+    ),
+    Guard(
+        "migrations' checksum",
+        "session_service/migrations.py",
+        "elif checksums",
+        "elif False and checksums",
+        "tests/test_migrations.py",
+    ),
+    Guard(
+        "column's type",
+        "sql/schema/0001_quiz_sessions.sql",
+        "quiz_id           integer",
+        "quiz_id           bigint",
+        "tests/test_sql.py",
+    ),
+    Guard(
+        "column's nullability",
+        "sql/schema/0000_schema_migrations.sql",
+        "checksum    text        not null",
+        "checksum    text",
+        "tests/test_sql.py",
+    ),
+    Guard(
+        "import floors",
+        "session_service/wire.py",
+        "import orjson\n",
+        "import orjson\nfrom session_service import handlers\n",
+        "tests/test_house.py",
+    ),
+    Guard(
+        "libraries' homes",
+        "session_service/handlers.py",
+        "from uuid",
+        "import redis\nfrom uuid",
+        "tests/test_house.py",
+    ),
+    Guard(
+        "servers end with bin/serve",
+        "session_service/embedded.py",
+        "sys.stdin.buffer.read()",
+        "time.sleep(60)",
+        "tests/test_setup.py -k end_with",
+    ),
+    Guard(
+        "smoke's verdict",
+        "session_service/smoke.py",
+        "sys.exit(1 if failed else 0)",
+        "sys.exit(0)",
+        "tests/test_setup.py -k smoke",
+    ),
+]
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_a_guard_that_is_taken_out_is_missed(guard: Guard, tmp_path: Path) -> None:
+    """A service without the guard does not pass the tests that are there for it."""
+    copy_house(tmp_path)
+    file = tmp_path / guard.file
+    text = file.read_text()
+    assert guard.old in text
+    file.write_text(text.replace(guard.old, guard.new))
+    command = [".venv/bin/python", "-m", "pytest", "-x", "-p", "no:cacheprovider", *guard.tests.split()]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert " failed" in run.stdout.splitlines()[-1]
