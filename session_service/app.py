@@ -1,5 +1,6 @@
 """The ASGI application: lifespan, routes from the contract, request id, log line, error replies."""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from session_service import contract, handlers, migrations, sql, wire
+from session_service import contract, handlers, migrations, sessions, sql, wire
 from session_service.cache import Cache
 from session_service.contract import ContractError
 from session_service.endpoint import Endpoint, Resource, session_headers
@@ -33,6 +34,7 @@ from session_service.sessions import Context
 from session_service.settings import Settings
 
 BODY_LIMIT = 256 * 1024  # bytes
+SWEEP_PAUSE = 2.0  # seconds between rounds of the sweeper
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -43,7 +45,7 @@ _access = logging.getLogger("session_service.access")
 def build(settings: Settings) -> ASGIApp:
     """Return the application; raise ContractError if the contract and the handlers do not fit together."""
     pool = sql.pool(settings.database_url, settings.database_pool_size)
-    ctx = Context(pool, Cache(settings.redis_url), settings)
+    ctx = Context(pool, Cache(settings.redis_url, settings.cache_seconds), settings)
 
     @asynccontextmanager
     async def lifespan(_: Router) -> AsyncIterator[None]:
@@ -54,10 +56,22 @@ def build(settings: Settings) -> ASGIApp:
             except (ServiceError, MigrationError) as error:
                 _log.critical("session-service: cannot start: %s", error)
                 raise
+            sweeper = asyncio.create_task(_sweep(ctx))
             yield
+            sweeper.cancel()
 
     router = Router(_routes(ctx), redirect_slashes=False, default=_no_route, lifespan=lifespan)
     return Edge(router)
+
+
+async def _sweep(ctx: Context) -> None:
+    """Expire sessions for as long as the service runs; every instance does, and they share the work."""
+    while True:
+        await asyncio.sleep(SWEEP_PAUSE)
+        try:
+            await sessions.expire_sessions(ctx)
+        except ServiceError as error:
+            _log.warning("sessions were not expired: %s", error)
 
 
 class Edge:
@@ -108,7 +122,7 @@ def error_response(error: ServiceError) -> Response:
     if isinstance(error, RefusedError):
         headers |= session_headers(error.session)
     if isinstance(error, ServiceUnhealthyError):
-        body = wire.encode_health(error.health)
+        body = wire.encode(error.health)
     else:
         body = wire.encode_error(_fields(error) | error.fields())
     return Response(body, error.status, headers, "application/json")

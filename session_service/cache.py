@@ -1,40 +1,46 @@
-"""Sessions in Redis, never an older version over a newer; a cache that is broken, slow or full is a miss.
+"""Sessions in Redis: no reply older than one that was told, and no failure that a request can feel.
 
-An entry is the bytes `s1 <version> <body>` under `session:<id>`; `s1` is the layout's name, so that
-a later layout is not mistaken for this one during a rollout.
+docs/cache.md has the protocol, and why it holds. An entry is the bytes `s1 <version> <good until> <body>`
+under `session:<id>`: the milliseconds are Redis's own clock, and past them only the version counts.
 """
 
 import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import islice
 from time import monotonic
 from typing import Self, TypeVar
 from uuid import UUID
 
 import redis.asyncio as redis
+from attrs import frozen
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from session_service.models import Snapshot
 
 T = TypeVar("T")
 
-_TIMEOUT = 0.05  # seconds
-_PAUSE = 1.0  # seconds
+_TIMEOUT = 0.05  # seconds that Redis has for an answer
+_PAUSE = 1.0  # seconds between attempts to reach it again
+_OWED = 20_000  # sessions whose repair is remembered one by one
+_SAMPLE_AGE = 10.0  # seconds that a reading of Redis's clock is good for
+_DRIFT = 1e-3  # by how much two clocks may run apart, far above what clocks do
 
 _log = logging.getLogger(__name__)
 
-# KEYS[1] is the entry; ARGV: its version, its bytes, its life in milliseconds.
+# KEYS[1] is the entry; ARGV: its version, its bytes, how long it guards against older ones, in milliseconds.
+# Answers with the time in milliseconds.
 _RAISE = """
-local held = redis.pcall('getrange', KEYS[1], 0, 15)
-local version = type(held) == 'string' and tonumber(string.match(held, '^s1 (%d+) '))
-if version and version > tonumber(ARGV[1]) then return 0 end
-redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
-return 1
+local time = redis.call('time')
+local head = redis.pcall('getrange', KEYS[1], 0, 31)
+local held = type(head) == 'string' and tonumber(string.match(head, '^s1 (%d+) '))
+if not held or held <= tonumber(ARGV[1]) then redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3]) end
+return time[1] * 1000 + math.floor(time[2] / 1000)
 """
-
 
 # KEYS[1] is the entry; ARGV: the bytes that it is taken out for, so that no other entry goes with them.
 _DISCARD = """
@@ -43,96 +49,173 @@ return 0
 """
 
 
-class Cache:
-    """The sessions that were read or written lately, as the bytes of their replies."""
+class UnreachableError(Exception):
+    """Redis did not do what it was asked, or nobody knows whether it did."""
 
-    def __init__(self, url: str) -> None:
+
+@frozen
+class Sample:
+    """A reading of Redis's clock, in milliseconds, taken between two moments of the own one, in seconds."""
+
+    time: int
+    sent: float
+    received: float
+
+    def earliest(self, moment: float) -> int:
+        """Return what Redis's clock shows at the moment at the least."""
+        return self.time + int((moment - self.received) * (1 - _DRIFT) * 1000)
+
+    def latest(self, moment: float) -> int:
+        """Return what it shows at the most."""
+        return self.time + 1 + int((moment - self.sent) * (1 + _DRIFT) * 1000) + 1
+
+
+class Cache:
+    """The sessions that were told lately, as the bytes of their replies."""
+
+    def __init__(self, url: str, seconds: int) -> None:
         # The library's own defaults would wait seconds and repeat ten times.
         self._redis = redis.Redis.from_url(
             url,
             protocol=2,
+            max_connections=10_000,
             socket_timeout=_TIMEOUT,
             socket_connect_timeout=_TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         )
         self._raise = self._redis.register_script(_RAISE)
         self._discard = self._redis.register_script(_DISCARD)
-        self._breaker = Breaker()
+        self._seconds = seconds
+        self._sample: Sample | None = None
+        self._trusted = True
+        self._owed: dict[UUID, int] = {}
+        self._blind_until = 0.0
+        self._repair: asyncio.Task[None] | None = None
 
-    async def get(self, session_id: UUID) -> Snapshot | None:
-        """Return what is held of the session, or None."""
-        entry = await self._breaker.attempt(lambda: self._redis.get(_key(session_id)))
-        if not isinstance(entry, bytes):
-            return None
-        snapshot = _decode(session_id, entry)
-        if snapshot is None:
-            _log.warning("redis held something else under the key of session %s", session_id)
-            await self._breaker.attempt(lambda: self._discard(keys=[_key(session_id)], args=[entry]))
-        return snapshot
+    async def get(self, session_id: UUID, seen: int = 0) -> Snapshot | None:
+        """Return what is held of the session, unless it is older than a version seen; else None."""
+        # A key of another kind is no entry either.
+        with suppress(UnreachableError, ResponseError):
+            sample = await self._clock()
+            entry = await self._call(lambda: self._redis.get(_key(session_id))) if sample else None
+            if not isinstance(entry, bytes):
+                return None
+            held = _decode(session_id, entry)
+            if held is None:
+                _log.warning("redis held something else under the key of session %s", session_id)
+                await self._call(lambda: self._discard(keys=[_key(session_id)], args=[entry]))
+            elif sample and held[0].version >= seen and sample.latest(monotonic()) < held[1]:
+                return held[0]
+        return None
 
-    async def raise_to(self, snapshot: Snapshot, seconds: float) -> None:
-        """Hold the snapshot for so many seconds, unless a newer version is held already."""
-        entry = b"s1 %d %b" % (snapshot.version, snapshot.body)
-        life = max(1, int(seconds * 1000))
-        await self._breaker.attempt(
-            lambda: self._raise(keys=[_key(snapshot.id)], args=[snapshot.version, entry, life])
-        )
+    async def now(self) -> int:
+        """Return what Redis's clock shows at the least, in milliseconds; 0 if nothing is known of it."""
+        with suppress(UnreachableError):
+            sample = await self._clock()
+            return sample.earliest(monotonic()) if sample else 0
+        return 0
+
+    async def raise_to(self, snapshot: Snapshot, good_until: int) -> None:
+        """See to it that nothing older than the snapshot is read from now on.
+
+        The snapshot itself is read until `good_until`, by Redis's clock. What cannot be written now is
+        owed: nothing is believed before it is made good.
+        """
+        if self._trusted:
+            with suppress(UnreachableError):
+                await self._write(snapshot, good_until)
+                return
+        if len(self._owed) < _OWED or snapshot.id in self._owed:
+            self._owed[snapshot.id] = max(snapshot.version, self._owed.get(snapshot.id, 0))
+        else:
+            # Whatever is older than what is told now is read for this long at the most.
+            self._blind_until = monotonic() + self._seconds
 
     async def ping(self) -> bool:
-        """Tell whether Redis answers."""
-        return await self._breaker.attempt(self._redis.ping) is not None
+        """Tell whether Redis answers and is believed."""
+        with suppress(UnreachableError):
+            return self._trusted and await self._measure() is not None
+        return False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._repair:
+            self._repair.cancel()
         await self._redis.aclose()
 
+    async def _write(self, snapshot: Snapshot, good_until: int) -> None:
+        entry = b"s1 %d %d %b" % (snapshot.version, good_until, snapshot.body)
+        arguments: list[int | bytes] = [snapshot.version, entry, self._seconds * 1000]
+        sent = monotonic()
+        try:
+            time = await self._call(lambda: self._raise(keys=[_key(snapshot.id)], args=arguments))
+        except OutOfMemoryError:
+            # Full, it takes nothing new, but it can still give up what is old.
+            await self._call(lambda: self._redis.delete(_key(snapshot.id)))
+        else:
+            self._sample = Sample(time, sent, monotonic())
 
-class Breaker:
-    """Keeps a store that failed from being waited for: a pause, then one call to find out."""
+    async def _clock(self) -> Sample | None:
+        """Return a fresh reading of Redis's clock; None while Redis is not believed."""
+        if not self._trusted:
+            return None
+        if self._sample and monotonic() - self._sample.received < _SAMPLE_AGE:
+            return self._sample
+        return await self._measure()
 
-    def __init__(self) -> None:
-        self._broken = False
-        self._paused_until = 0.0
+    async def _measure(self) -> Sample:
+        sent = monotonic()
+        seconds, microseconds = await self._call(self._redis.time)
+        self._sample = Sample(seconds * 1000 + microseconds // 1000, sent, monotonic())
+        return self._sample
 
-    async def attempt(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Return the call's result; None if it failed, took too long, or was not made at all."""
-        if self._broken:
-            if monotonic() < self._paused_until:
-                return None
-            self._paused_until = monotonic() + _PAUSE
+    async def _call(self, command: Callable[[], Awaitable[T]]) -> T:
+        """Return the command's result; raise UnreachableError, and believe nothing more, if there is none."""
         try:
             async with asyncio.timeout(_TIMEOUT):
-                result = await call()
-        except ResponseError as error:
-            _log.warning("redis refused a command: %s", type(error).__name__)
-            return None
+                return await command()
         except (RedisError, OSError) as error:
-            self._open(error)
-            return None
-        self._close()
-        return result
+            if isinstance(error, OutOfMemoryError) or str(error).startswith("WRONGTYPE"):
+                raise
+            if self._trusted:
+                _log.warning("redis is not believed, reads go to the database: %s", type(error).__name__)
+                self._trusted = False
+                self._repair = asyncio.create_task(self._make_good())
+            raise UnreachableError from error
 
-    def _open(self, error: Exception) -> None:
-        if not self._broken:
-            _log.warning("redis is out of reach, reads go to the database: %s", type(error).__name__)
-        self._broken = True
-        self._paused_until = monotonic() + _PAUSE
+    async def _make_good(self) -> None:
+        """Try until Redis answers; write what is owed; then believe it again."""
+        while not self._trusted:
+            await asyncio.sleep(_PAUSE)
+            with suppress(UnreachableError, OutOfMemoryError):
+                await self._measure()
+                while self._owed:
+                    await self._pay(dict(islice(self._owed.items(), 100)))
+                # Nothing is awaited between the last look at what is owed and the belief.
+                self._trusted = monotonic() >= self._blind_until
+        _log.warning("redis is believed again")
 
-    def _close(self) -> None:
-        if self._broken:
-            _log.warning("redis is back")
-        self._broken = False
+    async def _pay(self, owed: dict[UUID, int]) -> None:
+        """Put a version without a session in the place of each that could not be written."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for session_id, version in owed.items():
+            entry = b"s1 %d 0 " % version
+            pipeline.eval(_RAISE, 1, _key(session_id), version, entry, self._seconds * 1000)
+        await self._call(pipeline.execute)
+        for session_id, version in owed.items():
+            if self._owed[session_id] == version:
+                del self._owed[session_id]
 
 
 def _key(session_id: UUID) -> str:
     return f"session:{session_id}"
 
 
-def _decode(session_id: UUID, entry: bytes) -> Snapshot | None:
-    """Return the entry as a snapshot; None if it is not one of this session in this layout."""
-    head = re.match(rb's1 (\d{1,10}) \{"id":"([0-9a-f-]{36})"', entry)
-    if head is None or head[2].decode() != str(session_id) or not entry.endswith(b"}"):
+def _decode(session_id: UUID, entry: bytes) -> tuple[Snapshot, int] | None:
+    """Return the entry's session and until when it is good; None if it is no entry of this session."""
+    head = re.match(rb's1 (\d{1,10}) (\d{1,15}) (?:$|\{"id":"([0-9a-f-]{36})".*\}$)', entry, re.DOTALL)
+    if head is None or (head[3] and head[3].decode() != str(session_id)):
         return None
-    return Snapshot(session_id, int(head[1]), entry[head.end(1) + 1 :])
+    return Snapshot(session_id, int(head[1]), entry[head.end(2) + 1 :]), int(head[2])

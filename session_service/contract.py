@@ -55,7 +55,7 @@ class Input:
 
 @frozen
 class Operation:
-    """One operation of the contract; `id` is its operationId in snake_case."""
+    """One operation of the contract; `id` is its operationId in snake_case, as are its `names`."""
 
     id: str
     path: str
@@ -63,12 +63,12 @@ class Operation:
     parameters: Mapping[str, Input]
     body: Input | None
     body_required: bool
-    success: int
+    statuses: frozenset[int]
 
     @property
     def names(self) -> set[str]:
         """The names of everything that the operation takes."""
-        names = {name for kind in self.parameters.values() for name in kind.schema["properties"]}
+        names = {snake(name) for kind in self.parameters.values() for name in kind.schema["properties"]}
         return names | {"body"} if self.body else names
 
 
@@ -83,20 +83,24 @@ def load(file: Path = FILE) -> list[Operation]:
     ]
 
 
+def snake(name: str) -> str:
+    """Return a name of the contract as Python writes it: getSession as get_session, If-Match as if_match."""
+    return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower().replace("-", "_")
+
+
 def _operation(
     document: dict[str, Any], path: str, method: str, spec: dict[str, Any], shared: list[dict[str, Any]]
 ) -> Operation:
     listed = [_resolved(document, parameter) for parameter in shared + spec.get("parameters", [])]
     body = spec.get("requestBody")
-    (success,) = (int(status) for status in spec["responses"] if status.startswith("2"))
     return Operation(
-        id=re.sub(r"(?<!^)([A-Z])", r"_\1", spec["operationId"]).lower(),
+        id=snake(spec["operationId"]),
         path=path,
         method=method.upper(),
-        parameters={kind: _parameters(document, kind, listed) for kind in ("path", "query")},
+        parameters={kind: _parameters(document, kind, listed) for kind in ("path", "query", "header")},
         body=_input(document, "body", body["content"]["application/json"]["schema"]) if body else None,
         body_required=bool(body and body.get("required")),
-        success=success,
+        statuses=frozenset(int(status) for status in spec["responses"]),
     )
 
 
@@ -105,9 +109,10 @@ def _parameters(document: dict[str, Any], kind: str, listed: list[dict[str, Any]
     listed = [parameter for parameter in listed if parameter["in"] == kind]
     schema = {
         "type": "object",
-        "additionalProperties": False,
+        # Every request has headers that are not the operation's business.
+        "additionalProperties": kind == "header",
         "required": [parameter["name"] for parameter in listed if parameter.get("required")],
-        "properties": {parameter["name"]: parameter["schema"] for parameter in listed},
+        "properties": {parameter["name"]: _resolved(document, parameter["schema"]) for parameter in listed},
     }
     return _input(document, kind, schema)
 

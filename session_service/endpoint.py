@@ -1,6 +1,7 @@
 """The one request path: read, validate, type, handle, encode."""
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -9,12 +10,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from session_service import wire
-from session_service.contract import ContractError, Operation
+from session_service.contract import ContractError, Input, Operation, snake
 from session_service.errors import MethodNotAllowedError, UnsupportedMediaTypeError, ValidationError
-from session_service.models import Health, Reply, Snapshot
+from session_service.models import Health, Seen, SessionPage, Snapshot, Started
 from session_service.sessions import Context
 
-Handler = Callable[..., Awaitable[Snapshot | Reply | Health]]
+Handler = Callable[..., Awaitable[Snapshot | Started | SessionPage | Health]]
 
 
 class Endpoint:
@@ -31,18 +32,30 @@ class Endpoint:
         arguments = self._parameters(scope)
         if self._operation.body is not None:
             arguments["body"] = self._body(scope)
+        prefer = arguments.pop("prefer", "")
         result = await self._handler(self._ctx, **arguments)
-        return _response(self._operation.success, result)
+        if isinstance(result, Snapshot):
+            return self._session_response(result, arguments.get("if_none_match"), prefer)
+        return _response(result)
 
     def _parameters(self, scope: Scope) -> dict[str, Any]:
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = {"path": scope["path_params"], "query": dict(query)}
         kinds = self._operation.parameters
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = {"path": scope["path_params"], "query": _numbers(dict(query), kinds["query"])}
+        given["header"] = _headers(scope, kinds["header"])
         faults = [fault for kind, values in given.items() for fault in kinds[kind].faults(values)]
         if faults:
             raise ValidationError(faults)
-        values = given["path"] | given["query"]
-        return {name: wire.structure(value, self._types[name]) for name, value in values.items()}
+        values = {snake(name): value for kind in given.values() for name, value in kind.items()}
+        return {name: wire.structure(value, self._types.get(name, str)) for name, value in values.items()}
+
+    def _session_response(self, session: Snapshot, seen: Seen | None, prefer: str) -> Response:
+        headers = session_headers(session)
+        if seen is not None and seen.has(session.version):
+            return Response(None, 304, headers)
+        if re.search(r"(^|,)\s*return=minimal\s*($|[,;])", prefer):
+            return Response(None, 204, headers | {"preference-applied": "return=minimal"})
+        return Response(session.body, 200, headers, "application/json")
 
     def _body(self, scope: Scope) -> Any:
         content: bytes = scope["body"]
@@ -82,12 +95,36 @@ def session_headers(session: Snapshot) -> dict[str, str]:
 
 
 def _types(operation: Operation, handler: Handler) -> dict[str, Any]:
-    """Return the types of the handler's parameters, which have to be the operation's."""
+    """Return the types of the handler's parameters, which have to be the operation's.
+
+    `Prefer` is about the reply's form: the endpoint itself sees to it.
+    """
     signature = inspect.signature(handler)
     types = {name: parameter.annotation for name, parameter in signature.parameters.items() if name != "ctx"}
-    if types.keys() != operation.names:
-        raise ContractError(f"{operation.id} takes {sorted(operation.names)}, its handler {sorted(types)}")
+    names = operation.names - {"prefer"}
+    if types.keys() != names:
+        raise ContractError(f"{operation.id} takes {sorted(names)}, its handler {sorted(types)}")
     return types
+
+
+def _numbers(query: dict[str, str], declared: Input) -> dict[str, Any]:
+    """Return the query with what the contract calls an integer, and is written as one, as an integer."""
+    kinds = declared.schema["properties"]
+    whole = {name for name in query if kinds.get(name, {}).get("type") == "integer"}
+    return {
+        name: int(text) if name in whole and re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", text) else text
+        for name, text in query.items()
+    }
+
+
+def _headers(scope: Scope, declared: Input) -> dict[str, str]:
+    """Return the headers that the operation declares, a repeated one as its list (RFC 9110, 5.3)."""
+    found: dict[str, str] = {}
+    for name in declared.schema["properties"]:
+        values = [value.decode("latin-1") for key, value in scope["headers"] if key == name.lower().encode()]
+        if values:
+            found[name] = ", ".join(values)
+    return found
 
 
 def _check_media_type(scope: Scope) -> None:
@@ -98,9 +135,11 @@ def _check_media_type(scope: Scope) -> None:
         raise UnsupportedMediaTypeError
 
 
-def _response(status: int, result: Snapshot | Reply | Health) -> Response:
-    if isinstance(result, Health):
-        return Response(wire.encode_health(result), status, {"cache-control": "no-store"}, "application/json")
-    reply = result if isinstance(result, Reply) else Reply(result, {})
-    headers = session_headers(reply.value) | reply.headers
-    return Response(reply.value.body, status, headers, "application/json")
+def _response(result: Started | SessionPage | Health) -> Response:
+    if isinstance(result, Started):
+        session = result.session
+        headers = session_headers(session)
+        if result.new:
+            headers["location"] = f"/api/sessions/{session.id}"
+        return Response(session.body, 201 if result.new else 200, headers, "application/json")
+    return Response(wire.encode(result), 200, {"cache-control": "no-store"}, "application/json")

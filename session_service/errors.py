@@ -70,6 +70,13 @@ class UnsupportedMediaTypeError(ServiceError):
     status, code, message = 415, "UNSUPPORTED_MEDIA_TYPE", "The body has to be application/json."
 
 
+class IdempotencyKeyReusedError(ServiceError):
+    """A key that stands for another write already."""
+
+    status, code = 422, "IDEMPOTENCY_KEY_REUSED"
+    message = "The Idempotency-Key was used for something else before."
+
+
 class InternalServerError(ServiceError):
     """A bug; what it was stands in the log only."""
 

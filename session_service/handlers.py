@@ -3,27 +3,88 @@
 from uuid import UUID
 
 from session_service import sessions
-from session_service.models import CompleteSession, Health, Reply, SaveAnswer, Snapshot, StartSession, Write
+from session_service.models import (
+    CompleteSession,
+    Cursor,
+    Filter,
+    Fresh,
+    Health,
+    SaveAnswer,
+    SaveAnswers,
+    Seen,
+    SessionPage,
+    Snapshot,
+    Started,
+    StartSession,
+    Status,
+    VersionTag,
+    Write,
+)
 from session_service.sessions import Context
 
 
-async def start_session(ctx: Context, *, body: StartSession) -> Reply:
-    session = await sessions.start_session(ctx, body)
-    return Reply(session, {"location": f"/api/sessions/{session.id}"})
+async def start_session(ctx: Context, *, body: StartSession, idempotency_key: str | None = None) -> Started:
+    return await sessions.start_session(ctx, body, idempotency_key)
 
 
-async def get_session(ctx: Context, *, id: UUID) -> Snapshot:
-    return await sessions.read_session(ctx, id)
+async def list_sessions(
+    ctx: Context,
+    *,
+    user_id: str | None = None,
+    quiz_id: int | None = None,
+    status: Status | None = None,
+    limit: int = 20,
+    cursor: Cursor | None = None,
+) -> SessionPage:
+    return await sessions.list_sessions(ctx, Filter(user_id, quiz_id, status, limit, cursor))
 
 
-async def update_progress(ctx: Context, *, id: UUID, body: SaveAnswer) -> Snapshot:
+async def get_session(
+    ctx: Context, *, id: UUID, if_none_match: Seen | None = None, cache_control: Fresh | None = None
+) -> Snapshot:
+    seen = if_none_match.newest if if_none_match else 0
+    return await sessions.read_session(ctx, id, seen=seen, fresh=bool(cache_control))
+
+
+async def update_progress(
+    ctx: Context,
+    *,
+    id: UUID,
+    body: SaveAnswer,
+    idempotency_key: str | None = None,
+    if_match: VersionTag | None = None,
+) -> Snapshot:
     changes = {str(body.question_id): body.answer}
-    return await sessions.write_session(ctx, id, Write(changes, body.version, body.question_id))
+    version = if_match if body.version is None else body.version
+    write = Write("update_progress", changes, version, body.question_id, idempotency_key)
+    return await sessions.write_session(ctx, id, write)
 
 
-async def complete_session(ctx: Context, *, id: UUID, body: CompleteSession | None) -> Snapshot:
+async def save_answers(
+    ctx: Context,
+    *,
+    id: UUID,
+    body: SaveAnswers,
+    idempotency_key: str | None = None,
+    if_match: VersionTag | None = None,
+) -> Snapshot:
+    version = if_match if body.version is None else body.version
+    write = Write("save_answers", body.answers, version, body.current_question, idempotency_key)
+    return await sessions.write_session(ctx, id, write)
+
+
+async def complete_session(
+    ctx: Context,
+    *,
+    id: UUID,
+    body: CompleteSession | None,
+    idempotency_key: str | None = None,
+    if_match: VersionTag | None = None,
+) -> Snapshot:
     last = body or CompleteSession()
-    return await sessions.write_session(ctx, id, Write(last.answers, last.version, completes=True))
+    version = if_match if last.version is None else last.version
+    write = Write("complete_session", last.answers, version, key=idempotency_key)
+    return await sessions.write_session(ctx, id, write)
 
 
 async def get_health(ctx: Context) -> Health:

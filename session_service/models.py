@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NewType
 from uuid import UUID
 
 from attrs import field, frozen
@@ -14,7 +14,30 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 Answer = str | list[str]
 Changes = dict[str, Answer | None]
 Status = Literal["in_progress", "completed", "expired"]
-Verdict = Literal["ok", "completed", "expired", "conflict", "too_large"]
+Verdict = Literal["ok", "resumed", "repeated", "key_reused", "completed", "expired", "conflict", "too_large"]
+
+VersionTag = NewType("VersionTag", int)
+"""The version that `If-Match` names; 0, which no session has, where it names none."""
+
+Fresh = NewType("Fresh", bool)
+"""Whether `Cache-Control` asks for the database's word."""
+
+
+@frozen
+class Seen:
+    """The versions that `If-None-Match` names, and whether it names any that there may be."""
+
+    versions: frozenset[int] = frozenset()
+    any: bool = False
+
+    @property
+    def newest(self) -> int:
+        """The newest version that the client has seen."""
+        return max(self.versions, default=0)
+
+    def has(self, version: int) -> bool:
+        """Tell whether the client has this version."""
+        return self.any or version in self.versions
 
 
 @frozen
@@ -24,6 +47,7 @@ class StartSession:
     user_id: str
     quiz_id: int
     time_limit_seconds: int | None = None
+    if_active: Literal["new", "resume"] = "new"
 
 
 @frozen
@@ -32,6 +56,15 @@ class SaveAnswer:
 
     question_id: int
     answer: Answer | None
+    version: int | None = None
+
+
+@frozen
+class SaveAnswers:
+    """Answers to save in one step."""
+
+    answers: Changes
+    current_question: int | None = None
     version: int | None = None
 
 
@@ -45,12 +78,13 @@ class CompleteSession:
 
 @frozen
 class Write:
-    """A change of a running session: answers to merge, where to resume, and whether it ends there."""
+    """A change of a running session by one operation, whose repeats are known by the key."""
 
+    operation: Literal["update_progress", "save_answers", "complete_session"]
     changes: Changes
     version: int | None = None
     current_question: int | None = None
-    completes: bool = False
+    key: str | None = None
 
 
 @frozen
@@ -109,11 +143,55 @@ class Health:
 
 
 @frozen
-class Reply:
-    """A value with headers of its own, for the operations whose reply has more than a body."""
+class Started:
+    """What a start answers with: a session that it made, or one that was there."""
 
-    value: Snapshot
-    headers: dict[str, str]
+    session: Snapshot
+    new: bool
+
+
+@frozen
+class SessionSummary:
+    """A session in a list."""
+
+    id: UUID
+    user_id: str
+    quiz_id: int
+    current_question: int
+    status: Status
+    started_at: datetime
+    expires_at: datetime
+    last_saved_at: datetime
+    completed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@frozen
+class Cursor:
+    """The last session of a page: the next page starts behind it."""
+
+    created_ms: int
+    id: UUID
+
+
+@frozen
+class SessionPage:
+    """Sessions, newest first, and where the next page starts."""
+
+    items: list[SessionSummary]
+    next_cursor: Cursor | None
+
+
+@frozen
+class Filter:
+    """What a list is narrowed to, and how much of it is wanted."""
+
+    user_id: str | None
+    quiz_id: int | None
+    status: Status | None
+    limit: int
+    cursor: Cursor | None
 
 
 @frozen

@@ -1,11 +1,14 @@
 """The list of statements: name, cardinality, row."""
 
 from session_service import sql
-from session_service.models import Judged, Migration
+from session_service.models import Judged, Migration, SessionSummary
 
 get_session = sql.maybe("get_session", Judged)
-start_session = sql.one("start_session", Judged)
+start_session = sql.maybe("start_session", Judged)
 write_session = sql.maybe("write_session", Judged)
+lock_starts = sql.count("lock_starts")
+list_sessions = sql.many("list_sessions", SessionSummary)
+expire_sessions = sql.count("expire_sessions")
 ping = sql.count("ping")
 
 list_migrations = sql.many("list_migrations", Migration)

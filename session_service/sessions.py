@@ -1,14 +1,14 @@
 """The rules: what may happen to a session, and in which order the stores are asked and told."""
 
 from datetime import UTC, datetime
-from time import monotonic
 from uuid import UUID, uuid4
 
 from attrs import frozen
 
-from session_service import queries, wire
+from session_service import queries, sql, wire
 from session_service.cache import Cache
 from session_service.errors import (
+    IdempotencyKeyReusedError,
     PayloadTooLargeError,
     ServiceUnavailableError,
     ServiceUnhealthyError,
@@ -17,9 +17,24 @@ from session_service.errors import (
     SessionExpiredError,
     SessionNotFoundError,
 )
-from session_service.models import Checks, Health, Judged, Snapshot, StartSession, Write, request_id
+from session_service.models import (
+    Checks,
+    Cursor,
+    Filter,
+    Health,
+    Judged,
+    SessionPage,
+    SessionSummary,
+    Snapshot,
+    Started,
+    StartSession,
+    Write,
+    request_id,
+)
 from session_service.settings import Settings
-from session_service.sql import Pool
+from session_service.sql import Connection, Pool
+
+SWEEP_BATCH = 250  # rows: such a batch was seen to hold its locks for 91 ms at the most
 
 
 @frozen
@@ -31,25 +46,48 @@ class Context:
     settings: Settings
 
 
-async def start_session(ctx: Context, wanted: StartSession) -> Snapshot:
-    """Start a new attempt."""
-    asked_at = monotonic()
-    judged = await queries.start_session(
+async def start_session(ctx: Context, wanted: StartSession, key: str | None) -> Started:
+    """Start an attempt, or return the one that the key or `resume` finds.
+
+    Resumes of a user's quiz go one after the other, so that racing ones make one session.
+    """
+    asked_at = await ctx.cache.now()
+    if wanted.if_active == "resume":
+        async with sql.transaction(ctx.pool) as connection:
+            await queries.lock_starts(connection, user_id=wanted.user_id, quiz_id=wanted.quiz_id)
+            judged = await _start(ctx, connection, wanted, key)
+    else:
+        judged = await _start(ctx, ctx.pool, wanted, key)
+    snapshot = await _told(ctx, judged, asked_at)
+    if judged.verdict == "key_reused":
+        raise IdempotencyKeyReusedError
+    return Started(snapshot, new=judged.verdict == "ok")
+
+
+async def list_sessions(ctx: Context, wanted: Filter) -> SessionPage:
+    """Return the sessions that the filter lets through, newest first, behind its cursor."""
+    found = await queries.list_sessions(
         ctx.pool,
-        id=uuid4(),
         user_id=wanted.user_id,
         quiz_id=wanted.quiz_id,
-        time_limit_seconds=wanted.time_limit_seconds or ctx.settings.session_timeout_seconds,
+        status=wanted.status,
+        before_ms=wanted.cursor.created_ms if wanted.cursor else None,
+        before_id=wanted.cursor.id if wanted.cursor else None,
+        count=wanted.limit + 1,
     )
-    return await _told(ctx, judged, asked_at)
+    items = found[: wanted.limit]
+    return SessionPage(items, _behind(items[-1]) if len(found) > wanted.limit else None)
 
 
-async def read_session(ctx: Context, session_id: UUID) -> Snapshot:
-    """Return the session, from the cache if it is there; raise SessionExpiredError once its time is over."""
-    held = await ctx.cache.get(session_id)
+async def read_session(ctx: Context, session_id: UUID, *, seen: int = 0, fresh: bool = False) -> Snapshot:
+    """Return the session, from the cache unless that is older than a version seen or must not be asked.
+
+    Raise SessionExpiredError once its time is over.
+    """
+    held = None if fresh else await ctx.cache.get(session_id, seen)
     if held is not None:
         return held
-    asked_at = monotonic()
+    asked_at = await ctx.cache.now()
     judged = await queries.get_session(ctx.pool, id=session_id)
     return await _settled(ctx, session_id, judged, asked_at)
 
@@ -57,19 +95,31 @@ async def read_session(ctx: Context, session_id: UUID) -> Snapshot:
 async def write_session(ctx: Context, session_id: UUID, write: Write) -> Snapshot:
     """Merge the changes into a running session and, where the write completes it, end it in the same step.
 
-    Without a version nothing conflicts: the changes are merged into whatever is there. Completing a
-    completed session changes nothing and returns it.
+    Without a version nothing conflicts: the changes are merged into whatever is there. A repeat of a
+    keyed write, and completing a completed session, change nothing and return it.
     """
-    asked_at = monotonic()
+    asked_at = await ctx.cache.now()
     judged = await queries.write_session(
         ctx.pool,
         id=session_id,
         changes=write.changes,
         version=write.version,
         current_question=write.current_question,
-        completes=write.completes,
+        completes=write.operation == "complete_session",
+        key=write.key,
+        digest=wire.digest(write) if write.key else None,
     )
     return await _settled(ctx, session_id, judged, asked_at)
+
+
+async def expire_sessions(ctx: Context) -> int:
+    """Store `expired` in the sessions whose time is over and return how many; others may do so at once."""
+    expired = 0
+    while True:
+        batch = await queries.expire_sessions(ctx.pool, count=SWEEP_BATCH)
+        expired += batch
+        if batch < SWEEP_BATCH:
+            return expired
 
 
 async def check_health(ctx: Context) -> Health:
@@ -91,14 +141,37 @@ async def check_health(ctx: Context) -> Health:
     return health
 
 
-async def _settled(ctx: Context, session_id: UUID, judged: Judged | None, asked_at: float) -> Snapshot:
+async def _start(ctx: Context, source: Connection | Pool, wanted: StartSession, key: str | None) -> Judged:
+    while True:
+        judged = await queries.start_session(
+            source,
+            id=uuid4(),
+            user_id=wanted.user_id,
+            quiz_id=wanted.quiz_id,
+            time_limit_seconds=wanted.time_limit_seconds or ctx.settings.session_timeout_seconds,
+            key=key,
+            digest=wire.digest(wanted) if key else None,
+            resume=wanted.if_active == "resume",
+        )
+        # None: a start with the same key won the race; the statement finds it when it runs again.
+        if judged is not None:
+            return judged
+
+
+def _behind(last: SessionSummary) -> Cursor:
+    return Cursor(round(last.created_at.timestamp() * 1000), last.id)
+
+
+async def _settled(ctx: Context, session_id: UUID, judged: Judged | None, asked_at: int) -> Snapshot:
     """Return the session that a statement let pass, or raise the error that its verdict stands for."""
     if judged is None:
         raise SessionNotFoundError(session_id)
     snapshot = await _told(ctx, judged, asked_at)
     match judged.verdict:
-        case "ok":
+        case "ok" | "repeated" | "resumed":
             return snapshot
+        case "key_reused":
+            raise IdempotencyKeyReusedError
         case "conflict":
             raise SessionConflictError(snapshot)
         case "completed":
@@ -109,17 +182,17 @@ async def _settled(ctx: Context, session_id: UUID, judged: Judged | None, asked_
             raise PayloadTooLargeError
 
 
-async def _told(ctx: Context, judged: Judged, asked_at: float) -> Snapshot:
-    """Return the session as it will be told, once the cache holds nothing older.
+async def _told(ctx: Context, judged: Judged, asked_at: int) -> Snapshot:
+    """Return the session as it will be told, once nothing older can be read from the cache.
 
-    A running session leaves the cache when its time is over, by the database's clock; any leaves it
-    CACHE_SECONDS after the database was asked. An expired one is not held: it is over for good, and
-    what was held of it before has left by then.
+    `asked_at` is Redis's clock before the database was asked: from there a running session is held until
+    its time is over, by the database's clock, and any for CACHE_SECONDS. An expired one is not held: what
+    was held of it before has become no good at its end.
     """
     snapshot = Snapshot(judged.id, judged.version, wire.encode_session(judged))
     life = float(ctx.settings.cache_seconds)
     if judged.status == "in_progress":
         life = min(life, (judged.expires_at - judged.judged_at).total_seconds())
     if judged.status != "expired":
-        await ctx.cache.raise_to(snapshot, life - (monotonic() - asked_at))
+        await ctx.cache.raise_to(snapshot, asked_at + int(life * 1000))
     return snapshot

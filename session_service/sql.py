@@ -28,6 +28,7 @@ Connection = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
 
 _TYPES: dict[str, type] = {
+    "bigint": int,
     "boolean": bool,
     "integer": int,
     "jsonb": orjson.Fragment,
@@ -35,7 +36,7 @@ _TYPES: dict[str, type] = {
     "timestamptz": datetime,
     "uuid": UUID,
 }
-_NAME = re.compile(r"-- name: (\w+) :(one|maybe|many|count)")
+_NAME = re.compile(r"-- name: (\w+) :(one|maybe|many|count)( unprepared)?\n")
 _COLUMN = re.compile(r"(\w+) (\w+)(\??)")
 
 
@@ -66,6 +67,7 @@ class File:
     cardinality: str
     parameters: tuple[Column, ...]
     columns: tuple[Column, ...]
+    prepared: bool
     text: str
 
     @property
@@ -128,7 +130,7 @@ def read(path: Path) -> File:
     placeholders = set(re.findall(r"%\((\w+)\)s", text))
     if placeholders != {column.name for column in parameters}:
         raise SqlError(f"{path.name}: 'in' and the placeholders {sorted(placeholders)} differ")
-    return File(found[1], found[2], parameters, columns, text)
+    return File(found[1], found[2], parameters, columns, prepared=found[3] is None, text=text)
 
 
 def _columns(name: str, text: str, word: str) -> tuple[Column, ...]:
@@ -173,6 +175,18 @@ def _plain(hint: Any) -> tuple[type, bool]:
     return parts[0], NoneType in get_args(hint)
 
 
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """Take a connection for several statements that are committed together, once all have succeeded."""
+    async with _connection(pool) as connection:
+        try:
+            async with connection.transaction():
+                yield connection
+        except psycopg.OperationalError as error:
+            # Begin or commit failed, and it cannot be told which.
+            raise ServiceUnavailableError("unknown") from error
+
+
 async def _configure(connection: Connection) -> None:
     # JSON stays the text that it is: the replies carry it on unread.
     set_json_loads(orjson.Fragment, connection)
@@ -192,7 +206,7 @@ async def _run(
     async with _connection(source) as connection:
         try:
             async with connection.cursor(row_factory=class_row(row) if row else tuple_row) as cursor:
-                await cursor.execute(file.text, values, prepare=True)
+                await cursor.execute(file.text, values, prepare=file.prepared)
                 return await fetch(cursor)
         except psycopg.OperationalError as error:
             raise ServiceUnavailableError(_outcome(file, error)) from error

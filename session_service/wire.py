@@ -1,5 +1,8 @@
 """Values to JSON and JSON to values; the contract has already said that the JSON is right."""
 
+import base64
+import hashlib
+import re
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -7,7 +10,20 @@ from uuid import UUID
 import orjson
 from cattrs.preconf.orjson import make_converter
 
-from session_service.models import Answer, Changes, Health, Session, Snapshot
+from session_service.models import (
+    Answer,
+    Changes,
+    Cursor,
+    Fresh,
+    Health,
+    Seen,
+    Session,
+    SessionPage,
+    Snapshot,
+    StartSession,
+    VersionTag,
+    Write,
+)
 
 T = TypeVar("T")
 
@@ -20,6 +36,34 @@ _converter.register_unstructure_hook(orjson.Fragment, lambda fragment: fragment)
 @_converter.register_unstructure_hook
 def _timestamp(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+@_converter.register_unstructure_hook
+def _cursor_text(cursor: Cursor) -> str:
+    place = cursor.created_ms.to_bytes(6, "big") + cursor.id.bytes
+    return base64.urlsafe_b64encode(place).rstrip(b"=").decode()
+
+
+@_converter.register_structure_hook
+def _cursor(text: str, _: type) -> Cursor:
+    place = base64.urlsafe_b64decode(text + "==")
+    return Cursor(int.from_bytes(place[:6], "big"), UUID(bytes=place[6:]))
+
+
+@_converter.register_structure_hook
+def _seen(text: str, _: type) -> Seen:
+    return Seen(frozenset(int(tag) for tag in re.findall(r'"(\d{1,10})"', text)), text.strip() == "*")
+
+
+def _version_tag(text: str, _: type) -> VersionTag | None:
+    tag = re.fullmatch(r'"(\d{1,10})"', text.strip())
+    return None if text.strip() == "*" else VersionTag(int(tag[1]) if tag else 0)
+
+
+_converter.register_structure_hook_func(lambda kind: kind is VersionTag, _version_tag)
+_converter.register_structure_hook_func(
+    lambda kind: kind is Fresh, lambda text, _: "no-cache" in text.lower()
+)
 
 
 def parse(body: bytes) -> Any:
@@ -37,9 +81,15 @@ def encode_session(session: Session) -> bytes:
     return orjson.dumps(_converter.unstructure(session, Session))
 
 
-def encode_health(health: Health) -> bytes:
-    """Return the health as the contract's `Health`."""
-    return orjson.dumps(_converter.unstructure(health))
+def encode(value: Health | SessionPage) -> bytes:
+    """Return a value as the contract's component of the same name."""
+    return orjson.dumps(_converter.unstructure(value))
+
+
+def digest(write: StartSession | Write) -> str:
+    """Return what two writes have in common if, and only if, one is a repeat of the other."""
+    text = orjson.dumps(_converter.unstructure(write), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()
 
 
 def encode_error(fields: dict[str, Any]) -> bytes:

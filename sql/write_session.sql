@@ -1,5 +1,6 @@
 -- name: write_session :maybe
--- in:  id uuid, changes jsonb, current_question integer?, version integer?, completes boolean
+-- in:  id uuid, changes jsonb, current_question integer?, version integer?, completes boolean,
+-- in:  key text?, digest text?
 -- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
 -- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
 -- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
@@ -26,8 +27,12 @@ judged as materialized (
   select
     s, judged_at, merged,
     case
-      when (s).status = 'completed' then case when %(completes)s::boolean then 'ok' else 'completed' end
+      when (s).status = 'completed' then case when %(completes)s::boolean then 'repeated' else 'completed' end
       when (s).status = 'expired' or (s).expires_at <= judged_at then 'expired'
+      when %(key)s::text || ' ' || %(digest)s::text = any ((s).recent_writes) then 'repeated'
+      when exists (
+        select from unnest((s).recent_writes) as recent where split_part(recent, ' ', 1) = %(key)s::text
+      ) then 'key_reused'
       when (s).version <> %(version)s::integer then 'conflict'
       when octet_length(merged::text) > 1048576
         or (select count(*) from jsonb_object_keys(merged)) > 10000 then 'too_large'
@@ -44,10 +49,13 @@ written as (
     last_saved_at = judged_at,
     updated_at = judged_at,
     status = case when %(completes)s::boolean then 'completed' else t.status end,
-    completed_at = case when %(completes)s::boolean then judged_at end
+    completed_at = case when %(completes)s::boolean then judged_at end,
+    recent_writes = case
+      when %(key)s::text is null then t.recent_writes
+      else array_prepend(%(key)s::text || ' ' || %(digest)s::text, t.recent_writes[:15])
+    end
   from judged
   where t.id = (s).id
-    and t.status = 'in_progress'
     and verdict = 'ok'
   returning t
 ),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -17,6 +18,7 @@ import httpx
 from session_service.embedded import ROOT
 from tests import conformance
 
+Headers = dict[str, str]
 HOUSE = (
     "openapi.yaml",
     "pyproject.toml",
@@ -46,18 +48,35 @@ class Service:
         started: dict[str, object] = reply.json()
         return started
 
-    def save(self, session_id: object, question_id: int, answer: object, **fields: object) -> httpx.Response:
+    def save(
+        self,
+        session_id: object,
+        question_id: int,
+        answer: object,
+        headers: Headers | None = None,
+        **fields: object,
+    ) -> httpx.Response:
         """Save one answer."""
         body = {"question_id": question_id, "answer": answer, **fields}
-        return self.client.put(f"/api/sessions/{session_id}/progress", json=body)
+        return self.client.put(f"/api/sessions/{session_id}/progress", json=body, headers=headers)
 
-    def read(self, session_id: object) -> httpx.Response:
+    def save_many(
+        self, session_id: object, answers: dict[str, Any], headers: Headers | None = None, **fields: object
+    ) -> httpx.Response:
+        """Save many answers in one step."""
+        body = {"answers": answers, **fields}
+        return self.client.patch(f"/api/sessions/{session_id}/progress", json=body, headers=headers)
+
+    def read(self, session_id: object, headers: Headers | None = None) -> httpx.Response:
         """Read a session."""
-        return self.client.get(f"/api/sessions/{session_id}")
+        return self.client.get(f"/api/sessions/{session_id}", headers=headers)
 
-    def complete(self, session_id: object, **fields: object) -> httpx.Response:
+    def complete(
+        self, session_id: object, headers: Headers | None = None, **fields: object
+    ) -> httpx.Response:
         """Complete a session, with a body if there are fields for one."""
-        return self.client.post(f"/api/sessions/{session_id}/complete", json=fields or None)
+        path = f"/api/sessions/{session_id}/complete"
+        return self.client.post(path, json=fields or None, headers=headers)
 
 
 def conforms(response: httpx.Response) -> None:

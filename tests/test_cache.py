@@ -33,7 +33,7 @@ def test_an_older_version_never_replaces_a_newer(migrated: Urls, order: tuple[in
 
     async def fill(cache: Cache) -> Snapshot | None:
         for version in order:
-            await cache.raise_to(_snapshot(session_id, version), 30)
+            await cache.raise_to(_snapshot(session_id, version), await cache.now() + 30_000)
         return await cache.get(session_id)
 
     assert _with_cache(migrated, fill) == _snapshot(session_id, max(order))
@@ -55,23 +55,38 @@ def test_a_refusal_raises_the_cache_too(service: Service, cache: Redis) -> None:
     assert service.read(session_id).json()["version"] == 3
 
 
-def test_an_entry_lives_no_longer_than_cache_seconds(service: Service, cache: Redis) -> None:
+def test_an_entry_is_good_no_longer_than_cache_seconds(service: Service, cache: Redis) -> None:
     """What the cache holds is at most CACHE_SECONDS behind the database, completed or not."""
     session_id = service.start()["id"]
-    assert 29_000 < cache.pttl(f"session:{session_id}") <= 30_000
+    assert 29_000 < _good_for(cache, session_id) <= 30_000
     service.complete(session_id)
-    assert 29_000 < cache.pttl(f"session:{session_id}") <= 30_000
+    assert 29_000 < _good_for(cache, session_id) <= 30_000
+    assert cache.pttl(f"session:{session_id}") <= 30_000
 
 
 def test_a_running_entry_ends_with_its_session(service: Service, cache: Redis) -> None:
     """A running session is not held past its end."""
-    session = service.start(time_limit_seconds=5)
-    for _ in ("started", "saved", "read"):
-        assert 4_000 < cache.pttl(f"session:{session['id']}") <= 5_000
-        service.save(session["id"], 1, "x")
-    cache.delete(f"session:{session['id']}")
-    service.read(session["id"])
-    assert 4_000 < cache.pttl(f"session:{session['id']}") <= 5_000
+    session_id = service.start(time_limit_seconds=5)["id"]
+    for _ in ("started", "saved"):
+        assert 4_000 < _good_for(cache, session_id) <= 5_000
+        service.save(session_id, 1, "x")
+    cache.delete(f"session:{session_id}")
+    service.read(session_id)
+    assert 4_000 < _good_for(cache, session_id) <= 5_000
+
+
+def test_an_entry_past_its_time_is_a_miss_but_still_a_guard(service: Service, cache: Redis) -> None:
+    """An entry that is no longer good is not read, and still keeps an older version out."""
+    session_id = service.start()["id"]
+    service.save(session_id, 1, "x")
+    key = f"session:{session_id}"
+    entry = cache.get(key)
+    assert isinstance(entry, bytes)
+    head = entry.split(b" ", 3)
+    cache.set(key, b" ".join([head[0], b"9", b"1", head[3]]))
+    assert service.read(session_id).json()["version"] == 2
+    assert isinstance(held := cache.get(key), bytes)
+    assert held.startswith(b"s1 9 1 ")
 
 
 POISON: list[Callable[[str, bytes], bytes]] = [
@@ -98,7 +113,8 @@ def test_an_entry_that_is_none_is_a_miss(
     assert isinstance(entry, bytes)
     cache.set(key, poison(str(session["id"]), entry))
     assert service.read(session["id"]).json() == session
-    assert cache.get(key) == entry
+    assert isinstance(held := cache.get(key), bytes)
+    assert (held.split(b" ", 3)[1], held.split(b" ", 3)[3]) == (b"1", entry.split(b" ", 3)[3])
 
 
 def test_a_key_of_another_kind_is_a_miss(service: Service, cache: Redis) -> None:
@@ -164,6 +180,14 @@ def test_redis_full(migrated: Urls) -> None:
         assert service.read(session_id).json()["version"] == 2
 
 
+def _good_for(cache: Redis, session_id: object) -> int:
+    """Return for how many milliseconds more the entry is read."""
+    entry = cache.get(f"session:{session_id}")
+    assert isinstance(entry, bytes)
+    seconds, microseconds = cache.time()
+    return int(entry.split(b" ", 3)[2]) - (seconds * 1000 + microseconds // 1000)
+
+
 def _await(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + 10
     while not holds():
@@ -176,7 +200,7 @@ T = TypeVar("T")
 
 def _with_cache(urls: Urls, work: Callable[[Cache], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with Cache(urls["REDIS_URL"]) as cache:
+        async with Cache(urls["REDIS_URL"], 30) as cache:
             return await work(cache)
 
     return asyncio.run(run())

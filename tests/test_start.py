@@ -38,15 +38,15 @@ def house(tmp_path: Path) -> Path:
         ),
         (
             "session_service/handlers.py",
-            "*, id: UUID) -> Snapshot",
-            "*, key: UUID) -> Snapshot",
+            "*, id: UUID, if_none",
+            "*, key: UUID, if_none",
             "get_session takes",
         ),
         (
             "openapi.yaml",
             "      name: id\n      in: path",
             "      name: key\n      in: path",
-            "takes ['key']",
+            "'key'], its handler",
         ),
         ("sql/get_session.sql", ":maybe", ":one", "get_session.sql: bound as :maybe"),
         ("sql/get_session.sql", "completed_at timestamptz?", "completed_at timestamptz", "'completed_at'"),

@@ -18,6 +18,11 @@ create table quiz_sessions (
   completed_at      timestamptz(3),
   created_at        timestamptz(3) not null,
   updated_at        timestamptz(3) not null,
+  -- The start's Idempotency-Key and what it stood for; kept as long as the row.
+  start_key         text,
+  start_digest      text,
+  -- `key digest` of the last 16 keyed writes, newest first.
+  recent_writes     text[]         not null default '{}',
 
   constraint quiz_sessions_pkey primary key (id),
   constraint quiz_sessions_user_id_length check (char_length(user_id) between 1 and 255),
@@ -27,8 +32,13 @@ create table quiz_sessions (
   constraint quiz_sessions_status_known check (status in ('in_progress', 'completed', 'expired')),
   constraint quiz_sessions_version_positive check (version >= 1),
   constraint quiz_sessions_expires_after_start check (expires_at > started_at),
-  constraint quiz_sessions_completed_at_iff_completed check ((status = 'completed') = (completed_at is not null))
+  constraint quiz_sessions_completed_at_iff_completed check ((status = 'completed') = (completed_at is not null)),
+  constraint quiz_sessions_start_digest_iff_key check ((start_key is null) = (start_digest is null)),
+  constraint quiz_sessions_recent_writes_few check (cardinality(recent_writes) <= 16)
 );
+
+-- One session for each start key of a user, however many starts race for it.
+create unique index quiz_sessions_start_key on quiz_sessions (user_id, start_key) where start_key is not null;
 
 -- Newest first, of a user, of a user's quiz, of a quiz, of all: the lists and the look-up of a live session.
 create index quiz_sessions_user_quiz_newest on quiz_sessions (user_id, quiz_id, created_at desc, id desc);

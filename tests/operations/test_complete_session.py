@@ -115,3 +115,26 @@ def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
 def test_503_without_postgresql(cut_off_service: Service) -> None:
     """A completion that cannot reach the database is not acknowledged."""
     assert cut_off_service.complete(uuid4()).status_code == 503
+
+
+def test_200_for_a_repeat_with_its_key(service: Service) -> None:
+    """A completion that is repeated has one effect, with the key or without."""
+    session_id = service.start()["id"]
+    key = {"idempotency-key": "done", "if-match": '"1"'}
+    completed = service.complete(session_id, key, answers={"1": "x"}).json()
+    assert service.complete(session_id, key, answers={"1": "x"}).json() == completed
+    assert service.complete(session_id).json() == completed
+
+
+def test_409_on_another_if_match(service: Service) -> None:
+    """`If-Match` counts as the version where the body has none, or where there is no body."""
+    session_id = service.start()["id"]
+    assert service.complete(session_id, {"if-match": '"2"'}).status_code == 409
+
+
+def test_422_for_the_key_of_a_save(service: Service) -> None:
+    """A key that stands for a save does not complete."""
+    session_id = service.start()["id"]
+    saved = service.save(session_id, 1, "x", {"idempotency-key": "k"}).json()
+    assert service.complete(session_id, {"idempotency-key": "k"}).status_code == 422
+    assert service.read(session_id).json() == saved

@@ -90,3 +90,40 @@ def test_503_without_postgresql(cut_off_service: Service) -> None:
     """What is not in the cache cannot be read while the database is out of reach; nothing was applied."""
     reply = cut_off_service.read(uuid4())
     assert (reply.status_code, reply.json()["outcome"]) == (503, "not_applied")
+
+
+@pytest.mark.parametrize("tags", ['"2"', '"1", "2"', 'W/"2"', "*"])
+def test_304_while_nothing_has_changed(service: Service, tags: str) -> None:
+    """A client that has the current version is told so, without the body."""
+    session_id = service.start()["id"]
+    service.save(session_id, 1, "x")
+    reply = service.read(session_id, {"if-none-match": tags})
+    assert (reply.status_code, reply.content, reply.headers["etag"]) == (304, b"", '"2"')
+
+
+@pytest.mark.parametrize("tags", ['"1"', "2", '"x"', "", '"99999999999"'])
+def test_200_for_a_client_that_has_another_version(service: Service, tags: str) -> None:
+    """Any other version, and whatever is no version, is answered with the session."""
+    session_id = service.start()["id"]
+    saved = service.save(session_id, 1, "x").json()
+    reply = service.read(session_id, {"if-none-match": tags})
+    assert (reply.status_code, reply.json()) == (200, saved)
+
+
+def test_200_never_older_than_what_the_client_has_seen(service: Service, cache: Redis) -> None:
+    """An entry older than the version that a client has seen is not good enough for it."""
+    session_id = service.start()["id"]
+    old = cache.get(f"session:{session_id}")
+    assert isinstance(old, bytes)
+    saved = service.save(session_id, 1, "x").json()
+    cache.set(f"session:{session_id}", old)
+    assert service.read(session_id, {"if-none-match": '"2"'}).status_code == 304
+    cache.set(f"session:{session_id}", old)
+    assert service.read(session_id, {"cache-control": "max-age=0, no-cache"}).json() == saved
+
+
+def test_410_also_for_a_client_that_has_the_version(service: Service) -> None:
+    """Not modified is only what could be read."""
+    session_id = service.start(time_limit_seconds=1)["id"]
+    time.sleep(1.05)
+    assert service.read(session_id, {"if-none-match": '"1"'}).status_code == 410

@@ -1,7 +1,10 @@
 """startSession: POST /api/sessions/start."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from uuid import UUID
+from functools import partial
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -126,3 +129,84 @@ def test_503_without_postgresql(cut_off_service: Service) -> None:
     reply = cut_off_service.client.post(PATH, json=BODY)
     assert reply.status_code == 503
     assert reply.json()["retryable"] is True
+
+
+def test_200_resumes_the_newest_that_runs(service: Service) -> None:
+    """`resume` finds the newest running session of user and quiz, however it was started."""
+    user = f"user-{uuid4()}"
+    ended, older, newest = (service.start(user_id=user) for _ in range(3))
+    service.start(user_id=user, quiz_id=8)
+    body = {"user_id": user, "quiz_id": 7, "if_active": "resume"}
+    reply = service.client.post(PATH, json=body)
+    assert (reply.status_code, reply.json()) == (200, newest)
+    service.complete(newest["id"])
+    service.complete(ended["id"])
+    assert service.client.post(PATH, json=body).json() == older
+    service.complete(older["id"])
+    assert service.client.post(PATH, json=body).status_code == 201
+
+
+def test_200_does_not_resume_what_is_over(service: Service) -> None:
+    """A session past its time is not resumed, swept or not."""
+    first = service.start(user_id="ben", time_limit_seconds=1, if_active="resume")
+    time.sleep(1.05)
+    second = service.start(user_id="ben", if_active="resume")
+    assert second["id"] != first["id"]
+
+
+def test_200_for_all_but_one_of_the_resumes_that_race(service: Service) -> None:
+    """However many resumes race, they make one session."""
+    for _ in range(5):
+        body = {"user_id": f"user-{uuid4()}", "quiz_id": 7, "if_active": "resume"}
+        with ThreadPoolExecutor(16) as clients:
+            replies = list(clients.map(lambda _, body=body: service.client.post(PATH, json=body), range(16)))
+        assert sorted(reply.status_code for reply in replies) == [200] * 15 + [201]
+        assert len({reply.json()["id"] for reply in replies}) == 1
+
+
+def test_200_for_all_but_one_of_the_repeats_that_race(service: Service) -> None:
+    """However many starts with one key race, they make one session, and each is told it."""
+    for _ in range(5):
+        body, headers = BODY | {"user_id": f"user-{uuid4()}"}, {"idempotency-key": "k"}
+        with ThreadPoolExecutor(16) as clients:
+            post = partial(service.client.post, PATH, json=body, headers=headers)
+            replies = [sent.result() for sent in [clients.submit(post) for _ in range(16)]]
+        assert sorted(reply.status_code for reply in replies) == [200] * 15 + [201]
+        assert len({reply.json()["id"] for reply in replies}) == 1
+
+
+def test_200_for_a_repeat_with_the_session_as_it_is_now(service: Service) -> None:
+    """A repeat of a start is told what became of its session, also after its end."""
+    body, headers = BODY | {"user_id": f"user-{uuid4()}"}, {"idempotency-key": "start-1"}
+    session_id = service.client.post(PATH, json=body, headers=headers).json()["id"]
+    saved = service.save(session_id, 1, "x").json()
+    again = service.client.post(PATH, json=dict(reversed(body.items())), headers=headers)
+    assert (again.status_code, again.json()) == (200, saved)
+    completed = service.complete(session_id).json()
+    assert service.client.post(PATH, json=body, headers=headers).json() == completed
+
+
+def test_201_for_the_same_key_of_another_user(service: Service) -> None:
+    """A start's key belongs to its user."""
+    headers = {"idempotency-key": "shared"}
+    users = [f"user-{uuid4()}" for _ in range(2)]
+    replies = [service.client.post(PATH, json=BODY | {"user_id": user}, headers=headers) for user in users]
+    assert [reply.status_code for reply in replies] == [201, 201]
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 129, "\u00fc", "a,b"])
+def test_400_for_a_key_that_is_none(service: Service, key: str) -> None:
+    """A key is 1 to 128 of its characters."""
+    reply = service.client.post(PATH, json=BODY, headers=[(b"idempotency-key", key.encode("latin-1"))])
+    assert reply.status_code == 400
+    assert reply.json()["details"][0]["path"] == "header.Idempotency-Key"
+
+
+@pytest.mark.parametrize("change", [{"quiz_id": 8}, {"time_limit_seconds": 60}, {"if_active": "resume"}])
+def test_422_for_anything_else_under_the_key(service: Service, change: dict[str, object]) -> None:
+    """A key stands for one start, and nothing is started under it that is not that one."""
+    body, headers = BODY | {"user_id": f"user-{uuid4()}"}, {"idempotency-key": "start-1"}
+    assert service.client.post(PATH, json=body, headers=headers).status_code == 201
+    assert service.client.post(PATH, json=body | change, headers=headers).status_code == 422
+    listed = service.client.get("/api/sessions", params={"user_id": str(body["user_id"])}).json()["items"]
+    assert len(listed) == 1

@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from uuid import uuid4
 
 import psycopg
@@ -118,8 +119,8 @@ def test_410_after_completion(service: Service) -> None:
     """A completed session takes no save, with whatever version."""
     session_id = service.start()["id"]
     completed = service.complete(session_id).json()
-    for version in ({}, {"version": 1}, {"version": 2}):
-        reply = service.save(session_id, 1, "late", **version)
+    for tag in ("*", '"1"', '"2"'):
+        reply = service.save(session_id, 1, "late", {"if-match": tag})
         assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_COMPLETED")
         assert reply.json()["session"] == completed
 
@@ -129,8 +130,8 @@ def test_410_after_the_time_is_over(service: Service) -> None:
     session_id = service.start(time_limit_seconds=1)["id"]
     service.save(session_id, 1, "in time")
     time.sleep(1.05)
-    for version in ({}, {"version": 1}, {"version": 2}):
-        reply = service.save(session_id, 1, "late", **version)
+    for tag in ("*", '"1"', '"2"'):
+        reply = service.save(session_id, 1, "late", {"if-match": tag})
         assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_EXPIRED")
         assert reply.json()["session"]["answers"] == {"1": "in time"}
         assert reply.json()["session"]["status"] == "expired"
@@ -203,3 +204,98 @@ def test_503_without_postgresql(cut_off_service: Service) -> None:
     reply = cut_off_service.save(uuid4(), 1, "x")
     assert reply.status_code == 503
     assert reply.json()["outcome"] in ("not_applied", "unknown")
+
+
+def test_200_for_a_repeat_has_one_effect(service: Service) -> None:
+    """A save that is repeated with its key lands once, also after others; it is told the session as it is."""
+    session_id = service.start()["id"]
+    key = {"idempotency-key": "save-1"}
+    first = service.save(session_id, 1, "x", key).json()
+    assert service.save(session_id, 1, "x", key).json() == first
+    other = service.save(session_id, 1, "y").json()
+    assert service.save(session_id, 1, "x", key).json() == other
+
+
+def test_200_for_a_repeat_of_a_save_onto_a_version(service: Service) -> None:
+    """A repeat is known by its key before its version is looked at: it is no conflict with itself."""
+    session_id = service.start()["id"]
+    key = {"idempotency-key": "save-1"}
+    first = service.save(session_id, 1, "x", key, version=1).json()
+    assert (first["version"], service.save(session_id, 1, "x", key, version=1).json()) == (2, first)
+    tagged = {"idempotency-key": "save-2", "if-match": '"2"'}
+    second = service.save(session_id, 1, "y", tagged).json()
+    assert (second["version"], service.save(session_id, 1, "y", tagged).json()) == (3, second)
+
+
+def test_200_for_repeats_that_race(service: Service) -> None:
+    """However many repeats race, one lands."""
+    session_id = service.start()["id"]
+    with ThreadPoolExecutor(16) as clients:
+        save = partial(service.save, session_id, 1, "x", {"idempotency-key": "k"})
+        replies = [sent.result() for sent in [clients.submit(save) for _ in range(32)]]
+    assert {(reply.status_code, reply.json()["version"]) for reply in replies} == {(200, 2)}
+
+
+def test_200_for_any_of_the_last_sixteen_keys(service: Service) -> None:
+    """A session remembers its last 16 keyed writes; saves without a key push none out."""
+    session_id = service.start()["id"]
+    for n in range(17):
+        service.save(session_id, n, "x", {"idempotency-key": f"k{n}"})
+        service.save(session_id, n, "y")
+    for n in range(1, 17):
+        assert service.save(session_id, n, "x", {"idempotency-key": f"k{n}"}).json()["version"] == 35
+    assert service.save(session_id, 0, "x", {"idempotency-key": "k0"}).json()["version"] == 36
+
+
+@pytest.mark.parametrize("tag", ['"2"', "*"])
+def test_200_on_the_version_of_if_match(service: Service, tag: str) -> None:
+    """`If-Match` counts as the version where the body has none."""
+    session_id = service.start()["id"]
+    service.save(session_id, 1, "x")
+    assert service.save(session_id, 1, "y", {"if-match": tag}).json()["version"] == 3
+
+
+def test_200_with_the_body_s_version_before_if_match(service: Service) -> None:
+    """Where both are there, the body's version counts."""
+    session_id = service.start()["id"]
+    assert service.save(session_id, 1, "x", {"if-match": '"9"'}, version=1).status_code == 200
+
+
+def test_204_where_no_body_is_wanted(service: Service) -> None:
+    """With `Prefer: return=minimal` a save tells its version and nothing else."""
+    session_id = service.start()["id"]
+    for version, prefer in enumerate(["return=minimal", "wait=1, return=minimal", "return=minimal; x=1"], 2):
+        reply = service.save(session_id, 1, "x", {"prefer": prefer})
+        assert (reply.status_code, reply.headers["etag"]) == (204, f'"{version}"')
+    assert service.save(session_id, 1, "x", {"prefer": "return=representation"}).status_code == 200
+
+
+@pytest.mark.parametrize("tag", ['"1"', '"3"', "2", "x", 'W/"2"', ""])
+def test_409_on_any_other_if_match(service: Service, tag: str) -> None:
+    """Whatever does not name the current version matches none."""
+    session_id = service.start()["id"]
+    service.save(session_id, 1, "x")
+    assert service.save(session_id, 1, "y", {"if-match": tag}).status_code == 409
+
+
+def test_410_for_a_repeat_after_the_end_shows_that_the_save_landed(service: Service) -> None:
+    """The end is judged before the key; the 410 carries the answer."""
+    session_id = service.start()["id"]
+    service.save(session_id, 1, "x", {"idempotency-key": "k"})
+    service.complete(session_id)
+    reply = service.save(session_id, 1, "x", {"idempotency-key": "k"})
+    assert (reply.status_code, reply.json()["session"]["answers"]) == (410, {"1": "x"})
+
+
+def test_422_for_anything_else_under_the_key(service: Service) -> None:
+    """A key stands for one write of its session: another body, version or operation under it is refused."""
+    session_id = service.start()["id"]
+    key = {"idempotency-key": "k"}
+    saved = service.save(session_id, 1, "x", key).json()
+    assert service.save(session_id, 1, "y", key).status_code == 422
+    assert service.save(session_id, 2, "x", key).status_code == 422
+    assert service.save(session_id, 1, "x", key, version=2).status_code == 422
+    assert service.save_many(session_id, {"1": "x"}, key, current_question=1).status_code == 422
+    assert service.complete(session_id, key, answers={"1": "x"}).status_code == 422
+    assert service.read(session_id).json() == saved
+    assert service.save(service.start()["id"], 2, "y", key).status_code == 200
