@@ -167,17 +167,87 @@ def test_redis_frozen(migrated: Urls) -> None:
 
 
 def test_redis_full(migrated: Urls) -> None:
-    """A Redis that takes no more entries is a cache that misses."""
+    """A Redis that takes no more entries is a cache that misses; what it held of a session goes."""
     with (
         folder() as base,
         embedded.redis(base, base) as redis,
         running(migrated, REDIS_URL=redis.url) as service,
     ):
+        session_id = service.start()["id"]
         with Redis.from_url(redis.url) as connection:
             connection.config_set("maxmemory", "1")
-        session_id = service.start()["id"]
-        assert service.save(session_id, 1, "x").status_code == 200
+            assert service.save(session_id, 1, "x").status_code == 200
+            assert connection.get(f"session:{session_id}") is None
         assert service.read(session_id).json()["version"] == 2
+        assert service.client.get("/health").json()["status"] == "healthy"
+
+
+def test_what_could_not_be_written_is_not_doubted_and_made_good(migrated: Urls) -> None:
+    """An instance whose write Redis refused reads from the database until Redis has the version."""
+    with ExitStack() as stack:
+        base = stack.enter_context(folder())
+        redis = stack.enter_context(embedded.redis(base, base))
+        one, other = (stack.enter_context(running(migrated, REDIS_URL=redis.url)) for _ in range(2))
+        with Redis.from_url(redis.url) as connection:
+            session_id = one.start()["id"]
+            # Redis goes on answering reads, as a master without its replicas does.
+            connection.config_set("min-replicas-to-write", "1")
+            assert one.save(session_id, 1, "x").json()["version"] == 2
+            assert one.read(session_id).json()["version"] == 2
+            assert other.read(session_id).json()["version"] == 1
+            assert other.read(session_id, {"if-none-match": '"2"'}).status_code == 304
+            connection.config_set("min-replicas-to-write", "0")
+            _await(lambda: one.client.get("/health").json()["status"] == "healthy")
+            assert isinstance(held := connection.get(f"session:{session_id}"), bytes)
+            assert held == b"s1 2 0 "
+            assert other.read(session_id).json()["version"] == 2
+
+
+def test_a_fill_that_comes_late_puts_nothing_old_back(migrated: Urls) -> None:
+    """A version that was read before a newer one was told is of no use once that one has left the cache."""
+    session_id = uuid4()
+
+    async def fill_late(cache: Cache) -> Snapshot | None:
+        asked_at = await cache.now()
+        await cache.raise_to(_snapshot(session_id, 2), await cache.now() + 1_000)
+        await asyncio.sleep(1.1)
+        await cache.raise_to(_snapshot(session_id, 1), asked_at + 1_000)
+        return await cache.get(session_id)
+
+    assert _with_cache(migrated, fill_late, seconds=1) is None
+
+
+def test_a_version_is_guarded_for_as_long_as_an_older_one_may_live(migrated: Urls, cache: Redis) -> None:
+    """An entry keeps older ones out for CACHE_SECONDS after it was written, be it good for less."""
+    session_id = uuid4()
+
+    async def fill(cache: Cache) -> Snapshot | None:
+        asked_at = await cache.now()
+        await asyncio.sleep(0.5)
+        await cache.raise_to(_snapshot(session_id, 2), asked_at)
+        await cache.raise_to(_snapshot(session_id, 1), asked_at + 30_000)
+        return await cache.get(session_id)
+
+    assert _with_cache(migrated, fill) is None
+    assert cache.pttl(f"session:{session_id}") > 29_000
+
+
+def test_more_debts_than_are_remembered_are_waited_out() -> None:
+    """After more failures than are kept one by one nothing is believed for CACHE_SECONDS."""
+
+    async def run(url: str) -> float:
+        async with Cache(url, 3) as cache:
+            for _ in range(20_001):
+                await cache.raise_to(_snapshot(uuid4(), 2), 0)
+            begun = time.monotonic()
+            with embedded.redis(base, base):
+                async with asyncio.timeout(10):
+                    while not await cache.ping():  # noqa: ASYNC110 - the cache tells nobody
+                        await asyncio.sleep(0.05)
+            return time.monotonic() - begun
+
+    with folder() as base:
+        assert 3.0 < asyncio.run(run(f"unix://{base}/redis.sock")) < 10
 
 
 def _good_for(cache: Redis, session_id: object) -> int:
@@ -198,9 +268,9 @@ def _await(holds: Callable[[], bool]) -> None:
 T = TypeVar("T")
 
 
-def _with_cache(urls: Urls, work: Callable[[Cache], Awaitable[T]]) -> T:
+def _with_cache(urls: Urls, work: Callable[[Cache], Awaitable[T]], seconds: int = 30) -> T:
     async def run() -> T:
-        async with Cache(urls["REDIS_URL"], 30) as cache:
+        async with Cache(urls["REDIS_URL"], seconds) as cache:
             return await work(cache)
 
     return asyncio.run(run())

@@ -33,7 +33,7 @@ def test_schemathesis_finds_nothing(service: Service, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
         assert f"✅ {phase}" in run.stdout
-    assert "Tested: 5" in run.stdout
+    assert "Tested: 7" in run.stdout
 
 
 def test_every_example_fits_its_schema() -> None:

@@ -23,7 +23,81 @@ class Guard:
 SAVE = "tests/operations/test_update_progress.py"
 GET = "tests/operations/test_get_session.py"
 
+START = "tests/operations/test_start_session.py"
+CACHE = "tests/test_cache.py"
+MODEL = "tests/test_model.py"
+
 GUARDS = [
+    Guard(
+        "key test",
+        "sql/write_session.sql",
+        "then 'repeated'\n      when exists",
+        "and false then 'ok'\n      when exists",
+        MODEL,
+    ),
+    Guard("one write for a key", "sql/write_session.sql", "split_part(recent, ' ', 1) = ", "'' = ", MODEL),
+    Guard("sixteen keys", "sql/write_session.sql", "[:15]", "[:3]", SAVE),
+    Guard(
+        "order of judgement",
+        "sql/write_session.sql",
+        "when (s).version <> %(version)s::integer then 'conflict'",
+        "",
+        MODEL,
+    ),
+    Guard(
+        "operation in the digest",
+        "session_service/wire.py",
+        "_converter.unstructure(write), option",
+        "{**_converter.unstructure(write), 'operation': ''}, option",
+        SAVE,
+    ),
+    Guard("start's key", "sql/start_session.sql", "and s.start_key = ", "and '' = ", START),
+    Guard("one start for a key", "sql/start_session.sql", "s.start_digest = %(digest)s::text", "true", START),
+    Guard(
+        "lock of racing resumes",
+        "sql/lock_starts.sql",
+        "%(quiz_id)s::integer)",
+        "%(quiz_id)s::integer + (random() * 1e9)::integer)",
+        START,
+    ),
+    Guard("end of what is resumed", "sql/start_session.sql", "    and s.expires_at > now\n", "", START),
+    Guard(
+        "skipped locks of the sweeper", "sql/expire_sessions.sql", " skip locked", "", "tests/test_sweeper.py"
+    ),
+    Guard(
+        "sweeper's own test of the end",
+        "sql/expire_sessions.sql",
+        "    and expires_at <= clock_timestamp()\n",
+        "",
+        "tests/test_sweeper.py tests/operations/test_start_session.py",
+    ),
+    Guard("versions seen", "session_service/cache.py", "held[0].version >= seen and ", "", GET),
+    Guard(
+        "time that an entry is good",
+        "session_service/cache.py",
+        " and sample.latest(monotonic()) < held[1]",
+        "",
+        CACHE,
+    ),
+    Guard("time that a version is guarded", "session_service/cache.py", "'px', ARGV[3])", "'px', 1)", CACHE),
+    Guard(
+        "disbelief", "session_service/cache.py", "self._trusted = False\n", "self._trusted = True\n", CACHE
+    ),
+    Guard("repair before belief", "session_service/cache.py", "while self._owed:", "while False:", CACHE),
+    Guard(
+        "debts beyond memory",
+        "session_service/cache.py",
+        "self._trusted = monotonic() >= self._blind_until",
+        "self._trusted = True",
+        CACHE,
+    ),
+    Guard(
+        "old entry goes when Redis is full",
+        "session_service/cache.py",
+        "await self._call(lambda: self._redis.delete(_key(snapshot.id)))",
+        "pass",
+        CACHE,
+    ),
     Guard("version test", "sql/write_session.sql", "(s).version <> %(version)s", "0 = %(version)s", SAVE),
     Guard("status test", "sql/write_session.sql", "(s).status = 'completed' then", "false then", SAVE),
     Guard("expiry test", "sql/write_session.sql", " or (s).expires_at <= judged_at", "", SAVE),

@@ -66,7 +66,7 @@ def check(
         history.sort(key=lambda operation: operation.begin)
         _check_one_state_for_each_version(session, history, verdict)
         _check_order(session, history, bound, verdict)
-        _check_ends(session, history, verdict)
+        _check_refusals(session, history, verdict)
         if session in final:
             _check_nothing_lost(session, history, final[session], verdict)
     return verdict
@@ -121,17 +121,11 @@ def _check_order(session: str, history: list[Operation], bound: float | None, ve
             if bound is None or age > bound or operation.fresh or operation.kind != "read":
                 told = f"showed {operation.version} {age:.3f} s after {newest} was shown"
                 verdict.violations.append(f"{session}: {operation.kind} {told}")
-        if (
-            operation.outcome == "conflict"
-            and operation.named is not None
-            and operation.version <= operation.named
-        ):
-            verdict.violations.append(f"{session}: 409 onto {operation.named} without a competing write")
         heapq.heappush(ended, (operation.end, operation.version))
 
 
-def _check_ends(session: str, history: list[Operation], verdict: Verdict) -> None:
-    """Nothing is shown as in progress after its end, and nothing is written after a completion."""
+def _check_refusals(session: str, history: list[Operation], verdict: Verdict) -> None:
+    """Nothing is in progress after its end, or written after a completion, or refused for no other write."""
     completed_at = min(
         (operation.end for operation in history if operation.status == "completed"), default=float("inf")
     )
@@ -140,6 +134,8 @@ def _check_ends(session: str, history: list[Operation], verdict: Verdict) -> Non
             verdict.violations.append(f"{session}: in progress after its end")
         if operation.kind == "save" and operation.outcome == "ok" and operation.begin > completed_at:
             verdict.violations.append(f"{session}: saved after its completion")
+        if operation.outcome == "conflict" and (operation.version or 0) <= (operation.named or 0):
+            verdict.violations.append(f"{session}: 409 onto {operation.named} without a competing write")
 
 
 def _check_nothing_lost(

@@ -202,6 +202,28 @@ async def poison_redis(world: World) -> None:
     await asyncio.sleep(0.3)
 
 
+async def fill_redis(world: World) -> None:
+    """Redis takes nothing new for a while."""
+    async with redis.asyncio.Redis.from_url(world.redis.url) as client:
+        await client.config_set("maxmemory", "1")
+        await asyncio.sleep(random.uniform(0.2, 1))
+        await client.config_set("maxmemory", "0")
+    await asyncio.sleep(0.3)
+
+
+async def fail_over(world: World) -> None:
+    """Redis is what it was a second ago, as a replica that was promoted too early."""
+    async with redis.asyncio.Redis.from_url(world.redis.url) as client:
+        keys = [str(key, "ascii") for key in await client.keys("session:*") if isinstance(key, bytes)]
+        old = {key: (await client.get(key), await client.pttl(key)) for key in keys}
+        await asyncio.sleep(1)
+        await client.flushall()
+        for key, (entry, life) in old.items():
+            if entry is not None and life > 1000:
+                await client.set(key, entry, px=life - 1000)
+    await asyncio.sleep(0.5)
+
+
 async def cut_one_off(world: World) -> None:
     """One instance does not reach Redis; the others do."""
     world.redis_proxy.cut()
@@ -220,7 +242,16 @@ async def freeze_for_one(world: World) -> None:
 
 # Where all instances reach Redis no reply may be older than one before it; elsewhere staleness is bounded.
 STRICT: list[Fault] = [quiet, kill_a_process, kill_postgresql, lose_replies]
-BOUNDED: list[Fault] = [kill_redis, freeze_redis, flush_redis, poison_redis, cut_one_off, freeze_for_one]
+BOUNDED: list[Fault] = [
+    kill_redis,
+    freeze_redis,
+    flush_redis,
+    poison_redis,
+    fill_redis,
+    fail_over,
+    cut_one_off,
+    freeze_for_one,
+]
 
 
 async def trial(world: World, fault: Fault, seconds: float) -> tuple[Shared, Verdict]:

@@ -1,0 +1,223 @@
+"""One session, several clients, against a model in plain Python: whatever they do, in whatever order."""
+
+import time
+from datetime import datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+import hypothesis.strategies as st
+import pytest
+from attrs import frozen
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.service import Service
+
+QUESTIONS = st.integers(0, 3)
+ANSWERS = st.one_of(
+    st.sampled_from(["a", "b", "\u00e4 \U0001f600"]), st.lists(st.sampled_from("xyz"), min_size=1)
+)
+CHANGES = st.one_of(ANSWERS, st.none())
+VERSIONS = st.sampled_from([None, "current", "stale", "future"])
+KEYS = st.one_of(st.none(), st.sampled_from(["k1", "k2", "k3"]))
+
+
+Naming = Literal["current", "stale", "future"] | None
+
+
+@frozen
+class Sent:
+    """A write as it is sent, and what it means."""
+
+    method: str
+    path: str
+    body: dict[str, Any]
+    changes: dict[str, Any]
+    question: int | None
+
+
+class Machine(RuleBasedStateMachine):
+    """Each rule is one request of one client; the model says what has to come back."""
+
+    service: Service
+
+    @initialize(short=st.booleans())
+    def start(self, *, short: bool) -> None:
+        """A new session, some of them with an end that comes soon."""
+        self.user = f"user-{uuid4()}"
+        self.body = {"user_id": self.user, "quiz_id": 7, "time_limit_seconds": 1 if short else 3600}
+        self.short = short
+        self.headers = {"idempotency-key": "start"}
+        session = self.service.client.post("/api/sessions/start", json=self.body, headers=self.headers).json()
+        self.id = session["id"]
+        self.over_at = datetime.fromisoformat(session["expires_at"]).timestamp()
+        self.status, self.version, self.question = "in_progress", 1, 0
+        self.answers: dict[str, Any] = {}
+        self.keys: list[tuple[str, object]] = []
+        self.keyed: list[tuple[Sent, dict[str, str], int | None, Any]] = []
+
+    @rule(question=QUESTIONS, answer=CHANGES, version=VERSIONS, key=KEYS, tagged=st.booleans())
+    def save(self, question: int, answer: Any, version: Naming, key: str | None, *, tagged: bool) -> None:
+        """One answer."""
+        body = {"question_id": question, "answer": answer}
+        sent = Sent("PUT", "progress", body, {str(question): answer}, question)
+        self._write(sent, version, key, tagged=tagged)
+
+    @rule(
+        changes=st.dictionaries(QUESTIONS.map(str), CHANGES, min_size=1),
+        question=st.one_of(st.none(), QUESTIONS),
+        version=VERSIONS,
+        key=KEYS,
+        tagged=st.booleans(),
+    )
+    def save_many(
+        self, changes: dict[str, Any], question: int | None, version: Naming, key: str | None, *, tagged: bool
+    ) -> None:
+        """Several answers in one step."""
+        body = {"answers": changes} | ({} if question is None else {"current_question": question})
+        self._write(Sent("PATCH", "progress", body, changes, question), version, key, tagged=tagged)
+
+    @rule(
+        changes=st.dictionaries(QUESTIONS.map(str), CHANGES), version=VERSIONS, key=KEYS, tagged=st.booleans()
+    )
+    def complete(self, changes: dict[str, Any], version: Naming, key: str | None, *, tagged: bool) -> None:
+        """The end, with or without last answers."""
+        body = {"answers": changes} if changes else {}
+        self._write(Sent("POST", "complete", body, changes, None), version, key, tagged=tagged)
+
+    @precondition(lambda self: self.keyed)
+    @rule(back=st.integers(1, 5))
+    def repeat(self, back: int) -> None:
+        """A keyed write of before, once more: whatever landed since, it has one effect."""
+        if not self._near_the_end():
+            self._send(*self.keyed[-min(back, len(self.keyed))])
+
+    @precondition(lambda self: self.short and self.status == "in_progress")
+    @rule()
+    def expire(self) -> None:
+        """The time passes."""
+        time.sleep(max(0.0, self.over_at - time.time() + 0.005))
+        self.status = "expired"
+
+    @rule()
+    def start_again(self) -> None:
+        """A repeat of the start is told the session as it is."""
+        reply = self.service.client.post("/api/sessions/start", json=self.body, headers=self.headers)
+        assert reply.status_code == 200
+        self._same(reply.json())
+
+    @rule()
+    def resume(self) -> None:
+        """A resume finds the session while it runs; another start under its key is refused."""
+        body = {"user_id": self.user, "quiz_id": 7, "if_active": "resume"}
+        if self.status == "in_progress" and not self._near_the_end():
+            reply = self.service.client.post("/api/sessions/start", json=body)
+            assert reply.status_code == 200
+            self._same(reply.json())
+        refused = self.service.client.post("/api/sessions/start", json=body, headers=self.headers)
+        assert refused.status_code == 422
+
+    @rule(has=st.booleans(), fresh=st.booleans())
+    def read(self, *, has: bool, fresh: bool) -> None:
+        """A read shows what the model holds, by whatever way it comes."""
+        if self._near_the_end():
+            return
+        headers = ({"if-none-match": f'"{self.version}"'} if has else {}) | (
+            {"cache-control": "no-cache"} if fresh else {}
+        )
+        reply = self.service.read(self.id, headers)
+        if self.status == "expired":
+            assert reply.status_code == 410
+            self._same(reply.json()["session"])
+        elif has:
+            assert reply.status_code == 304
+        else:
+            assert reply.status_code == 200
+            self._same(reply.json())
+
+    @invariant()
+    def listed_as_it_is(self) -> None:
+        """The list shows the session's status."""
+        if hasattr(self, "id") and not self._near_the_end():
+            page = self.service.client.get("/api/sessions", params={"user_id": self.user}).json()
+            assert [(item["id"], item["status"]) for item in page["items"]] == [(self.id, self.status)]
+
+    def _write(self, sent: Sent, naming: Naming, key: str | None, *, tagged: bool) -> None:
+        if self._near_the_end():
+            return
+        headers = {} if key is None else {"idempotency-key": key}
+        named = {None: None, "current": self.version, "stale": self.version - 1, "future": self.version + 1}[
+            naming
+        ]
+        if not named:
+            named = None
+        elif tagged:
+            headers["if-match"] = f'"{named}"'
+        else:
+            sent.body["version"] = named
+        written = (key, (sent.method, sent.path, sent.changes, sent.question, named))
+        if key is not None:
+            self.keyed.append((sent, headers, named, written))
+        self._send(sent, headers, named, written)
+
+    def _send(self, sent: Sent, headers: dict[str, str], named: int | None, written: Any) -> None:
+        path = f"/api/sessions/{self.id}/{sent.path}"
+        reply = self.service.client.request(sent.method, path, json=sent.body, headers=headers)
+        expected = self._judge(sent.path, named, written)
+        assert reply.status_code == expected, reply.text
+        if expected == 200 and self.status == "in_progress" and written not in self.keys:
+            self._apply(sent, written)
+        if expected in (200, 409, 410):
+            self._same(reply.json().get("session", reply.json()))
+
+    def _judge(self, path: str, named: int | None, written: Any) -> int:
+        """Return the status that the contract's order of judgement leads to."""
+        if self.status == "completed":
+            return 200 if path == "complete" else 410
+        if self.status == "expired":
+            return 410
+        if written[0] is not None and written[0] in [known for known, _ in self.keys]:
+            return 200 if written in self.keys else 422
+        return 409 if named not in (None, self.version) else 200
+
+    def _apply(self, sent: Sent, written: Any) -> None:
+        self.version += 1
+        self.answers = {k: v for k, v in (self.answers | sent.changes).items() if v is not None}
+        self.question = self.question if sent.question is None else sent.question
+        self.status = "completed" if sent.path == "complete" else self.status
+        if written[0] is not None:
+            self.keys = [written, *self.keys][:16]
+
+    def _near_the_end(self) -> bool:
+        """Whether the clock would decide now, not the model; where it has decided, the model follows."""
+        if self.status != "in_progress":
+            return False
+        left = self.over_at - time.time()
+        if left < -0.005:
+            self.status = "expired"
+        return -0.005 <= left < 0.1
+
+    def _same(self, session: dict[str, Any]) -> None:
+        told = (session["id"], session["answers"], session["current_question"])
+        assert told == (self.id, self.answers, self.question)
+        # The sweeper's mark is a version of its own.
+        assert session["version"] in {self.version, self.version + (self.status == "expired")}
+        if self.status != "in_progress" or time.time() < self.over_at - 0.1:
+            assert session["status"] == self.status
+
+
+@pytest.mark.parametrize("examples", [40])
+def test_the_service_does_what_the_model_does(service: Service, examples: int) -> None:
+    """Start, save, batch, complete, expire, resume, repeat: the reply is always the model's."""
+    Machine.service = service
+    machine = Machine.TestCase
+    machine.settings = settings(
+        max_examples=examples,
+        stateful_step_count=25,
+        deadline=None,
+        database=None,
+        # A history as it happened says more than the shortest one, and comes at once.
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    machine().runTest()
