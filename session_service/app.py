@@ -57,8 +57,10 @@ def build(settings: Settings) -> ASGIApp:
                 _log.critical("session-service: cannot start: %s", error)
                 raise
             sweeper = asyncio.create_task(_sweep(ctx))
-            yield
-            sweeper.cancel()
+            try:
+                yield
+            finally:
+                sweeper.cancel()
 
     router = Router(_routes(ctx), redirect_slashes=False, default=_no_route, lifespan=lifespan)
     return Edge(router)
@@ -72,6 +74,8 @@ async def _sweep(ctx: Context) -> None:
             await sessions.expire_sessions(ctx)
         except ServiceError as error:
             _log.warning("sessions were not expired: %s", error)
+        except Exception:  # noqa: BLE001 - a round that fails is not the last one
+            _log.exception("sessions were not expired")
 
 
 class Edge:

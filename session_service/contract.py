@@ -63,7 +63,7 @@ class Operation:
     parameters: Mapping[str, Input]
     body: Input | None
     body_required: bool
-    statuses: frozenset[int]
+    successes: frozenset[int]
 
     @property
     def names(self) -> set[str]:
@@ -100,7 +100,7 @@ def _operation(
         parameters={kind: _parameters(document, kind, listed) for kind in ("path", "query", "header")},
         body=_input(document, "body", body["content"]["application/json"]["schema"]) if body else None,
         body_required=bool(body and body.get("required")),
-        statuses=frozenset(int(status) for status in spec["responses"]),
+        successes=frozenset(int(status) for status in spec["responses"] if status < "4"),
     )
 
 

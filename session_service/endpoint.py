@@ -17,6 +17,10 @@ from session_service.sessions import Context
 
 Handler = Callable[..., Awaitable[Snapshot | Started | SessionPage | Health]]
 
+# What a handler's result may be answered with; 204 and 304 come with the headers that ask for them.
+_SUCCESSES = {Snapshot: {200}, Started: {200, 201}, SessionPage: {200}, Health: {200}}
+_ASKED_FOR = {"prefer": 204, "if_none_match": 304}
+
 
 class Endpoint:
     """One operation with its handler."""
@@ -104,6 +108,10 @@ def _types(operation: Operation, handler: Handler) -> dict[str, Any]:
     names = operation.names - {"prefer"}
     if types.keys() != names:
         raise ContractError(f"{operation.id} takes {sorted(names)}, its handler {sorted(types)}")
+    answers = _SUCCESSES[signature.return_annotation]
+    answers = answers | {status for name, status in _ASKED_FOR.items() if name in operation.names}
+    if answers != operation.successes:
+        raise ContractError(f"{operation.id} declares {sorted(operation.successes)}, not {sorted(answers)}")
     return types
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import psycopg
 
-from session_service import embedded, migrations
+from session_service import keeper, migrations
 from session_service.__main__ import run
 from session_service.embedded import EmbeddedError
 from session_service.migrations import MigrationError
@@ -20,7 +20,7 @@ def main() -> None:
         try:
             env = dict(os.environ)
             if not (env.get("DATABASE_URL") and env.get("REDIS_URL")):
-                private = stack.enter_context(embedded.servers(embedded.default_base()))
+                private = stack.enter_context(keeper.servers(keeper.default_base()))
                 env = {name: value for name, value in env.items() if value}
                 env = private | env
             settings = Settings.read(env)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from redis import Redis
 
-from session_service import embedded, migrations
+from session_service import keeper, migrations
 from tests.service import Service, folder, running
 
 Urls = dict[str, str]
@@ -32,7 +32,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Urls]:
     """A PostgreSQL and a Redis that stay up for the whole run."""
-    with folder() as base, embedded.servers(base) as urls:
+    with folder() as base, keeper.servers(base) as urls:
         yield urls
 
 
@@ -91,7 +91,7 @@ def broken_service(servers: Urls) -> Iterator[Service]:
 def cut_off_service() -> Iterator[Service]:
     """A service whose PostgreSQL has stopped."""
     with folder() as base:
-        with embedded.servers(base) as urls:
+        with keeper.servers(base) as urls:
             asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
             starting = running(urls)
             service = starting.__enter__()

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx
 
-from session_service.embedded import ROOT
+from session_service.keeper import ROOT
 from tests import conformance
 
 Headers = dict[str, str]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from session_service.embedded import ROOT
+from session_service.keeper import ROOT
 from tests.conformance import DOCUMENT, resolved, validator
 from tests.service import Service
 

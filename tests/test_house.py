@@ -13,7 +13,7 @@ PACKAGE = Path(session_service.__file__).parent
 # A module imports from lower floors only.
 FLOORS = [
     {"models", "settings", "contract", "smoke", "embedded"},
-    {"errors"},
+    {"errors", "keeper"},
     {"wire", "sql"},
     {"queries", "cache"},
     {"sessions", "migrations"},

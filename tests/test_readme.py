@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from session_service.embedded import ROOT
+from session_service.keeper import ROOT
 from session_service.settings import Settings
 from tests.conftest import Urls
 from tests.service import Service

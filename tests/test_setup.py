@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from session_service.embedded import ROOT
+from session_service.keeper import ROOT
 from tests.conftest import Urls
 from tests.service import Service, copy_house, free_port
 
@@ -23,13 +23,9 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     """A copy of the checkout, with the same environment and no data yet."""
     copy_house(tmp_path)
     yield tmp_path
-    told = subprocess.run(
-        [".venv/bin/python", "-c", "from session_service import embedded; print(embedded.default_base())"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    asked = "from session_service import keeper; print(keeper.default_base())"
+    command = [".venv/bin/python", "-c", asked]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     shutil.rmtree(told.stdout.strip(), ignore_errors=True)
 
 
@@ -63,7 +59,7 @@ def test_serve_recovers_from_a_keeper_that_is_killed(clone: Path) -> None:
     with _serving(clone) as (_, process):
         family = _family(process)
         postgres = [member for member in family if member.name() == "postgres"]
-        (keeper,) = [member for member in family if "session_service.embedded" in member.cmdline()]
+        (keeper,) = [member for member in family if "session_service.keeper" in member.cmdline()]
         keeper.kill()
         process.kill()
         process.wait()

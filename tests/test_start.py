@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from session_service.embedded import ROOT
+from session_service.keeper import ROOT
 from tests.conftest import Urls
 from tests.service import copy_house, free_port
 
@@ -47,6 +47,12 @@ def house(tmp_path: Path) -> Path:
             "      name: id\n      in: path",
             "      name: key\n      in: path",
             "'key'], its handler",
+        ),
+        (
+            "openapi.yaml",
+            "        '304':\n",
+            "        '303':\n",
+            "get_session declares [200, 303], not [200, 304]",
         ),
         ("sql/get_session.sql", ":maybe", ":one", "get_session.sql: bound as :maybe"),
         ("sql/get_session.sql", "completed_at timestamptz?", "completed_at timestamptz", "'completed_at'"),

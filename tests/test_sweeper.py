@@ -68,7 +68,7 @@ def test_a_row_that_is_held_is_left_to_the_next_round(fresh_database: Urls) -> N
     """The sweeper does not wait for a row that somebody else has locked."""
     asyncio.run(migrations.migrate(fresh_database["DATABASE_URL"]))
     url = fresh_database["DATABASE_URL"]
-    with psycopg.connect(url) as holder, ThreadPoolExecutor(1) as sweeper:
+    with ThreadPoolExecutor(1) as sweeper, psycopg.connect(url) as holder:
         holder.execute(PLANT, [3])
         holder.commit()
         holder.execute("select from quiz_sessions order by id limit 1 for update")

@@ -19,7 +19,8 @@ import psycopg
 import redis.asyncio
 
 from session_service import embedded, migrations
-from session_service.embedded import ROOT, Server
+from session_service.embedded import Server
+from session_service.keeper import ROOT
 from tests.history.checker import Verdict, check
 from tests.history.client import Client, Shared
 from tests.history.proxy import Proxy

@@ -1,6 +1,6 @@
 """getHealth: GET /health."""
 
-from session_service import embedded
+from session_service import keeper
 from tests.conftest import Urls
 from tests.service import Service, folder, running
 
@@ -16,7 +16,7 @@ def test_200_healthy(service: Service) -> None:
 
 def test_200_degraded_without_redis(migrated: Urls) -> None:
     """Without Redis everything works, and the service says what is missing."""
-    with folder() as base, embedded.servers(base) as others:
+    with folder() as base, keeper.servers(base) as others:
         gone = others["REDIS_URL"]
     with running(migrated, REDIS_URL=gone) as service:
         body = service.client.get("/health").json()
