@@ -142,7 +142,8 @@ async def check_health(ctx: Context) -> Health:
 
 
 async def _start(ctx: Context, source: Connection | Pool, wanted: StartSession, key: str | None) -> Judged:
-    while True:
+    # A start that loses the race for its key finds the winner's session when it runs again.
+    for _ in range(2):
         judged = await queries.start_session(
             source,
             id=uuid4(),
@@ -153,9 +154,9 @@ async def _start(ctx: Context, source: Connection | Pool, wanted: StartSession, 
             digest=wire.digest(wanted) if key else None,
             resume=wanted.if_active == "resume",
         )
-        # None: a start with the same key won the race; the statement finds it when it runs again.
         if judged is not None:
             return judged
+    raise ServiceUnavailableError("not_applied")
 
 
 def _behind(last: SessionSummary) -> Cursor:

@@ -36,8 +36,9 @@ def test_expired_is_stored_without_a_caller(service: Service, database: psycopg.
     assert service.read(session_id).json()["session"]["version"] == 2
 
 
-def test_what_is_over_is_left_as_it_is(service: Service, database: psycopg.Connection) -> None:
-    """A completed session is not expired, and an expired one not again."""
+def test_only_what_is_over_is_expired_and_once(service: Service, database: psycopg.Connection) -> None:
+    """A running session goes on, a completed one is not expired, and an expired one not again."""
+    running_session = service.start()
     session_id = service.start(time_limit_seconds=1)["id"]
     completed = service.complete(session_id).json()
     expired_id = service.start(time_limit_seconds=1)["id"]
@@ -45,6 +46,7 @@ def test_what_is_over_is_left_as_it_is(service: Service, database: psycopg.Conne
     assert service.read(session_id).json() == completed
     row = database.execute("select status, version from quiz_sessions where id = %s", [expired_id]).fetchone()
     assert row == ("expired", 2)
+    assert service.read(running_session["id"], {"cache-control": "no-cache"}).json() == running_session
 
 
 def test_several_sweepers_share_a_backlog(fresh_database: Urls) -> None:
