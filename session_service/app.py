@@ -31,7 +31,7 @@ from session_service.errors import (
 from session_service.migrations import MigrationError
 from session_service.models import request_id
 from session_service.sessions import Context
-from session_service.settings import Settings
+from session_service.settings import SettingError, Settings
 
 BODY_LIMIT = 256 * 1024  # bytes
 SWEEP_PAUSE = 2.0  # seconds between rounds of the sweeper
@@ -53,7 +53,8 @@ def build(settings: Settings) -> ASGIApp:
             try:
                 await sql.await_server(pool, seconds=30)
                 await migrations.check(pool)
-            except (ServiceError, MigrationError) as error:
+                await sessions.check_durability(ctx)
+            except (ServiceError, MigrationError, SettingError) as error:
                 _log.critical("session-service: cannot start: %s", error)
                 raise
             sweeper = asyncio.create_task(_sweep(ctx))
@@ -110,6 +111,7 @@ class Edge:
     async def _reply(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             scope["body"] = await _read_body(receive)
+            _check_path(scope)
             await self._app(scope, receive, send)
         except ServiceError as error:
             await error_response(error)(scope, receive, send)
@@ -161,6 +163,12 @@ def _routes(ctx: Context) -> list[Route]:
 
 async def _no_route(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise RouteNotFoundError
+
+
+def _check_path(scope: Scope) -> None:
+    """Raise RouteNotFoundError for a path that ends in a line feed, which the router would not see."""
+    if scope["path"].endswith("\n"):
+        raise RouteNotFoundError
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -88,6 +88,7 @@ class Cache:
         self._seconds = seconds
         self._sample: Sample | None = None
         self._trusted = True
+        self._writable = True
         self._owed: dict[UUID, int] = {}
         self._blind_until = 0.0
         self._repair: asyncio.Task[None] | None = None
@@ -104,7 +105,7 @@ class Cache:
             if held is None:
                 _log.warning("redis held something else under the key of session %s", session_id)
                 await self._call(lambda: self._discard(keys=[_key(session_id)], args=[entry]))
-            elif sample and held[0].version >= seen and sample.latest(monotonic()) < held[1]:
+            elif sample and held[0].body and held[0].version >= seen and sample.latest(monotonic()) < held[1]:
                 return held[0]
         return None
 
@@ -121,7 +122,7 @@ class Cache:
         The snapshot itself is read until `good_until`, by Redis's clock. What cannot be written now is
         owed: nothing is believed before it is made good.
         """
-        if self._trusted:
+        if self._writable:
             with suppress(UnreachableError):
                 await self._write(snapshot, good_until)
                 return
@@ -151,7 +152,7 @@ class Cache:
         sent = monotonic()
         try:
             time = await self._call(lambda: self._raise(keys=[_key(snapshot.id)], args=arguments))
-        except OutOfMemoryError:
+        except ResponseError:
             # Full, it takes nothing new, but it can still give up what is old.
             await self._call(lambda: self._redis.delete(_key(snapshot.id)))
         else:
@@ -177,23 +178,31 @@ class Cache:
             async with asyncio.timeout(_TIMEOUT):
                 return await command()
         except (RedisError, OSError) as error:
-            if isinstance(error, OutOfMemoryError) or str(error).startswith("WRONGTYPE"):
+            # Redis works, but the one command is not for it: it is full, or the key is of another kind.
+            if isinstance(error, OutOfMemoryError) or re.search("OOM|WRONGTYPE", str(error)):
                 raise
-            if self._trusted:
-                _log.warning("redis is not believed, reads go to the database: %s", type(error).__name__)
-                self._trusted = False
-                self._repair = asyncio.create_task(self._make_good())
+            self._doubt(error)
             raise UnreachableError from error
+
+    def _doubt(self, error: Exception) -> None:
+        self._writable = False
+        if self._trusted:
+            _log.warning("redis is not believed, reads go to the database: %s", type(error).__name__)
+            self._trusted = False
+            self._repair = asyncio.create_task(self._make_good())
 
     async def _make_good(self) -> None:
         """Try until Redis answers; write what is owed; then believe it again."""
         while not self._trusted:
             await asyncio.sleep(_PAUSE)
-            with suppress(UnreachableError, OutOfMemoryError):
+            with suppress(UnreachableError):
                 await self._measure()
+                # What is told from here on is written at once: the debts become fewer under any load.
+                self._writable = True
                 while self._owed:
                     await self._pay(dict(islice(self._owed.items(), 100)))
                 # Nothing is awaited between the last look at what is owed and the belief.
+                self._writable = True
                 self._trusted = monotonic() >= self._blind_until
         _log.warning("redis is believed again")
 
@@ -203,7 +212,11 @@ class Cache:
         for session_id, version in owed.items():
             entry = b"s1 %d 0 " % version
             pipeline.eval(_RAISE, 1, _key(session_id), version, entry, self._seconds * 1000)
-        await self._call(pipeline.execute)
+        try:
+            await self._call(pipeline.execute)
+        except ResponseError:
+            keys = [_key(session_id) for session_id in owed]
+            await self._call(lambda: self._redis.delete(*keys))
         for session_id, version in owed.items():
             if self._owed[session_id] == version:
                 del self._owed[session_id]

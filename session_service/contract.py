@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import yaml
 from attrs import frozen
-from jsonschema_rs import Validator, validator_for
+from jsonschema_rs import ValidationError, Validator, validator_for
 
 FILE = Path(__file__).parents[1] / "openapi.yaml"
+THOROUGH = 1024  # bytes of a value of which every fault is told
 
 _METHODS = ("get", "put", "post", "patch", "delete")
 _MESSAGES = {
@@ -39,18 +41,46 @@ class ContractError(Exception):
 
 @frozen
 class Input:
-    """One place of a request that a schema describes: the parameters of a kind, or the body."""
+    """One place of a request that a schema describes: the parameters of a kind, or the body.
+
+    `names` are the contract's words for fields: a place may be told in these, not in the client's.
+    """
 
     place: str
     schema: Mapping[str, Any]
     validator: Validator
+    names: frozenset[str]
 
-    def faults(self, value: object) -> list[dict[str, str]]:
-        """Return where and why the value does not fit; no fault repeats a part of it."""
-        if self.validator.is_valid(value):
-            return []
-        errors = self.validator.iter_errors(value)
-        return [_fault(self.place, error.instance_path, error.schema_path, self.schema) for error in errors]
+    def faults(self, value: object, size: int = 0) -> list[dict[str, str]]:
+        """Return where and why a value of so many bytes does not fit; no fault repeats a part of it.
+
+        To find every fault takes time with the square of their number: of a large value one is told.
+        """
+        try:
+            if self.validator.is_valid(value):
+                return []
+            if size <= THOROUGH:
+                return [self._fault(error) for error in self.validator.iter_errors(value)]
+            self.validator.validate(value)
+        except ValidationError as error:
+            return [self._fault(error)]
+        except ValueError:
+            # The validator does not go as deep as the parser.
+            pass
+        return [{"path": self.place, "message": "is nested too deeply"}]
+
+    def _fault(self, error: ValidationError) -> dict[str, str]:
+        """Return an error as a place and a reason, out of the contract's words and not the client's."""
+        keyword = str(error.schema_path[-1])
+        limit: Any = self.schema
+        for step in error.schema_path:
+            limit = limit[step]
+        message = _MESSAGES.get(keyword, "does not fit the contract").format(limit)
+        if keyword == "required":
+            message = f"has to have {', '.join(limit)}"
+        steps = [str(step) for step in error.instance_path]
+        told = takewhile(lambda step: step in self.names or re.fullmatch("[0-9]{1,10}", step), steps)
+        return {"path": ".".join([self.place, *told]), "message": message}
 
 
 @frozen
@@ -119,7 +149,9 @@ def _parameters(document: dict[str, Any], kind: str, listed: list[dict[str, Any]
 
 def _input(document: dict[str, Any], place: str, schema: dict[str, Any]) -> Input:
     whole = {**schema, "components": document["components"]}
-    return Input(place, whole, validator_for(whole, validate_formats=True))
+    objects = [whole, *document["components"]["schemas"].values()]
+    names = frozenset(name for described in objects for name in described.get("properties", ()))
+    return Input(place, whole, validator_for(whole, validate_formats=True), names)
 
 
 def _resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
@@ -130,13 +162,3 @@ def _resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
         for step in steps:
             node = node[step]
     return node
-
-
-def _fault(place: str, instance: list[Any], rule: list[Any], schema: Mapping[str, Any]) -> dict[str, str]:
-    keyword, limit = str(rule[-1]), schema
-    for step in rule:
-        limit = limit[step]
-    message = _MESSAGES.get(keyword, "does not fit the contract").format(limit)
-    if keyword == "required":
-        message = f"has to have {', '.join(limit)}"
-    return {"path": ".".join([place, *map(str, instance)]), "message": message}

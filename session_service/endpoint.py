@@ -45,6 +45,8 @@ class Endpoint:
     def _parameters(self, scope: Scope) -> dict[str, Any]:
         kinds = self._operation.parameters
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        if len(query) != len(dict(query)):
+            raise ValidationError([{"path": "query", "message": "has a parameter twice"}])
         given = {"path": scope["path_params"], "query": _numbers(dict(query), kinds["query"])}
         given["header"] = _headers(scope, kinds["header"])
         faults = [fault for kind, values in given.items() for fault in kinds[kind].faults(values)]
@@ -57,7 +59,7 @@ class Endpoint:
         headers = session_headers(session)
         if seen is not None and seen.has(session.version):
             return Response(None, 304, headers)
-        if re.search(r"(^|,)\s*return=minimal\s*($|[,;])", prefer):
+        if re.search(r'(^|,)\s*return="?minimal"?\s*($|[,;])', prefer, re.IGNORECASE):
             return Response(None, 204, headers | {"preference-applied": "return=minimal"})
         return Response(session.body, 200, headers, "application/json")
 
@@ -73,7 +75,7 @@ class Endpoint:
         except ValueError:
             raise ValidationError([{"path": "body", "message": "has to be JSON"}]) from None
         assert self._operation.body is not None
-        faults = self._operation.body.faults(value)
+        faults = self._operation.body.faults(value, len(content))
         if faults:
             raise ValidationError(faults)
         return wire.structure(value, self._types["body"])

@@ -200,3 +200,12 @@ class Migration:
 
     name: str
     checksum: str
+
+
+@frozen
+class Durability:
+    """The settings of a PostgreSQL session on which `acknowledged means committed` rests."""
+
+    synchronous_commit: str
+    fsync: str
+    isolation: str

@@ -31,7 +31,7 @@ from session_service.models import (
     Write,
     request_id,
 )
-from session_service.settings import Settings
+from session_service.settings import SettingError, Settings
 from session_service.sql import Connection, Pool
 
 SWEEP_BATCH = 250  # rows: such a batch was seen to hold its locks for 91 ms at the most
@@ -120,6 +120,17 @@ async def expire_sessions(ctx: Context) -> int:
         expired += batch
         if batch < SWEEP_BATCH:
             return expired
+
+
+async def check_durability(ctx: Context) -> None:
+    """Raise SettingError if the database would acknowledge what a crash takes back, or judge old rows."""
+    durability = await queries.get_durability(ctx.pool)
+    if durability.synchronous_commit == "off" or durability.fsync == "off":
+        raise SettingError(
+            "PostgreSQL has to have synchronous_commit and fsync on: an answer is told as saved"
+        )
+    if durability.isolation != "read committed":
+        raise SettingError("PostgreSQL has to have default_transaction_isolation at read committed")
 
 
 async def check_health(ctx: Context) -> Health:

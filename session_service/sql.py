@@ -14,6 +14,7 @@ import attrs
 import orjson
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import class_row, tuple_row
 from psycopg.types.json import Jsonb, set_json_loads
 from psycopg_pool import AsyncConnectionPool
@@ -208,7 +209,7 @@ async def _run(
             async with connection.cursor(row_factory=class_row(row) if row else tuple_row) as cursor:
                 await cursor.execute(file.text, values, prepare=file.prepared)
                 return await fetch(cursor)
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, ReadOnlySqlTransaction) as error:
             raise ServiceUnavailableError(_outcome(file, error)) from error
 
 
@@ -231,13 +232,14 @@ async def _connection(source: Connection | Pool) -> AsyncIterator[Connection]:
         await source.putconn(connection)
 
 
-def _outcome(file: File, error: psycopg.OperationalError) -> Outcome:
-    """Tell whether the statement may have landed: only an error that the server itself reported rules it out.
+def _outcome(file: File, error: psycopg.Error) -> Outcome:
+    """Tell whether the statement may have landed.
 
-    Class 57P is a server that ends the connection, which it may do between the commit and its report.
+    Only an error that leaves the connection standing rules it out: a server that ends it may do so
+    between the commit and its report.
     """
-    reported = error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P", "40003"))
-    return "not_applied" if reported or not file.writes else "unknown"
+    refused = error.diag.severity_nonlocalized == "ERROR" and error.sqlstate != "40003"
+    return "not_applied" if refused or not file.writes else "unknown"
 
 
 async def _rowcount(cursor: AsyncCursor[Any]) -> int:

@@ -27,6 +27,8 @@ from session_service.models import (
 
 T = TypeVar("T")
 
+MOST = 2_147_483_647  # of what the contract counts
+
 _converter = make_converter(detailed_validation=False)
 _converter.register_structure_hook_func(lambda kind: kind in (Answer | None, Changes), lambda value, _: value)
 _converter.register_structure_hook(UUID, lambda text, _: UUID(text))
@@ -57,7 +59,8 @@ def _seen(text: str, _: type) -> Seen:
 
 def _version_tag(text: str, _: type) -> VersionTag | None:
     tag = re.fullmatch(r'"(\d{1,10})"', text.strip())
-    return None if text.strip() == "*" else VersionTag(int(tag[1]) if tag else 0)
+    version = int(tag[1]) if tag else 0
+    return None if text.strip() == "*" else VersionTag(version if version <= MOST else 0)
 
 
 _converter.register_structure_hook_func(lambda kind: kind is VersionTag, _version_tag)

@@ -62,6 +62,8 @@ def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
 def _declared(method: str, path: str) -> dict[str, Any]:
     """Return the responses declared for the request, those of no operation included where it has none."""
     strays = {status: DOCUMENT["components"]["responses"][name] for status, name in _STRAYS.items()}
+    if path.endswith("\n"):
+        return {name: strays[name] for name in ("404", "413")}
     for template in sorted(PATHS, key=lambda template: template.count("{")):
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
             operation = PATHS[template].get("GET" if method == "HEAD" else method)

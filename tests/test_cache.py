@@ -99,6 +99,7 @@ POISON: list[Callable[[str, bytes], bytes]] = [
     lambda _id, entry: b"s1 99999999999 " + entry[5:],
     lambda session_id, entry: entry.replace(session_id.encode(), str(uuid4()).encode()),
     lambda _id, _entry: b"\xff" * 1_000_000,
+    lambda _id, _entry: b"s1 1 99999999999999 ",
 ]
 
 
@@ -230,6 +231,26 @@ def test_a_version_is_guarded_for_as_long_as_an_older_one_may_live(migrated: Url
 
     assert _with_cache(migrated, fill) is None
     assert cache.pttl(f"session:{session_id}") > 29_000
+
+
+def test_belief_comes_back_under_load() -> None:
+    """Debts are paid while new sessions are told: a busy service is not left without its cache."""
+
+    async def run(url: str) -> float:
+        async with Cache(url, 30) as cache, asyncio.timeout(15):
+            with Redis.from_url(url) as connection:
+                connection.config_set("min-replicas-to-write", "1")
+                await cache.raise_to(_snapshot(uuid4(), 2), 0)
+                assert not await cache.ping()
+                connection.config_set("min-replicas-to-write", "0")
+            begun = time.monotonic()
+            while not await cache.ping():
+                await asyncio.gather(*(cache.raise_to(_snapshot(uuid4(), 2), 0) for _ in range(4)))
+                await asyncio.sleep(0.001)
+            return time.monotonic() - begun
+
+    with folder() as base, embedded.redis(base, base) as redis:
+        assert asyncio.run(run(redis.url)) < 5
 
 
 def test_more_debts_than_are_remembered_are_waited_out() -> None:

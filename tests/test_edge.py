@@ -50,7 +50,17 @@ def test_each_request_is_one_line_in_the_log(migrated: Urls) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/sessions/", "/health/", "//health", "/api/sessions/start/x"]
+    "path",
+    [
+        "/",
+        "/api",
+        "/api/sessions/",
+        "/health/",
+        "/health%0A",
+        "/api/sessions/start%0a",
+        "//health",
+        "/api/sessions/start/x",
+    ],
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_404_for_a_path_that_the_contract_does_not_have(service: Service, path: str, method: str) -> None:

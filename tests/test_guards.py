@@ -83,6 +83,20 @@ GUARDS = [
     ),
     Guard("time that a version is guarded", "session_service/cache.py", "'px', ARGV[3])", "'px', 1)", CACHE),
     Guard(
+        "one fault told of a large body",
+        "session_service/contract.py",
+        "if size <= THOROUGH:",
+        "if True:",
+        "tests/operations/test_save_answers.py",
+    ),
+    Guard(
+        "words of the contract in a fault's place",
+        "session_service/contract.py",
+        "step in self.names or ",
+        "True or ",
+        "tests/operations/test_save_answers.py",
+    ),
+    Guard(
         "disbelief", "session_service/cache.py", "self._trusted = False\n", "self._trusted = True\n", CACHE
     ),
     Guard("repair before belief", "session_service/cache.py", "while self._owed:", "while False:", CACHE),

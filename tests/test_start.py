@@ -1,13 +1,16 @@
 """A service that cannot do its work does not start, and says in a line why."""
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from session_service import migrations
 from session_service.keeper import ROOT
 from tests.conftest import Urls
 from tests.service import copy_house, free_port
@@ -116,6 +119,24 @@ def test_a_database_without_the_schema(fresh_database: Urls) -> None:
     ended = _serve({**fresh_database, "PORT": str(free_port())})
     assert ended.returncode == 1
     assert "cannot start: the database lacks migrations" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("synchronous_commit", "off", "synchronous_commit and fsync on"),
+        ("default_transaction_isolation", "repeatable read", "at read committed"),
+    ],
+)
+def test_a_database_that_may_forget(fresh_database: Urls, setting: str, value: str, told: str) -> None:
+    """A database that acknowledges what a crash can take back is not served from."""
+    url = fresh_database["DATABASE_URL"]
+    asyncio.run(migrations.migrate(url))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set {setting} = '{value}'")
+    ended = _serve({**fresh_database, "PORT": str(free_port())})
+    assert ended.returncode == 1
+    assert told in ended.stdout
 
 
 def _serve(env: Urls, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:

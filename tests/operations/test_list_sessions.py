@@ -140,3 +140,8 @@ def _page(service: Service, **query: Any) -> dict[str, Any]:
     assert reply.status_code == 200, reply.text
     page: dict[str, Any] = reply.json()
     return page
+
+
+def test_400_for_a_parameter_that_is_there_twice(service: Service) -> None:
+    """Which of the two is meant is not guessed."""
+    assert service.client.get(f"{PATH}?limit=1&limit=2").status_code == 400

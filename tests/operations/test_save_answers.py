@@ -125,3 +125,14 @@ def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
 def test_503_without_postgresql(cut_off_service: Service) -> None:
     """A save that cannot reach the database is not acknowledged."""
     assert cut_off_service.save_many(uuid4(), {"1": "x"}).status_code == 503
+
+
+def test_400_tells_one_fault_of_many_at_once(service: Service) -> None:
+    """A body with thousands of faults is refused as fast as one with a few, and repeats none of its keys."""
+    answers = {f"secret-{n}": "" for n in range(10_000)}
+    begun = time.monotonic()
+    reply = service.save_many(uuid4(), answers)
+    assert (reply.status_code, len(reply.json()["details"])) == (400, 1)
+    assert time.monotonic() - begun < 2
+    few = service.save_many(uuid4(), {"secret-1": "", "7": ""})
+    assert {detail["path"] for detail in few.json()["details"]} == {"body.answers", "body.answers.7"}

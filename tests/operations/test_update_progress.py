@@ -1,5 +1,6 @@
 """updateProgress: PUT /api/sessions/{id}/progress."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -9,7 +10,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.service import Service
+from session_service import migrations
+from tests.conftest import Urls
+from tests.service import Service, running
 
 
 def test_200_with_the_answer_merged_in(service: Service) -> None:
@@ -264,13 +267,15 @@ def test_200_with_the_body_s_version_before_if_match(service: Service) -> None:
 def test_204_where_no_body_is_wanted(service: Service) -> None:
     """With `Prefer: return=minimal` a save tells its version and nothing else."""
     session_id = service.start()["id"]
-    for version, prefer in enumerate(["return=minimal", "wait=1, return=minimal", "return=minimal; x=1"], 2):
+    for version, prefer in enumerate(
+        ["return=minimal", "wait=1, return=minimal", 'Return="Minimal"; x=1'], 2
+    ):
         reply = service.save(session_id, 1, "x", {"prefer": prefer})
         assert (reply.status_code, reply.headers["etag"]) == (204, f'"{version}"')
     assert service.save(session_id, 1, "x", {"prefer": "return=representation"}).status_code == 200
 
 
-@pytest.mark.parametrize("tag", ['"1"', '"3"', "2", "x", 'W/"2"', ""])
+@pytest.mark.parametrize("tag", ['"1"', '"3"', "2", "x", 'W/"2"', "", '"3000000000"', '"99999999999"'])
 def test_409_on_any_other_if_match(service: Service, tag: str) -> None:
     """Whatever does not name the current version matches none."""
     session_id = service.start()["id"]
@@ -299,3 +304,23 @@ def test_422_for_anything_else_under_the_key(service: Service) -> None:
     assert service.complete(session_id, key, answers={"1": "x"}).status_code == 422
     assert service.read(session_id).json() == saved
     assert service.save(service.start()["id"], 2, "y", key).status_code == 200
+
+
+@pytest.mark.parametrize("depth", [10, 255, 256, 1000, 1100, 100_000])
+def test_400_for_an_answer_that_is_nested(service: Service, depth: int) -> None:
+    """However deep a body is nested, it is refused like any other."""
+    content = b'{"question_id":1,"answer":%s%s}' % (b"[" * depth, b"]" * depth)
+    path, headers = f"/api/sessions/{uuid4()}/progress", {"content-type": "application/json"}
+    assert service.client.put(path, content=content, headers=headers).status_code == 400
+
+
+def test_503_for_a_database_that_is_read_only(fresh_database: Urls) -> None:
+    """A database that takes no writes, as a standby, has certainly not taken this one."""
+    url = fresh_database["DATABASE_URL"]
+    asyncio.run(migrations.migrate(url))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set default_transaction_read_only = on")
+    with running(fresh_database) as service:
+        reply = service.save(uuid4(), 1, "x")
+        assert (reply.status_code, reply.json()["outcome"]) == (503, "not_applied")
+        assert service.read(uuid4()).status_code == 404
