@@ -273,9 +273,8 @@ Outcomes = dict[str, Future[Outcome]]
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
     """What the tests say without each of the guards asked for, on all processors at once."""
-    damaged = [
-        item.callspec.params["guard"] for item in request.session.items if "guard" in _parameters(item)
-    ]
+    given = [_parameters(item) for item in request.session.items]
+    damaged = [parameters["guard"] for parameters in given if "guard" in parameters]
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         yield {
             guard.name: workers.submit(_test_without, guard, tmp_path_factory.mktemp("house"))
