@@ -179,7 +179,9 @@ class Cache:
                 return await command()
         except (RedisError, OSError) as error:
             # Redis works, but the one command is not for it: it is full, or the key is of another kind.
-            if isinstance(error, OutOfMemoryError) or re.search("OOM|WRONGTYPE", str(error)):
+            if isinstance(error, OutOfMemoryError):
+                raise
+            if isinstance(error, ResponseError) and re.search("OOM|WRONGTYPE", str(error)):
                 raise
             self._doubt(error)
             raise UnreachableError from error

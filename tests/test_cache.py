@@ -233,6 +233,17 @@ def test_a_version_is_guarded_for_as_long_as_an_older_one_may_live(migrated: Url
     assert cache.pttl(f"session:{session_id}") > 29_000
 
 
+def test_what_an_address_is_called_says_nothing_of_the_fault() -> None:
+    """Whatever words are in Redis's address, out of reach is out of reach, and no request fails for it."""
+
+    async def run() -> tuple[Snapshot | None, bool]:
+        async with Cache("unix:///nowhere/OOM/WRONGTYPE.sock", 1) as cache:
+            await cache.raise_to(_snapshot(uuid4(), 2), await cache.now())
+            return await cache.get(uuid4()), await cache.ping()
+
+    assert asyncio.run(run()) == (None, False)
+
+
 def test_belief_comes_back_under_load() -> None:
     """Debts are paid while new sessions are told: a busy service is not left without its cache."""
 
