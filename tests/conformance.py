@@ -24,6 +24,7 @@ _STRAYS = {"404": "RouteNotFoundError", "405": "MethodNotAllowedError", "413": "
 
 def check(reply: httpx.Response) -> None:
     """Fail unless the contract declares the reply for the request that it answers."""
+    reply.read()
     request = reply.request
     declared = _declared(request.method, request.url.path)
     where = f"{request.method} {request.url.path}: {reply.status_code} {reply.text}"
