@@ -21,6 +21,8 @@ Handler = Callable[..., Awaitable[Snapshot | Started | SessionPage | Health]]
 _SUCCESSES = {Snapshot: {200}, Started: {200, 201}, SessionPage: {200}, Health: {200}}
 _ASKED_FOR = {"prefer": 204, "if_none_match": 304}
 
+_JSON = re.compile(rb'application/json(\s*;(\s*charset=("utf-8"|utf-8))?)?', re.IGNORECASE)
+
 
 class Endpoint:
     """One operation with its handler."""
@@ -44,10 +46,7 @@ class Endpoint:
 
     def _parameters(self, scope: Scope) -> dict[str, Any]:
         kinds = self._operation.parameters
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if len(query) != len(dict(query)):
-            raise ValidationError([{"path": "query", "message": "has a parameter twice"}])
-        given = {"path": scope["path_params"], "query": _numbers(dict(query), kinds["query"])}
+        given = {"path": scope["path_params"], "query": _query(scope, kinds["query"])}
         given["header"] = _headers(scope, kinds["header"])
         faults = [fault for kind, values in given.items() for fault in kinds[kind].faults(values)]
         if faults:
@@ -73,7 +72,7 @@ class Endpoint:
         try:
             value = wire.parse(content)
         except ValueError:
-            raise ValidationError([{"path": "body", "message": "has to be JSON"}]) from None
+            raise ValidationError([{"path": "body", "message": "has to be I-JSON (RFC 7493)"}]) from None
         assert self._operation.body is not None
         faults = self._operation.body.faults(value, len(content))
         if faults:
@@ -117,8 +116,17 @@ def _types(operation: Operation, handler: Handler) -> dict[str, Any]:
     return types
 
 
-def _numbers(query: dict[str, str], declared: Input) -> dict[str, Any]:
+def _query(scope: Scope, declared: Input) -> dict[str, Any]:
     """Return the query with what the contract calls an integer, and is written as one, as an integer."""
+    try:
+        pairs = parse_qsl(scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise ValidationError(
+            [{"path": "query", "message": "has to be UTF-8 with percent-encoding"}]
+        ) from None
+    query = dict(pairs)
+    if len(query) != len(pairs):
+        raise ValidationError([{"path": "query", "message": "has a parameter twice"}])
     kinds = declared.schema["properties"]
     whole = {name for name in query if kinds.get(name, {}).get("type") == "integer"}
     return {
@@ -138,10 +146,9 @@ def _headers(scope: Scope, declared: Input) -> dict[str, str]:
 
 
 def _check_media_type(scope: Scope) -> None:
-    headers = dict(scope["headers"])
-    kind, _, parameter = headers.get(b"content-type", b"").lower().partition(b";")
-    plain = kind.strip() == b"application/json" and parameter.strip(b' "') in (b"", b"charset=utf-8")
-    if not plain or b"content-encoding" in headers:
+    types = [value for name, value in scope["headers"] if name == b"content-type"]
+    encoded = any(name == b"content-encoding" for name, _ in scope["headers"])
+    if encoded or len(types) != 1 or not _JSON.fullmatch(types[0].strip()):
         raise UnsupportedMediaTypeError
 
 

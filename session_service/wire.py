@@ -27,6 +27,8 @@ from session_service.models import (
 
 T = TypeVar("T")
 
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+
 MOST = 2_147_483_647  # of what the contract counts
 
 _converter = make_converter(detailed_validation=False)
@@ -70,8 +72,14 @@ _converter.register_structure_hook_func(
 
 
 def parse(body: bytes) -> Any:
-    """Return the JSON value in `body`; raise ValueError if it is not JSON."""
-    return orjson.loads(body)
+    """Return the JSON value in `body`; raise ValueError if it is not I-JSON (RFC 7493).
+
+    The parser keeps the last of two members of one name: then there are more colons than members.
+    """
+    value = orjson.loads(body)
+    if _STRING.sub(b"", body).count(b":") != _members(value):
+        raise ValueError("a name is there twice")
+    return value
 
 
 def structure(value: Any, into: type[T]) -> T:
@@ -98,6 +106,20 @@ def digest(write: StartSession | Write) -> str:
 def encode_error(fields: dict[str, Any]) -> bytes:
     """Return an error's body; a session in it is set in as the bytes it already is."""
     return orjson.dumps(fields, default=_set_in)
+
+
+def _members(value: Any) -> int:
+    """Return how many members the objects in a JSON value have together, however deep it is."""
+    count = 0
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            count += len(node)
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+    return count
 
 
 def _set_in(value: object) -> orjson.Fragment:

@@ -31,6 +31,7 @@ GET = "tests/operations/test_get_session.py"
 START = "tests/operations/test_start_session.py"
 CACHE = "tests/test_cache.py"
 MODEL = "tests/test_model.py"
+REQUESTS = "tests/test_requests.py"
 
 GUARDS = [
     Guard(
@@ -198,8 +199,11 @@ GUARDS = [
         "session_service/endpoint.py",
         "faults = self._operation.body.faults(value, len(content))",
         "faults: list[Any] = []",
-        "tests/test_contract.py",
+        REQUESTS,
     ),
+    Guard("names that are there once", "session_service/wire.py", "!= _members(value)", "< 0", REQUESTS),
+    Guard("query's encoding", "session_service/endpoint.py", '"strict"', '"replace"', REQUESTS),
+    Guard("one content type", "session_service/endpoint.py", "len(types) != 1", "not types", REQUESTS),
     Guard(
         "error without a class",
         "openapi.yaml",
