@@ -60,16 +60,29 @@ def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
     )
 
 
-def _declared(method: str, path: str) -> dict[str, Any]:
-    """Return the responses declared for the request, those of no operation included where it has none."""
-    strays = {status: DOCUMENT["components"]["responses"][name] for status, name in _STRAYS.items()}
+def operation(method: str, path: str) -> dict[str, Any] | None:
+    """Return the operation that a request is for, if it is for one."""
+    template = _template(path)
+    return PATHS[template].get("GET" if method == "HEAD" else method) if template else None
+
+
+def _template(path: str) -> str | None:
     if path.endswith("\n"):
-        return {name: strays[name] for name in ("404", "413")}
+        return None
     for template in sorted(PATHS, key=lambda template: template.count("{")):
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
-            operation = PATHS[template].get("GET" if method == "HEAD" else method)
-            return operation["responses"] if operation else {name: strays[name] for name in ("405", "413")}
-    return {name: strays[name] for name in ("404", "413")}
+            return template
+    return None
+
+
+def _declared(method: str, path: str) -> dict[str, Any]:
+    """Return the responses declared for the request, those of no operation included where it has none."""
+    found = operation(method, path)
+    if found:
+        declared: dict[str, Any] = found["responses"]
+        return declared
+    names = ("405", "413") if _template(path) else ("404", "413")
+    return {name: DOCUMENT["components"]["responses"][_STRAYS[name]] for name in names}
 
 
 def _check_headers(headers: httpx.Headers, declared: dict[str, Any], where: str) -> None:

@@ -24,7 +24,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what could not run here."""
+    """Show what tests have to tell, and list what could not run here."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}:\n{value}")
     for report in terminalreporter.stats.get("skipped", []):
         terminalreporter.write_line(f"NOT RUN: {report.nodeid}: {report.longrepr[2]}")
 
