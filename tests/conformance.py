@@ -18,6 +18,8 @@ PATHS: dict[str, dict[str, Any]] = {
 # What HTTP itself puts on a reply; every other header has to be declared.
 _TRANSPORT = {"connection", "content-length", "content-type", "date"}
 
+_COMPILED: dict[int, tuple[dict[str, Any], jsonschema_rs.Validator]] = {}
+
 # What a request that belongs to no operation is told.
 _STRAYS = {"404": "RouteNotFoundError", "405": "MethodNotAllowedError", "413": "PayloadTooLargeError"}
 
@@ -54,10 +56,12 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
-    """Return the compiled schema, with formats checked."""
-    return jsonschema_rs.validator_for(
-        {**schema, "components": DOCUMENT["components"]}, validate_formats=True
-    )
+    """Return the compiled schema, with formats checked; each of the document is compiled once."""
+    if id(schema) not in _COMPILED:
+        whole = {**schema, "components": DOCUMENT["components"]}
+        # Held with its schema: another one cannot have the same id then.
+        _COMPILED[id(schema)] = schema, jsonschema_rs.validator_for(whole, validate_formats=True)
+    return _COMPILED[id(schema)][1]
 
 
 def operation(method: str, path: str) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ class Service:
         self.process = process
         self.url = url
         self.log = log
-        self.client = httpx.Client(base_url=url, timeout=15, event_hooks={"response": [conformance.check]})
+        self.client = judged(url)
 
     def start(self, **fields: object) -> dict[str, object]:
         """Start a session of a new user, or as the fields say, and return it."""
@@ -95,7 +95,7 @@ def running(env: Mapping[str, str], **settings: str) -> Iterator[Service]:
             text=True,
         )
     try:
-        _await(process, url, log)
+        await_reply(url, process, log)
         service = Service(process, url, log)
         with service.client:
             yield service
@@ -135,14 +135,22 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _await(process: subprocess.Popen[str], url: str, log: Path) -> None:
-    end = time.monotonic() + 30
-    while True:
-        try:
-            httpx.get(f"{url}/health", timeout=5)
-        except httpx.TransportError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
-        else:
-            return
+def judged(url: str) -> httpx.Client:
+    """Return a client whose every reply is held against the contract."""
+    return httpx.Client(base_url=url, timeout=15, event_hooks={"response": [conformance.check]})
+
+
+def await_reply(url: str, process: subprocess.Popen[Any], log: Path | None = None) -> None:
+    """Wait until the process serves at the URL; fail with its log if it ends, or takes over a minute."""
+    end = time.monotonic() + 60
+    with judged(url) as client:
+        while True:
+            try:
+                client.get("/health")
+            except httpx.TransportError:
+                told = log.read_text()[-2000:] if log else url
+                assert process.poll() is None, told
+                assert time.monotonic() < end, told
+                time.sleep(0.05)
+            else:
+                return

@@ -1,6 +1,7 @@
 """The house: which module may import which, and where each library lives."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def test_every_library_has_a_home() -> None:
     known = HOMES.keys() | {"attrs", "session_service"}
     imported = {name.split(".")[0] for module in MODULES for name in _imports(module)}
     assert {name for name in imported if name not in known | sys.stdlib_module_names} == set()
+
+
+def test_no_reply_goes_unjudged() -> None:
+    """The tests ask the service only in places that hold each reply against the contract."""
+    asking = re.compile(r"httpx\.(get|post|put|patch|delete|request|stream|(Async)?Client\()|urlopen")
+    files = set(Path(__file__).parent.rglob("*.py")) - {Path(__file__)}
+    assert {path.stem for path in files if asking.search(path.read_text())} == {"judge", "service"}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -8,6 +8,7 @@ import pytest
 from session_service.keeper import ROOT
 from session_service.settings import Settings
 from tests.conftest import Urls
+from tests.judge import judging
 from tests.service import Service
 
 README = (ROOT / "README.md").read_text()
@@ -20,15 +21,16 @@ def test_the_tour_prints_what_it_says(service: Service) -> None:
     steps = re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", tour, re.MULTILINE)
     assert len(steps) == 7
     session_id = ""
-    for command, told in steps:
-        ready = command.replace("127.0.0.1:3005", service.url)
-        ready = re.sub(r"^id=.*", f"id={session_id}", ready)
-        run = subprocess.run(
-            ["sh", "-c", f"id={session_id}; {ready}"], capture_output=True, text=True, check=True
-        )
-        assert _plain(run.stdout) == _plain(told), command
-        found = re.match(r'\{"id":"([^"]+)"', run.stdout)
-        session_id = found[1] if found else session_id
+    with judging(service.url) as judge:
+        for command, told in steps:
+            ready = command.replace("127.0.0.1:3005", judge.url)
+            ready = re.sub(r"^id=.*", f"id={session_id}", ready)
+            run = subprocess.run(
+                ["sh", "-c", f"id={session_id}; {ready}"], capture_output=True, text=True, check=True
+            )
+            assert _plain(run.stdout) == _plain(told), command
+            found = re.match(r'\{"id":"([^"]+)"', run.stdout)
+            session_id = found[1] if found else session_id
 
 
 def test_the_settings_are_all_there(migrated: Urls) -> None:

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,8 @@ import pytest
 
 from session_service.keeper import ROOT
 from tests.conftest import Urls
-from tests.service import Service, copy_house, free_port
+from tests.judge import judging
+from tests.service import Service, await_reply, copy_house, free_port, judged
 
 
 @pytest.fixture
@@ -31,27 +31,27 @@ def clone(tmp_path: Path) -> Iterator[Path]:
 
 def test_serve_finds_its_data_again_and_leaves_nothing_behind(clone: Path) -> None:
     """Ctrl-C ends the service and its servers; started again it has the sessions of before."""
-    with _serving(clone) as (url, process):
-        assert httpx.get(f"{url}/health").json()["status"] == "healthy"
-        session = httpx.post(f"{url}/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}).json()
+    with _serving(clone) as (client, process):
+        assert client.get("/health").json()["status"] == "healthy"
+        session = client.post("/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}).json()
         family = _family(process)
         assert len(family) > 3
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=20) == 0
         assert psutil.wait_procs(family, timeout=5)[1] == []
-    with _serving(clone) as (url, _):
-        assert httpx.get(f"{url}/api/sessions/{session['id']}").json() == session
+    with _serving(clone) as (client, _):
+        assert client.get(f"/api/sessions/{session['id']}").json() == session
 
 
 def test_servers_end_with_a_serve_that_is_killed(clone: Path) -> None:
     """However bin/serve dies, its servers do not outlive it, and the next start recovers."""
-    with _serving(clone) as (url, process):
-        session = httpx.post(f"{url}/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}).json()
+    with _serving(clone) as (client, process):
+        session = client.post("/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}).json()
         family = _family(process)
         process.kill()
         assert psutil.wait_procs(family, timeout=10)[1] == []
-    with _serving(clone) as (url, _):
-        assert httpx.get(f"{url}/api/sessions/{session['id']}").json() == session
+    with _serving(clone) as (client, _):
+        assert client.get(f"/api/sessions/{session['id']}").json() == session
 
 
 def test_serve_recovers_from_a_keeper_that_is_killed(clone: Path) -> None:
@@ -71,17 +71,18 @@ def test_serve_recovers_from_a_keeper_that_is_killed(clone: Path) -> None:
             if member.is_running():
                 member.kill()
         psutil.wait_procs(postgres, timeout=5)
-    with _serving(clone) as (url, _):
-        assert httpx.get(f"{url}/health").json()["status"] == "healthy"
+    with _serving(clone) as (client, _):
+        assert client.get("/health").json()["status"] == "healthy"
 
 
 def test_smoke_tells_each_step_and_the_verdict(service: Service) -> None:
     """Against a service in order every check passes, a line each, and the exit status is 0."""
-    run = subprocess.run(["bin/smoke", service.url], cwd=ROOT, capture_output=True, text=True, check=False)
+    with judging(service.url) as judge:
+        run = subprocess.run(["bin/smoke", judge.url], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     lines = run.stdout.splitlines()
     assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 7
-    assert lines[-1] == f"{service.url}: all 7 checks passed"
+    assert lines[-1] == f"{judge.url}: all 7 checks passed"
 
 
 def test_smoke_fails_where_nothing_serves() -> None:
@@ -124,15 +125,16 @@ def test_migrate_tells_what_it_applied(fresh_database: Urls) -> None:
 
 
 @contextmanager
-def _serving(clone: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def _serving(clone: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(
         ["bin/serve"], cwd=clone, env=_env(port), stdout=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        _await(url, process)
-        yield url, process
+        await_reply(url, process)
+        with judged(url) as client:
+            yield client, process
     finally:
         if process.poll() is None:
             process.terminate()
@@ -147,16 +149,3 @@ def _env(port: int) -> dict[str, str]:
 def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     parent = psutil.Process(process.pid)
     return [parent, *parent.children(recursive=True)]
-
-
-def _await(url: str, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(f"{url}/health")
-        except httpx.TransportError:
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        else:
-            return

@@ -10,8 +10,10 @@ from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from attrs import define, field
 
+from tests import conformance
 from tests.history.checker import Kind, Operation
 
 TIMEOUT = 6.0  # seconds until a client gives up on a reply
@@ -80,8 +82,11 @@ class Wire:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         if headers.get("connection") == "close":
             self._drop(port)
-        assert "x-request-id" in headers, head
-        return Reply(int(head[0].split()[1]), headers, json.loads(body) if body else {})
+        status = int(head[0].split()[1])
+        method, url, _ = request.decode().split(" ", 2)
+        asked = httpx.Request(method, f"http://127.0.0.1:{port}{url}")
+        conformance.check(httpx.Response(status, headers=headers, content=body, request=asked))
+        return Reply(status, headers, json.loads(body) if body else {})
 
     def _drop(self, port: int) -> None:
         streams = self._streams.pop(port, None)

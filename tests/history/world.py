@@ -13,7 +13,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import httpx
 import psutil
 import psycopg
 import redis.asyncio
@@ -24,7 +23,7 @@ from session_service.keeper import ROOT
 from tests.history.checker import Verdict, check
 from tests.history.client import Client, Shared
 from tests.history.proxy import Proxy
-from tests.service import folder, free_port
+from tests.service import await_reply, folder, free_port
 
 CACHE_SECONDS = 3
 INSTANCES = 3
@@ -44,14 +43,7 @@ class Instance:
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "session_service"]
             self.process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdout=log, stderr=log)
-        end = monotonic() + 30
-        while monotonic() < end:
-            try:
-                httpx.get(f"http://127.0.0.1:{self.port}/health")
-            except httpx.TransportError:
-                assert self.process.poll() is None, self._log.read_text()[-2000:]
-            else:
-                return
+        await_reply(f"http://127.0.0.1:{self.port}", self.process, self._log)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it."""
