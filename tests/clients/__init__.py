@@ -1,0 +1,1 @@
+"""The generated clients, each driven through the whole life of a session."""

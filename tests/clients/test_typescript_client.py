@@ -1,0 +1,79 @@
+"""The client that openapi-typescript and openapi-fetch make of the contract."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from session_service.keeper import ROOT
+from tests.clients import programs
+from tests.conformance import DOCUMENT
+from tests.service import Service
+
+pytestmark = [pytest.mark.needs("node"), pytest.mark.needs("npm")]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client, installed beside the programs that use it."""
+    house = tmp_path_factory.mktemp("typescript-client")
+    modules = house / "node_modules"
+    modules.mkdir()
+    client = modules / "session-service-client"
+    subprocess.run([ROOT / "bin" / "client", "typescript", client], check=True, capture_output=True)
+    for name in ("openapi-fetch", "openapi-typescript-helpers", "@types", "undici-types"):
+        (modules / name).symlink_to(ROOT / "node_modules" / name)
+    (house / "package.json").write_text('{"type": "module"}')
+    for name in ("life.ts", "guide.ts"):
+        shutil.copy(programs.HERE / name, house)
+    (house / "attempt.ts").write_text(programs.guide("typescript"))
+    return house
+
+
+@pytest.fixture(scope="module")
+def compiled(house: Path) -> Path:
+    """The programs as JavaScript, from a compiler that is told to be strict."""
+    options = json.loads((ROOT / "clients" / "typescript" / "tsconfig.json").read_text())
+    options["compilerOptions"] |= {"types": ["node"], "declaration": False}
+    (house / "tsconfig.json").write_text(json.dumps(options | {"files": ["life.ts", "guide.ts"]}))
+    tsc = ROOT / "node_modules" / ".bin" / "tsc"
+    built = subprocess.run([tsc, "-p", house], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout
+    return house
+
+
+def test_its_types_are_the_contracts(house: Path) -> None:
+    """Each component has a type of its own name, and none of them is any or unknown."""
+    text = (house / "node_modules" / "session-service-client" / "schema.d.ts").read_text()
+    names = set(re.findall(r"^export type (\w+) = components\['schemas'\]", text, re.MULTILINE))
+    assert names == DOCUMENT["components"]["schemas"].keys()
+    code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL).replace("[name: string]: unknown;", "")
+    assert re.findall(r"\b(?:any|unknown)\b(?!\")", code) == []
+
+
+def test_its_version_is_the_contracts(house: Path) -> None:
+    """The package says which contract it is made of."""
+    package = json.loads((house / "node_modules" / "session-service-client" / "package.json").read_text())
+    assert package["version"] == DOCUMENT["info"]["version"]
+
+
+def test_a_whole_life(compiled: Path, service: Service) -> None:
+    """Start, save, conflict and retry, expiry, list and completion, with types as the contract has them."""
+    seen = programs.run(compiled, service, ["node", "life.js", "URL"])
+    assert seen >= programs.REACHED
+
+
+def test_the_guide_loses_nothing(compiled: Path, service: Service) -> None:
+    """Its client keeps every answer through lost replies, a crash, another device and the end of the time."""
+    short = str(service.start(time_limit_seconds=3)["id"])
+    command = ["node", "guide.js", "URL", short]
+    seen = programs.run(compiled, service, command, programs.bad_network)
+    assert seen >= {
+        ("saveAnswers", 200),
+        ("saveAnswers", 409),
+        ("saveAnswers", 410),
+        ("completeSession", 200),
+    }
