@@ -20,8 +20,12 @@ from tests import conformance
 
 Headers = dict[str, str]
 HOUSE = (
+    ".redocly.lint-ignore.yaml",
+    "CHANGELOG.md",
     "openapi.yaml",
+    "openapi.released.yaml",
     "pyproject.toml",
+    "redocly.yaml",
     "README.md",
     "package.json",
     "package-lock.json",

@@ -1,10 +1,15 @@
 """The errors that the code can raise are the errors that the contract declares."""
 
+import re
+
+import pytest
+
 from session_service import errors
-from session_service.errors import RefusedError, ServiceError
+from session_service.errors import RefusedError, ServiceError, ServiceUnhealthyError
 from tests.conformance import DOCUMENT, PATHS
 
 COMPONENTS = DOCUMENT["components"]
+INFO = DOCUMENT["info"]["description"]
 
 
 def test_each_class_is_a_response_and_each_response_a_class() -> None:
@@ -35,6 +40,24 @@ def test_each_response_stands_under_its_own_status() -> None:
             for status, response in operation["responses"].items():
                 name = response["$ref"].rsplit("/", 1)[1]
                 assert int(status) == kinds.get(name, int(status))
+
+
+def test_the_catalogue_has_every_error() -> None:
+    """The table in the contract's description has a row with a remedy for each error code and status."""
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.+) \| (.+) \| (.+) \|$", INFO, re.MULTILINE)
+    kinds = {(str(kind.status), kind.code) for kind in _kinds() if kind is not ServiceUnhealthyError}
+    assert {row[:2] for row in rows} == kinds
+    assert len(rows) == len(kinds)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_each_operation_says_what_to_do_on_each_error(path: str) -> None:
+    """An operation's description says when to use it, and what to do on every error that it declares."""
+    for operation in PATHS[path].values():
+        use, remedies = operation["description"].split("**On an error.**")
+        assert use.startswith("Use it ")
+        declared = {status for status in operation["responses"] if status >= "4"}
+        assert set(re.findall(r"\b[45]\d\d\b", remedies)) == declared
 
 
 def _kinds() -> set[type[ServiceError]]:
