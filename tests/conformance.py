@@ -18,6 +18,9 @@ PATHS: dict[str, dict[str, Any]] = {
 # What HTTP itself puts on a reply; every other header has to be declared.
 _TRANSPORT = {"connection", "content-length", "content-type", "date"}
 
+# The operations and statuses that were checked.
+SEEN: set[tuple[str, int]] = set()
+
 _COMPILED: dict[int, tuple[dict[str, Any], jsonschema_rs.Validator]] = {}
 
 # What a request that belongs to no operation is told.
@@ -28,6 +31,8 @@ def check(reply: httpx.Response) -> None:
     """Fail unless the contract declares the reply for the request that it answers."""
     reply.read()
     request = reply.request
+    found = operation(request.method, request.url.path)
+    SEEN.add((found["operationId"] if found else "", reply.status_code))
     declared = _declared(request.method, request.url.path)
     where = f"{request.method} {request.url.path}: {reply.status_code} {reply.text}"
     assert str(reply.status_code) in declared, f"undeclared status: {where}"

@@ -223,6 +223,12 @@ def test_a_body_where_none_is_declared_is_ignored(service: Service, path: str) -
     assert service.client.request("GET", path, content=b"\xff{", headers=JSON).status_code == 200
 
 
+@pytest.mark.parametrize("accept", ["text/html", "application/xml;q=1, */*;q=0", "nonsense"])
+def test_a_reply_is_json_whatever_is_asked_for(service: Service, accept: str) -> None:
+    """There is one form of a reply, and a client that asks for another one gets it."""
+    assert service.client.get("/health", headers={"accept": accept}).status_code == 200
+
+
 # Characters that Python's patterns take for white space and ECMAScript's do not, or the other way round.
 TEXT = st.text(st.characters(exclude_characters="\x1c\x1d\x1e\x1f\x85\ufeff", codec="utf-8"), max_size=12)
 NUMBER = st.sampled_from([-1, 0, 1, 7, 100, 2147483647, 2147483648, 2592000, 2592001, 7.0, 7.5, 1e300, -0.0])

@@ -17,7 +17,13 @@ DECLARED = [
 
 @pytest.mark.parametrize(("operation", "status"), DECLARED)
 def test_every_declared_status_has_a_test(operation: str, status: str) -> None:
-    """The file named after an operation has a test named after each of its statuses."""
+    """The file named after an operation has a test named after each status; conftest sees to its truth."""
     name = re.sub(r"([A-Z])", r"_\1", operation).lower()
     tests = vars(import_module(f"tests.operations.test_{name}"))
     assert [test for test in tests if test.startswith(f"test_{status}_")]
+
+
+def operation_id(module: str) -> str:
+    """Return the operation that a module of this folder is named after."""
+    first, *rest = module.rsplit(".test_", 1)[1].split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -146,7 +146,7 @@ def test_200_resumes_the_newest_that_runs(service: Service) -> None:
     assert service.client.post(PATH, json=body).status_code == 201
 
 
-def test_200_does_not_resume_what_is_over(service: Service) -> None:
+def test_201_where_what_there_is_is_over(service: Service) -> None:
     """A session past its time is not resumed, swept or not."""
     first = service.start(user_id="ben", time_limit_seconds=1, if_active="resume")
     time.sleep(1.05)
