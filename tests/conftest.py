@@ -91,12 +91,12 @@ def broken_service(servers: Urls) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
-def cut_off_service() -> Iterator[Service]:
-    """A service whose PostgreSQL has stopped."""
+def cut_off_service(servers: Urls) -> Iterator[Service]:
+    """A service whose PostgreSQL has stopped, with a Redis that has not."""
     with folder() as base:
         with keeper.servers(base) as urls:
             asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
-            starting = running(urls)
+            starting = running(urls | {"REDIS_URL": servers["REDIS_URL"]})
             service = starting.__enter__()
         yield service
         starting.__exit__(None, None, None)
