@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from session_service import contract, handlers, migrations, sessions, sql, wire
+from session_service import contract, docs, handlers, migrations, sessions, sql, wire
 from session_service.cache import Cache
 from session_service.contract import ContractError
 from session_service.endpoint import Endpoint, Resource, session_headers
@@ -158,7 +158,8 @@ def _routes(ctx: Context) -> list[Route]:
         endpoint = Endpoint(operation, found[operation.id], ctx)
         resources.setdefault(operation.path, {})[operation.method] = endpoint
     paths = sorted(resources, key=lambda path: path.count("{"))
-    return [Route(path, Resource(resources[path])) for path in paths]
+    served = [Route(path, Resource(resources[path])) for path in paths]
+    return served + [Route(path, file) for path, file in docs.files().items()]
 
 
 async def _no_route(_scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -102,9 +102,15 @@ class Operation:
         return names | {"body"} if self.body else names
 
 
+def read(file: Path = FILE) -> dict[str, Any]:
+    """Return the contract as it is written."""
+    document: dict[str, Any] = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
+    return document
+
+
 def load(file: Path = FILE) -> list[Operation]:
     """Return the contract's operations in its order."""
-    document = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
+    document = read(file)
     return [
         _operation(document, path, method, item[method], item.get("parameters", []))
         for path, item in document["paths"].items()

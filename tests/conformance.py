@@ -23,6 +23,31 @@ SEEN: set[tuple[str, int]] = set()
 
 _COMPILED: dict[int, tuple[dict[str, Any], jsonschema_rs.Validator]] = {}
 
+# What is about the contract, and so not in it: by path the media type, and the headers that all have.
+FILES = {
+    "/openapi.yaml": "application/yaml",
+    "/openapi.json": "application/json",
+    "/docs": "text/html; charset=utf-8",
+    "/docs/page.css": "text/css; charset=utf-8",
+    "/docs/page.js": "text/javascript; charset=utf-8",
+    "/docs/swagger-ui.css": "text/css; charset=utf-8",
+    "/docs/swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+}
+_READS = {"GET", "HEAD"}
+_FILE_HEADERS = {
+    "x-request-id": {"$ref": "#/components/headers/RequestId"},
+    "etag": {"schema": {"pattern": '^"[0-9a-f]{64}"$'}},
+    "cache-control": {"schema": {"const": "no-cache"}},
+    "content-security-policy": {
+        "schema": {
+            "const": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        }
+    },
+    "referrer-policy": {"schema": {"const": "no-referrer"}},
+    "x-content-type-options": {"schema": {"const": "nosniff"}},
+}
+
 # What a request that belongs to no operation is told.
 _STRAYS = {"404": "RouteNotFoundError", "405": "MethodNotAllowedError", "413": "PayloadTooLargeError"}
 
@@ -34,7 +59,7 @@ def check(reply: httpx.Response) -> None:
     found = operation(request.method, request.url.path)
     SEEN.add((found["operationId"] if found else "", reply.status_code))
     declared = _declared(request.method, request.url.path)
-    where = f"{request.method} {request.url.path}: {reply.status_code} {reply.text}"
+    where = f"{request.method} {request.url.path}: {reply.status_code} {reply.text[:9999]}"
     assert str(reply.status_code) in declared, f"undeclared status: {where}"
     response = resolved(declared[str(reply.status_code)])
     _check_headers(reply.headers, response["headers"], where)
@@ -44,10 +69,11 @@ def check(reply: httpx.Response) -> None:
     if "content" not in response:
         assert (reply.content, reply.headers.get("content-type")) == (b"", None), where
         return
-    assert reply.headers["content-type"] == "application/json", where
-    schema = response["content"]["application/json"]["schema"]
-    for error in validator(schema).iter_errors(reply.json()):
-        raise AssertionError(f"{where}: {error}")
+    ((media_type, content),) = response["content"].items()
+    assert reply.headers["content-type"] == media_type, where
+    if "schema" in content:
+        for error in validator(content["schema"]).iter_errors(reply.json()):
+            raise AssertionError(f"{where}: {error}")
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
@@ -86,12 +112,20 @@ def _template(path: str) -> str | None:
 
 def _declared(method: str, path: str) -> dict[str, Any]:
     """Return the responses declared for the request, those of no operation included where it has none."""
-    found = operation(method, path)
+    found = operation(method, path) or (_file(FILES[path]) if path in FILES and method in _READS else None)
     if found:
         declared: dict[str, Any] = found["responses"]
         return declared
-    names = ("405", "413") if _template(path) else ("404", "413")
+    names = ("405", "413") if _template(path) or path in FILES else ("404", "413")
     return {name: DOCUMENT["components"]["responses"][_STRAYS[name]] for name in names}
+
+
+def _file(media_type: str) -> dict[str, Any]:
+    """Return what the contract would say of a file about it."""
+    kept = {"headers": _FILE_HEADERS}
+    too_large = DOCUMENT["components"]["responses"]["PayloadTooLargeError"]
+    responses = {"200": {**kept, "content": {media_type: {}}}, "304": kept, "413": too_large}
+    return {"responses": responses}
 
 
 def _check_headers(headers: httpx.Headers, declared: dict[str, Any], where: str) -> None:

@@ -89,7 +89,7 @@ def test_start_is_no_session_id(service: Service) -> None:
 def test_a_connection_goes_on_after_a_refused_body(service: Service) -> None:
     """A body that is too large is read to its end, so that its connection is neither lost nor stuck."""
     headers = {"content-type": "application/json"}
-    paths = ["/nowhere", "/health", "/api/sessions/start", f"/api/sessions/{uuid4()}/progress"]
+    paths = ["/nowhere", "/docs", "/health", "/api/sessions/start", f"/api/sessions/{uuid4()}/progress"]
     with ThreadPoolExecutor(8) as clients:
         sent = [
             clients.submit(service.client.post, path, content=b" " * 2_000_000, headers=headers)

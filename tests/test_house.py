@@ -18,7 +18,7 @@ FLOORS = [
     {"wire", "sql"},
     {"queries", "cache"},
     {"sessions", "migrations"},
-    {"handlers", "endpoint"},
+    {"handlers", "endpoint", "docs"},
     {"app"},
     {"__main__"},
     {"launcher"},
@@ -33,7 +33,7 @@ HOMES = {
     "psycopg": {"embedded", "launcher", "migrations", "sql"},
     "psycopg_pool": {"sql"},
     "redis": {"cache"},
-    "starlette": {"app", "endpoint"},
+    "starlette": {"app", "docs", "endpoint"},
     "uvloop": {"__main__"},
     "yaml": {"contract"},
 }

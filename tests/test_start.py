@@ -57,6 +57,7 @@ def house(tmp_path: Path) -> Path:
             "        '303':\n",
             "get_session declares [200, 303], not [200, 304]",
         ),
+        ("session_service/docs.py", 'find_spec("swagger_ui")', 'find_spec("absent")', "needs swagger-ui-py"),
         ("sql/get_session.sql", ":maybe", ":one", "get_session.sql: bound as :maybe"),
         ("sql/get_session.sql", "completed_at timestamptz?", "completed_at timestamptz", "'completed_at'"),
         ("sql/get_session.sql", "-- in:  id uuid", "-- in:  id uuid, x text", "placeholders"),
