@@ -185,14 +185,20 @@ def service_of_one(fresh_database: Urls) -> Iterator[Service]:
 
 @pytest.fixture
 def planted(service: Service, database: psycopg.Connection, cache: Redis) -> Iterator[str]:
-    """The id that the document shows, of a session at version 3; later tests find it and the key unused."""
+    """The id that the document shows, of a session at version 3; the key that it shows is unused."""
     session_id = COMPONENTS["parameters"]["SessionId"]["example"]
     key = COMPONENTS["parameters"]["IdempotencyKey"]["example"]
+
+    def clear() -> None:
+        database.execute("delete from quiz_sessions where id = %s or start_key = %s", [session_id, key])
+        cache.delete(f"session:{session_id}")
+
+    # Schemathesis sends the examples, too.
+    clear()
     query = "update quiz_sessions set id = %s where id = %s"
     database.execute(query, [session_id, _session(service, 3)])
     yield session_id
-    database.execute("delete from quiz_sessions where id = %s or start_key = %s", [session_id, key])
-    cache.delete(f"session:{session_id}")
+    clear()
 
 
 @pytest.mark.parametrize("name", REQUESTS)

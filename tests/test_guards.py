@@ -194,7 +194,13 @@ GUARDS = [
         "tests/test_errors.py",
     ),
     Guard("declared header", "session_service/endpoint.py", '"etag": ', '"x-etag": ', GET),
-    Guard("declared body", "session_service/wire.py", 'timespec="milliseconds"', 'timespec="seconds"', GET),
+    Guard(
+        "declared body",
+        "session_service/wire.py",
+        "unstructure(session, Session)",
+        "unstructure(session)",
+        GET,
+    ),
     Guard(
         "refusal of data that does not fit",
         "session_service/endpoint.py",

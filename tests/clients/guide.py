@@ -1,6 +1,7 @@
-"""A learner with a bad network, on the client of docs/client.md: python guide.py URL FILE SESSION."""
+"""Learners with a bad network, on docs/client.md: python guide.py URL FILE SESSION_THAT_ENDS_SOON."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 from uuid import uuid4
@@ -8,98 +9,130 @@ from uuid import uuid4
 from attempt import Answer, Attempt
 from session_service_client import Client
 
-URL, FILE = sys.argv[1], Path(sys.argv[2])
-USER = f"python-{uuid4()}"
+URL, FILE, SHORT = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 QUESTIONS = 12
+asked: list[str] = []
 
 
 def main() -> None:
-    """Answer, lose replies, crash, meet another device, hand in; and once too late."""
+    """Go through each of the guide's rules."""
     with Client(base_url=URL) as client:
-        attempt = Attempt(client, FILE, ask_nobody)
-        open_at_last(attempt)
-        for question in range(QUESTIONS):
-            attempt.answer(question, f"answer {question}")
-            attempt.flush()
-        after_a_crash(client)
-        with_another_device(client)
         too_late(client)
+        through_a_crash(client)
+        with_another_device(client)
+        what_does_not_fit(client)
 
 
-def ask_nobody(_question: str, _mine: Answer, theirs: Answer) -> Answer:
-    """Let the other device's answer stay."""
-    return theirs
-
-
-def after_a_crash(client: Client) -> None:
+def through_a_crash(client: Client) -> None:
     """What was answered offline, and what was sent without a reply, is still in the file."""
-    crashed = Attempt(client, FILE, ask_nobody)
-    open_at_last(crashed)
-    flush_at_last(crashed)
-    crashed.client = Client(base_url="http://127.0.0.1:9")
-    crashed.answer(QUESTIONS, ["sent", "to nowhere"])
-    assert not crashed.flush()
-    crashed.answer(QUESTIONS + 1, "not sent")
-    attempt = Attempt(client, FILE, ask_nobody)
-    open_at_last(attempt)
-    flush_at_last(attempt)
-    assert (attempt.unsent, attempt.sent) == ({}, None)
-    stored = attempt.session.answers.to_dict()
-    answered = {str(n): f"answer {n}" for n in range(QUESTIONS)}
-    assert stored == answered | {"12": ["sent", "to nowhere"], "13": "not sent"}
-    assert 1700 < attempt.seconds_left() < 1801
+    user = f"python-{uuid4()}"
+    first = opened(client, "crash", user)
+    for question in range(QUESTIONS):
+        first.answer(question, f"answer {question}")
+        first.flush()
+    at_last(first.flush)
+    first.client = Client(base_url="http://127.0.0.1:9")
+    first.answer(QUESTIONS, ["sent", "to nowhere"])
+    assert first.flush() >= 1
+    first.answer(QUESTIONS + 1, "not sent")
+    offline = Attempt(first.client, first.file, theirs_stay)
+    offline.answer(QUESTIONS + 2, "answered offline after a crash")
+    assert offline.flush() >= 1
+    attempt = opened(client, "crash", user)
+    at_last(attempt.flush)
+    wanted: dict[str, Answer] = {str(n): f"answer {n}" for n in range(QUESTIONS)}
+    wanted |= {"12": ["sent", "to nowhere"], "13": "not sent", "14": "answered offline after a crash"}
+    assert stored(attempt) == wanted
+    assert (attempt.unsent, attempt.sent, asked) == ({}, None, [])
+    assert 1700 < attempt.seconds_left() < 1800
 
 
 def with_another_device(client: Client) -> None:
-    """Of two devices each has what the other wrote, and neither overwrites what it has not seen."""
-    here = Attempt(client, FILE, ask_nobody)
-    there = Attempt(client, FILE.with_suffix(".there"), ask_nobody)
-    open_at_last(here)
-    open_at_last(there)
-    assert here.session.id == there.session.id
-    there.answer(1, "there")
-    flush_at_last(there)
-    here.answer(1, "here")
+    """Neither device overwrites what it has not seen, though it restarts or has a write on its way."""
+    user = f"python-{uuid4()}"
+    here, there = opened(client, "here", user), opened(client, "there", user)
+    here.answer(1, "here, and restarted")
+    at_last_answer(there, 1, "there")
+    here = opened(client, "here", user)
     here.answer(2, "here")
-    flush_at_last(here)
-    assert here.session.answers["1"] == "there"
-    assert here.session.answers["2"] == "here"
-    while not here.complete():
-        sleep(0.01)
-    assert here.ended
-    assert here.lost == {}
-    there.answer(3, "after the end")
-    flush_at_last(there)
-    assert there.ended
-    assert there.lost == {"3": "after the end"}
-    assert there.session == here.session
+    at_last(here.flush)
+    assert (stored(here), asked) == ({"1": "there", "2": "here"}, ["1"])
+
+    here.client = Client(base_url="http://127.0.0.1:9")
+    here.answer(3, "on its way")
+    here.flush()
+    here.answer(4, "here")
+    here.answer(3, "here, changed")
+    here.client = client
+    at_last(there.flush)
+    at_last_answer(there, 4, "there")
+    at_last(here.flush)
+    assert stored(here) == {"1": "there", "2": "here", "3": "here, changed", "4": "there"}
+    assert asked == ["1", "4"]
+    at_last(here.complete)
+    assert (here.ended, here.lost) == (True, {})
+    there.answer(5, "after the end")
+    at_last(there.flush)
+    there.answer(6, "long after it")
+    assert there.flush() == 0
+    late: dict[str, Answer] = {"5": "after the end", "6": "long after it"}
+    assert there.lost == Attempt(client, there.file, theirs_stay).lost == late
+
+
+def what_does_not_fit(client: Client) -> None:
+    """An answer that is refused is told, and holds up no other; nor does their number, or their size."""
+    attempt = opened(client, "much", f"python-{uuid4()}")
+    attempt.answer(1000, "")
+    for question in range(501):
+        attempt.answer(question, "x" * 600)
+    attempt.answer(1001, "x" * 10_001)
+    at_last(attempt.flush)
+    assert attempt.refused == {"1000": "", "1001": "x" * 10_001}
+    assert stored(attempt).keys() == {str(question) for question in range(501)}
 
 
 def too_late(client: Client) -> None:
     """An attempt that was over before the network came back says which answers are not in it."""
-    attempt = Attempt(client, FILE.with_suffix(".late"), ask_nobody)
-    attempt.id = sys.argv[3]
-    open_at_last(attempt)
-    attempt.answer(1, "in time")
-    flush_at_last(attempt)
+    attempt = Attempt(client, FILE.with_name("late"), theirs_stay)
+    attempt.id = SHORT
+    at_last(lambda: attempt.open("nobody", 7))
+    at_last_answer(attempt, 1, "in time")
     attempt.answer(2, "too late")
-    sleep(max(0.0, attempt.seconds_left()) + 1)
-    flush_at_last(attempt)
-    assert attempt.ended
-    assert attempt.session.answers.to_dict() == {"1": "in time"}
-    assert attempt.lost == {"2": "too late"}
+    sleep(max(0.0, attempt.seconds_left()) + 2)
+    at_last(attempt.flush)
+    assert (attempt.ended, stored(attempt), attempt.lost) == (True, {"1": "in time"}, {"2": "too late"})
 
 
-def open_at_last(attempt: Attempt) -> None:
-    """Try until the service is reached."""
-    while not attempt.open(USER, 7):
-        sleep(0.01)
+def theirs_stay(question: str, _mine: Answer, theirs: Answer) -> Answer:
+    """Let the other device's answer stay."""
+    asked.append(question)
+    return theirs
 
 
-def flush_at_last(attempt: Attempt) -> None:
-    """Try until the service is reached."""
-    while not attempt.flush():
-        sleep(0.01)
+def opened(client: Client, name: str, user: str) -> Attempt:
+    """Return an attempt at work on the file of that name."""
+    attempt = Attempt(client, FILE.with_name(name), theirs_stay)
+    at_last(lambda: attempt.open(user, 7))
+    return attempt
+
+
+def at_last_answer(attempt: Attempt, question: int, answer: Answer) -> None:
+    """Answer, and have it stored."""
+    attempt.answer(question, answer)
+    at_last(attempt.flush)
+
+
+def at_last(attempted: Callable[[], float]) -> None:
+    """Try until there is nothing more to do; here a second of the guide's is a hundredth."""
+    while wait := attempted():
+        sleep(wait / 100)
+
+
+def stored(attempt: Attempt) -> dict[str, Answer]:
+    """Return what the service has stored."""
+    assert attempt.session
+    answers: dict[str, Answer] = attempt.session.answers.to_dict()
+    return answers
 
 
 if __name__ == "__main__":

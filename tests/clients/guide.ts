@@ -1,14 +1,10 @@
-/** A learner with a bad network, on the client of docs/client.md: node guide.js URL SESSION_THAT_ENDS_SOON. */
+/** Learners with a bad network, on the client of docs/client.md: node guide.js URL SESSION_THAT_ENDS_SOON. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { createClient, type AnswerChange } from "session-service-client";
+import { createClient, type AnswerChange, type SessionService } from "session-service-client";
 
 import { Attempt } from "./attempt.js";
-
-const client = createClient({ baseUrl: process.argv[2]! });
-const user = `typescript-${crypto.randomUUID()}`;
-const questions = 12;
 
 class Memory {
   private items = new Map<string, string>();
@@ -16,69 +12,118 @@ class Memory {
   setItem = (name: string, value: string): void => void this.items.set(name, value);
 }
 
-const device = new Memory();
-const theirsStay = (_question: string, _mine: AnswerChange, theirs?: AnswerChange): AnswerChange => theirs ?? null;
+const client = createClient({ baseUrl: process.argv[2]! });
+const nowhere = createClient({ baseUrl: "http://127.0.0.1:9" });
+const questions = 12;
+const asked: string[] = [];
 
-async function opened(store: Memory): Promise<Attempt> {
+function theirsStay(question: string, _mine: AnswerChange, theirs: AnswerChange): AnswerChange {
+  asked.push(question);
+  return theirs;
+}
+
+/** Tries until there is nothing more to do; here a second of the guide's is a hundredth. */
+async function atLast(attempted: () => Promise<number>): Promise<void> {
+  for (let wait = await attempted(); wait; wait = await attempted()) await sleep(wait * 10);
+}
+
+async function opened(store: Memory, user: string): Promise<Attempt> {
   const attempt = new Attempt(client, store, "attempt", theirsStay);
-  while (!(await attempt.open(user, 7))) await sleep(10);
+  await atLast(() => attempt.open(user, 7));
   return attempt;
 }
 
-async function flushed(attempt: Attempt): Promise<void> {
-  while (!(await attempt.flush())) await sleep(10);
+async function answered(attempt: Attempt, question: number, answer: AnswerChange): Promise<void> {
+  attempt.answer(question, answer);
+  await atLast(() => attempt.flush());
 }
 
+const use = (attempt: Attempt, other: SessionService): void => void Object.assign(attempt, { client: other });
+const stored = (attempt: Attempt) => attempt.session!.answers;
+
+/** What was answered offline, sent without a reply, or in overlapping calls, is kept. */
 async function throughACrash(): Promise<void> {
-  const before = await opened(device);
+  const user = `typescript-${crypto.randomUUID()}`;
+  const device = new Memory();
+  const first = await opened(device, user);
   for (let question = 0; question < questions; question++) {
-    before.answer(question, `answer ${question}`);
-    await before.flush();
+    first.answer(question, `answer ${question}`);
+    void first.flush();
+    if (question % 3 === 0) await sleep(3);
   }
-  await flushed(before);
-  Object.assign(before, { client: createClient({ baseUrl: "http://127.0.0.1:9" }) });
-  before.answer(questions, ["sent", "to nowhere"]);
-  assert.equal(await before.flush(), false);
-  before.answer(questions + 1, "not sent");
-  const attempt = await opened(device);
-  await flushed(attempt);
+  await atLast(() => first.flush());
+  use(first, nowhere);
+  first.answer(questions, ["sent", "to nowhere"]);
+  assert.ok((await first.flush()) >= 1);
+  first.answer(questions + 1, "not sent");
+  const offline = new Attempt(nowhere, device, "attempt", theirsStay);
+  offline.answer(questions + 2, "answered offline after a crash");
+  assert.ok((await offline.flush()) >= 1);
+  const attempt = await opened(device, user);
+  await atLast(() => attempt.flush());
   const wanted = Object.fromEntries([...Array(questions).keys()].map((n) => [n, `answer ${n}`]));
-  assert.deepEqual(attempt.session.answers, { ...wanted, "12": ["sent", "to nowhere"], "13": "not sent" });
-  assert.ok(attempt.secondsLeft() > 1700 && attempt.secondsLeft() < 1801);
+  const more = { "12": ["sent", "to nowhere"], "13": "not sent", "14": "answered offline after a crash" };
+  assert.deepEqual(stored(attempt), { ...wanted, ...more });
+  assert.deepEqual(asked, []);
+  assert.ok(attempt.secondsLeft() > 1700 && attempt.secondsLeft() < 1800);
 }
 
+/** Neither device overwrites what it has not seen, though it restarts or has a write on its way. */
 async function withAnotherDevice(): Promise<void> {
-  const here = await opened(device);
-  const there = await opened(new Memory());
-  assert.equal(here.session.id, there.session.id);
-  there.answer(1, "there");
-  await flushed(there);
-  here.answer(1, "here");
-  here.answer(2, "here");
-  await flushed(here);
-  assert.deepEqual([here.session.answers["1"], here.session.answers["2"]], ["there", "here"]);
-  while (!(await here.complete())) await sleep(10);
-  assert.ok(here.ended);
-  assert.deepEqual(here.lost, {});
-  there.answer(3, "after the end");
-  await flushed(there);
-  assert.deepEqual([there.ended, there.lost], [true, { "3": "after the end" }]);
-  assert.deepEqual(there.session, here.session);
+  const user = `typescript-${crypto.randomUUID()}`;
+  const device = new Memory();
+  const elsewhere = new Memory();
+  const before = await opened(device, user);
+  const there = await opened(elsewhere, user);
+  before.answer(1, "here, and restarted");
+  await answered(there, 1, "there");
+  const here = await opened(device, user);
+  await answered(here, 2, "here");
+  assert.deepEqual([stored(here), asked], [{ "1": "there", "2": "here" }, ["1"]]);
+
+  use(here, nowhere);
+  here.answer(3, "on its way");
+  await here.flush();
+  here.answer(4, "here");
+  here.answer(3, "here, changed");
+  use(here, client);
+  await answered(there, 4, "there");
+  await atLast(() => here.flush());
+  assert.deepEqual(stored(here), { "1": "there", "2": "here", "3": "here, changed", "4": "there" });
+  assert.deepEqual(asked, ["1", "4"]);
+  await atLast(() => here.complete());
+  assert.deepEqual([here.ended, here.lost], [true, {}]);
+  await answered(there, 5, "after the end");
+  await answered(there, 6, "long after it");
+  const late = { "5": "after the end", "6": "long after it" };
+  assert.deepEqual([there.lost, new Attempt(client, elsewhere, "attempt", theirsStay).lost], [late, late]);
 }
 
+/** An answer that is refused is told, and holds up no other; nor does their number, or their size. */
+async function whatDoesNotFit(): Promise<void> {
+  const attempt = await opened(new Memory(), `typescript-${crypto.randomUUID()}`);
+  attempt.answer(1000, "");
+  for (let question = 0; question < 501; question++) attempt.answer(question, "x".repeat(600));
+  attempt.answer(1001, "x".repeat(10_001));
+  await atLast(() => attempt.flush());
+  assert.deepEqual(attempt.refused, { "1000": "", "1001": "x".repeat(10_001) });
+  assert.equal(Object.keys(stored(attempt)).length, 501);
+}
+
+/** An attempt that was over before the network came back says which answers are not in it. */
 async function tooLate(): Promise<void> {
   const store = new Memory();
-  store.setItem("attempt", JSON.stringify({ id: process.argv[3], unsent: {}, sent: null }));
-  const attempt = await opened(store);
-  attempt.answer(1, "in time");
-  await flushed(attempt);
+  store.setItem("attempt", JSON.stringify({ id: process.argv[3] }));
+  const attempt = await opened(store, "nobody");
+  await answered(attempt, 1, "in time");
   attempt.answer(2, "too late");
-  await sleep(Math.max(0, attempt.secondsLeft()) * 1000 + 1000);
-  await flushed(attempt);
-  assert.deepEqual(attempt.session.answers, { "1": "in time" });
+  await sleep(Math.max(0, attempt.secondsLeft()) * 1000 + 2000);
+  await atLast(() => attempt.flush());
+  assert.deepEqual(stored(attempt), { "1": "in time" });
   assert.deepEqual([attempt.ended, attempt.lost], [true, { "2": "too late" }]);
 }
 
+await tooLate();
 await throughACrash();
 await withAnotherDevice();
-await tooLate();
+await whatDoesNotFit();
