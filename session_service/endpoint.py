@@ -21,6 +21,7 @@ Handler = Callable[..., Awaitable[Snapshot | Started | SessionPage | Health]]
 _SUCCESSES = {Snapshot: {200}, Started: {200, 201}, SessionPage: {200}, Health: {200}}
 _ASKED_FOR = {"prefer": 204, "if_none_match": 304}
 
+_ENCODED = re.compile(rb"([!-$&-~]|%[0-9A-Fa-f]{2})*")
 _JSON = re.compile(rb'application/json(\s*;(\s*charset=("utf-8"|utf-8))?)?', re.IGNORECASE)
 
 
@@ -118,12 +119,14 @@ def _types(operation: Operation, handler: Handler) -> dict[str, Any]:
 
 def _query(scope: Scope, declared: Input) -> dict[str, Any]:
     """Return the query with what the contract calls an integer, and is written as one, as an integer."""
+    raw: bytes = scope["query_string"]
+    fits = _ENCODED.fullmatch(raw) is not None
     try:
-        pairs = parse_qsl(scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
+        pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
-        raise ValidationError(
-            [{"path": "query", "message": "has to be UTF-8 with percent-encoding"}]
-        ) from None
+        fits = False
+    if not fits:
+        raise ValidationError([{"path": "query", "message": "has to be UTF-8 with percent-encoding"}])
     query = dict(pairs)
     if len(query) != len(pairs):
         raise ValidationError([{"path": "query", "message": "has a parameter twice"}])

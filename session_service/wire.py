@@ -56,11 +56,11 @@ def _cursor(text: str, _: type) -> Cursor:
 
 @_converter.register_structure_hook
 def _seen(text: str, _: type) -> Seen:
-    return Seen(frozenset(int(tag) for tag in re.findall(r'"(\d{1,10})"', text)), text.strip() == "*")
+    return Seen(frozenset(int(tag) for tag in re.findall(r'"([1-9][0-9]{0,9})"', text)), text.strip() == "*")
 
 
 def _version_tag(text: str, _: type) -> VersionTag | None:
-    tag = re.fullmatch(r'"(\d{1,10})"', text.strip())
+    tag = re.fullmatch(r'"([1-9][0-9]{0,9})"', text.strip())
     version = int(tag[1]) if tag else 0
     return None if text.strip() == "*" else VersionTag(version if version <= MOST else 0)
 
@@ -77,7 +77,9 @@ def parse(body: bytes) -> Any:
     The parser keeps the last of two members of one name: then there are more colons than members.
     """
     value = orjson.loads(body)
-    if _STRING.sub(b"", body).count(b":") != _members(value):
+    members = _members(value)
+    # Most bodies have no colon within a string, and are done with the first look.
+    if body.count(b":") != members and _STRING.sub(b"", body).count(b":") != members:
         raise ValueError("a name is there twice")
     return value
 
@@ -111,14 +113,12 @@ def encode_error(fields: dict[str, Any]) -> bytes:
 def _members(value: Any) -> int:
     """Return how many members the objects in a JSON value have together, however deep it is."""
     count = 0
-    waiting = [value]
+    waiting = [value] if isinstance(value, dict | list) else []
     while waiting:
         node = waiting.pop()
-        if isinstance(node, dict):
-            count += len(node)
-            waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)
+        count += len(node) if isinstance(node, dict) else 0
+        inner = node.values() if isinstance(node, dict) else node
+        waiting.extend(member for member in inner if isinstance(member, dict | list))
     return count
 
 

@@ -1,5 +1,6 @@
 """Whether a reply is one that openapi.yaml declares: status, headers, body."""
 
+import json
 import re
 from typing import Any
 
@@ -72,8 +73,25 @@ def check(reply: httpx.Response) -> None:
     ((media_type, content),) = response["content"].items()
     assert reply.headers["content-type"] == media_type, where
     if "schema" in content:
-        for error in validator(content["schema"]).iter_errors(reply.json()):
+        body = json.loads(reply.text, object_pairs_hook=_once)
+        for error in validator(content["schema"]).iter_errors(body):
             raise AssertionError(f"{where}: {error}")
+        _check_agreement(reply.headers, body, where)
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(members) == len(dict(members)), f"a name twice: {members}"
+    return dict(members)
+
+
+def _check_agreement(headers: httpx.Headers, body: dict[str, Any], where: str) -> None:
+    """Fail if head and body tell different things."""
+    session = body.get("session", body)
+    assert body.get("requestId", headers["x-request-id"]) == headers["x-request-id"], where
+    if "etag" in headers:
+        assert headers["etag"] == f'"{session["version"]}"', where
+        assert body.get("currentVersion", session["version"]) == session["version"], where
+        assert body.get("sessionId", session["id"]) == session["id"], where
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:

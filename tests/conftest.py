@@ -1,7 +1,9 @@
 """The servers and services that the tests share."""
 
 import asyncio
+import functools
 import shutil
+import subprocess
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -10,6 +12,7 @@ import pytest
 from redis import Redis
 
 from session_service import keeper, migrations
+from session_service.keeper import ROOT
 from tests.service import Service, folder, running
 
 Urls = dict[str, str]
@@ -19,8 +22,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a tool that this machine does not have."""
     for item in items:
         for mark in item.iter_markers("needs"):
-            if shutil.which(mark.args[0]) is None:
+            if not _is_there(mark.args[0]):
                 item.add_marker(pytest.mark.skip(reason=f"needs {mark.args[0]}"))
+
+
+@functools.cache
+def _is_there(tool: str) -> bool:
+    if tool == "node":
+        return subprocess.run([ROOT / "bin" / "has-node"], check=False).returncode == 0
+    return shutil.which(tool) is not None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,6 +19,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from session_service.contract import FILE
 from tests.conformance import DOCUMENT, FILES, PATHS
+from tests.judge import judging
 from tests.service import Service
 
 OPERATIONS = {
@@ -131,38 +132,40 @@ def test_no_file_refers_to_another_host(service: Service) -> None:
 @pytest.mark.needs("chromedriver")
 def test_the_page_shows_each_operation(service: Service, browser: Chrome) -> None:
     """Method, path and operationId of each operation are there to be seen; each opens, on a phone too."""
-    _open(service, browser)
     names = ("method", "path", "operation-id")
-    shown = {
-        tuple(block.find_element(By.CSS_SELECTOR, f".opblock-summary-{name}").text for name in names)
-        for block in browser.find_elements(By.CSS_SELECTOR, ".opblock")
-    }
-    assert shown == OPERATIONS
-    for _, _, operation in OPERATIONS:
-        _opened(browser, operation)
-    _check_width(browser)
-    _check_records(service, browser)
+    with judging(service.url) as judge:
+        _open(judge.url, browser)
+        shown = {
+            tuple(block.find_element(By.CSS_SELECTOR, f".opblock-summary-{name}").text for name in names)
+            for block in browser.find_elements(By.CSS_SELECTOR, ".opblock")
+        }
+        assert shown == OPERATIONS
+        for _, _, operation in OPERATIONS:
+            _opened(browser, operation)
+        _check_width(browser)
+        _check_records(judge.url, browser)
 
 
 @pytest.mark.needs("chromium")
 @pytest.mark.needs("chromedriver")
 def test_the_page_is_good_for_trying(service: Service, browser: Chrome) -> None:
     """An attempt is started on the page, and an answer that is saved there is in the service."""
-    _open(service, browser)
-    started = _try(browser, "startSession", {"user_id": "page", "quiz_id": 7})
-    assert started.startswith("201\n")
-    location = re.search(r"^ location: /api/sessions/(\S+) $", started, re.MULTILINE)
-    assert location, started
-    saved = _try(browser, "updateProgress", {"question_id": 4, "answer": "typed"}, id=location[1])
-    assert saved.startswith("200\n")
-    session = service.read(location[1]).json()
-    assert (session["user_id"], session["answers"], session["version"]) == ("page", {"4": "typed"}, 2)
-    _check_width(browser)
-    _check_records(service, browser)
+    with judging(service.url) as judge:
+        _open(judge.url, browser)
+        started = _try(browser, "startSession", {"user_id": "page", "quiz_id": 7})
+        assert started.startswith("201\n")
+        location = re.search(r"^ location: /api/sessions/(\S+) $", started, re.MULTILINE)
+        assert location, started
+        saved = _try(browser, "updateProgress", {"question_id": 4, "answer": "typed"}, id=location[1])
+        assert saved.startswith("200\n")
+        session = service.read(location[1]).json()
+        assert (session["user_id"], session["answers"], session["version"]) == ("page", {"4": "typed"}, 2)
+        _check_width(browser)
+        _check_records(judge.url, browser)
 
 
-def _open(service: Service, browser: Chrome) -> None:
-    browser.get(f"{service.url}/docs")
+def _open(url: str, browser: Chrome) -> None:
+    browser.get(f"{url}/docs")
     _found(browser, ".opblock-summary-operation-id", len(OPERATIONS))
 
 
@@ -209,16 +212,16 @@ def _check_width(browser: Chrome) -> None:
     assert browser.execute_script("return document.documentElement.scrollWidth") == PHONE["width"]
 
 
-def _check_records(service: Service, browser: Chrome) -> None:
+def _check_records(url: str, browser: Chrome) -> None:
     """Fail if the console holds a word of complaint, or if anything was asked of another host."""
     log: Callable[[str], list[dict[str, Any]]] = browser.get_log
     assert log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in log("performance")]
     sent = [entry["params"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
-    urls = [urlsplit(entry["request"]["url"]) for entry in sent]
+    asked = [urlsplit(entry["request"]["url"]) for entry in sent]
     # The browser's own first page is made of chrome: URLs.
-    assert {url.scheme for url in urls} <= {"http", "data", "chrome"}
-    assert {url.netloc for url in urls if url.scheme == "http"} == {urlsplit(service.url).netloc}
+    assert {one.scheme for one in asked} <= {"http", "data", "chrome"}
+    assert {one.netloc for one in asked if one.scheme == "http"} == {urlsplit(url).netloc}
 
 
 def _lasting(reply: httpx.Response) -> dict[str, str]:

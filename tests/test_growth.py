@@ -106,7 +106,7 @@ def redocly() -> Callable[..., subprocess.CompletedProcess[str]]:
 Redocly = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.mark.needs("npm")
+@pytest.mark.needs("node")
 def test_lint_is_clean_and_bites(redocly: Redocly, tmp_path: Path) -> None:
     """The contract follows the rules of redocly.yaml, and one that does not is told."""
     clean = redocly("lint", "openapi.yaml")
@@ -118,14 +118,21 @@ def test_lint_is_clean_and_bites(redocly: Redocly, tmp_path: Path) -> None:
     assert "operation-description" in told.stdout + told.stderr
 
 
-@pytest.mark.needs("npm")
+@pytest.mark.needs("node")
 def test_nothing_breaks_the_released_contract(redocly: Redocly) -> None:
     """What clients of the last released version do goes on working, and the version says what changed."""
     found = redocly("diff", RELEASED, "openapi.yaml", "--fail-on", "major", "--check-version")
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-@pytest.mark.needs("npm")
+def test_names_in_generated_clients_stay() -> None:
+    """Tags are modules of a client and components its classes: what was released is still called so."""
+    released, current = yaml.safe_load(RELEASED.read_text()), DOCUMENT
+    assert {tag["name"] for tag in released["tags"]} <= {tag["name"] for tag in current["tags"]}
+    assert released["components"]["schemas"].keys() <= current["components"]["schemas"].keys()
+
+
+@pytest.mark.needs("node")
 @pytest.mark.parametrize("change", BREAKS, ids=lambda change: change.__name__)
 def test_a_breaking_change_is_found(
     redocly: Redocly, tmp_path: Path, change: Callable[[Document], None]
@@ -138,7 +145,7 @@ def test_a_breaking_change_is_found(
     assert re.search("[1-9] major", found.stdout)
 
 
-@pytest.mark.needs("npm")
+@pytest.mark.needs("node")
 def test_an_addition_without_a_new_version_is_found(redocly: Redocly, tmp_path: Path) -> None:
     """What clients could use has a version of its own, so that they can ask for it."""
     document = deepcopy(DOCUMENT)
@@ -155,6 +162,7 @@ def test_the_changelog_tells_what_changed() -> None:
     assert versions[0][1] == yaml.safe_load(RELEASED.read_text())["info"]["version"]
     assert all(versions)
     assert unreleased.startswith("[Unreleased]\n")
+    assert f'\nversion = "{DOCUMENT["info"]["version"]}"\n' in (ROOT / "pyproject.toml").read_text()
     differs = RELEASED.read_text() != (ROOT / "openapi.yaml").read_text()
     assert differs == ("\n- " in unreleased) == (f"To be {DOCUMENT['info']['version']}." in unreleased)
 

@@ -23,6 +23,7 @@ ACCEPTED = [
     rb'{"question_id": 7, "answer": "\ud83d\ude00"}',
     rb'{"question_id": 7, "answer": "\"version\": 1, \"version\": 2 \\"}',
     rb'{"question_id": 7, "\u0061nswer": "x:y"}',
+    b'{"question_id": 7, "answer": ["a:b", "c\\\\", "d:e"]}',
 ]
 REFUSED = [
     b"",
@@ -76,6 +77,9 @@ QUERIES = {
     "?user_id=": 400,
     "?user_id": 400,
     "?user_id=%FC": 400,
+    "?user_id=%": 400,
+    "?user_id=%ZZ%": 400,
+    "?%G0=a": 400,
     "?user_id=%ED%A0%80": 400,
     "?user_id=%00": 400,
     "?User_Id=a": 400,
@@ -124,6 +128,8 @@ HEADERS: list[tuple[str, list[str], int]] = [
     ("Idempotency-Key", ["x" * 129], 400),
     ("If-Match", ['"1"'], 200),
     ("If-Match", ["*"], 200),
+    ("If-Match", ['"01"'], 409),
+    ("If-Match", ['"+1"'], 409),
     ("If-Match", ['"1"', '"1"'], 409),
     ("If-Match", [""], 409),
     ("If-Match", ['W/"1"'], 409),

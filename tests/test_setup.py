@@ -100,9 +100,8 @@ def test_smoke_fails_where_nothing_serves() -> None:
 
 def test_smoke_fails_on_a_broken_service(broken_service: Service) -> None:
     """A service whose table is gone fails every check but those that need none."""
-    run = subprocess.run(
-        ["bin/smoke", broken_service.url], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    with judging(broken_service.url) as judge:
+        run = subprocess.run(["bin/smoke", judge.url], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stdout.splitlines()[-1].endswith("6 of 7 checks failed")
 

@@ -13,7 +13,7 @@ from tests.clients import programs
 from tests.conformance import DOCUMENT
 from tests.service import Service
 
-pytestmark = [pytest.mark.needs("node"), pytest.mark.needs("npm")]
+pytestmark = pytest.mark.needs("node")
 
 
 @pytest.fixture(scope="module")

@@ -62,31 +62,31 @@ class Wire:
         request = "\r\n".join(head).encode() + b"\r\n\r\n" + content
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await self._exchange(port, request)
-        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+                status, told, content = await self._exchange(port, request)
+        except (OSError, asyncio.IncompleteReadError) as error:
             self._drop(port)
             raise LostError from error
+        asked = httpx.Request(method, f"http://127.0.0.1:{port}{path}")
+        reply = httpx.Response(status, headers=told, content=content, request=asked)
+        conformance.check(reply)
+        return Reply(status, dict(reply.headers), reply.json() if content else {})
 
     def close(self) -> None:
         """Close every connection."""
         for port in list(self._streams):
             self._drop(port)
 
-    async def _exchange(self, port: int, request: bytes) -> Reply:
+    async def _exchange(self, port: int, request: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         if port not in self._streams:
             self._streams[port] = await asyncio.open_connection("127.0.0.1", port, limit=2**21)
         reader, writer = self._streams[port]
         writer.write(request)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = dict(line.lower().split(": ", 1) for line in head[1:-2])
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        if headers.get("connection") == "close":
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+        headers = [(name.lower(), value) for name, _, value in (line.partition(": ") for line in lines)]
+        body = await reader.readexactly(int(dict(headers).get("content-length", 0)))
+        if ("connection", "close") in headers:
             self._drop(port)
-        status = int(head[0].split()[1])
-        method, url, _ = request.decode().split(" ", 2)
-        asked = httpx.Request(method, f"http://127.0.0.1:{port}{url}")
-        conformance.check(httpx.Response(status, headers=headers, content=body, request=asked))
-        return Reply(status, headers, json.loads(body) if body else {})
+        return int(first.split()[1]), headers, body
 
     def _drop(self, port: int) -> None:
         streams = self._streams.pop(port, None)
