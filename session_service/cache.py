@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import islice
 from time import monotonic
+from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
 
@@ -24,7 +25,8 @@ from session_service.models import Snapshot
 
 T = TypeVar("T")
 
-_TIMEOUT = 0.05  # seconds that Redis has for an answer
+_BEAT = 0.01  # seconds; a beat of the loop that comes late counts once, and not against Redis
+_BEATS = 5  # that Redis has for an answer
 _PAUSE = 1.0  # seconds between attempts to reach it again
 _OWED = 20_000  # sessions whose repair is remembered one by one
 _SAMPLE_AGE = 10.0  # seconds that a reading of Redis's clock is good for
@@ -70,6 +72,32 @@ class Sample:
         return self.time + 1 + int((moment - self.sent) * (1 + _DRIFT) * 1000) + 1
 
 
+class Limit:
+    """Cancels what is done within, with TimeoutError, when the loop has beaten `_BEATS` times."""
+
+    def __init__(self) -> None:
+        self._timeout = asyncio.timeout(None)
+        self._left = _BEATS
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._pulse = self._loop.call_later(_BEAT, self._beat)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pulse.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def _beat(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._pulse = self._loop.call_later(_BEAT, self._beat)
+        else:
+            self._timeout.reschedule(self._loop.time())
+
+
 class Cache:
     """The sessions that were told lately, as the bytes of their replies."""
 
@@ -79,8 +107,9 @@ class Cache:
             url,
             protocol=2,
             max_connections=10_000,
-            socket_timeout=_TIMEOUT,
-            socket_connect_timeout=_TIMEOUT,
+            # Limits of the library's own count the loop's delays as Redis's: these are out of the way.
+            socket_timeout=2,
+            socket_connect_timeout=2,
             retry=Retry(NoBackoff(), 0),
         )
         self._raise = self._redis.register_script(_RAISE)
@@ -175,7 +204,7 @@ class Cache:
     async def _call(self, command: Callable[[], Awaitable[T]]) -> T:
         """Return the command's result; raise UnreachableError, and believe nothing more, if there is none."""
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with Limit():
                 return await command()
         except (RedisError, OSError) as error:
             # Redis works, but the one command is not for it: it is full, or the key is of another kind.

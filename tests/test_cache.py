@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -165,6 +166,20 @@ def test_redis_frozen(migrated: Urls) -> None:
             redis.process.send_signal(signal.SIGCONT)
         _await(lambda: service.client.get("/health").json()["status"] == "healthy")
         assert service.read(session_id).json()["version"] == 2
+
+
+def test_a_service_that_is_held_up_does_not_doubt_redis(migrated: Urls) -> None:
+    """What a service that had no processor for a while took for a late answer was its own lateness."""
+    with running(migrated) as service, ThreadPoolExecutor(8) as clients:
+        session_id = service.start()["id"]
+        reads = [clients.submit(service.read, session_id) for _ in range(3_000)]
+        for _ in range(15):
+            service.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.12)
+            service.process.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+        assert {read.result().status_code for read in reads} == {200}
+        assert "redis is not believed" not in service.log.read_text()
 
 
 def test_redis_full(migrated: Urls) -> None:
