@@ -107,9 +107,9 @@ class Cache:
             url,
             protocol=2,
             max_connections=10_000,
-            # Limits of the library's own count the loop's delays as Redis's: these are out of the way.
-            socket_timeout=2,
-            socket_connect_timeout=2,
+            # Its limits would count the loop's delays as Redis's; `Limit` holds for all that is asked.
+            socket_timeout=None,
+            socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
         )
         self._raise = self._redis.register_script(_RAISE)
@@ -173,7 +173,9 @@ class Cache:
     async def __aexit__(self, *_: object) -> None:
         if self._repair:
             self._repair.cancel()
-        await self._redis.aclose()
+        with suppress(TimeoutError):
+            async with Limit():
+                await self._redis.aclose()
 
     async def _write(self, snapshot: Snapshot, good_until: int) -> None:
         entry = b"s1 %d %d %b" % (snapshot.version, good_until, snapshot.body)
