@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from session_service import contract, docs, handlers, migrations, sessions, sql, wire
+from session_service import contract, docs, handlers, migrations, queries, sessions, sql, wire
 from session_service.cache import Cache
 from session_service.contract import ContractError
 from session_service.endpoint import Endpoint, Resource, session_headers
@@ -32,6 +32,7 @@ from session_service.migrations import MigrationError
 from session_service.models import request_id
 from session_service.sessions import Context
 from session_service.settings import SettingError, Settings
+from session_service.store import Store
 
 BODY_LIMIT = 256 * 1024  # bytes
 SWEEP_PAUSE = 2.0  # seconds between rounds of the sweeper
@@ -44,12 +45,13 @@ _access = logging.getLogger("session_service.access")
 
 def build(settings: Settings) -> ASGIApp:
     """Return the application; raise ContractError if the contract and the handlers do not fit together."""
-    pool = sql.pool(settings.database_url, settings.database_pool_size)
-    ctx = Context(pool, Cache(settings.redis_url, settings.cache_seconds), settings)
+    pool = sql.pool(settings.database_url, settings.database_pool_size, queries.configure)
+    cache = Cache(settings.redis_url, settings.cache_seconds, settings.batch_size)
+    ctx = Context(pool, cache, Store(pool, cache, settings))
 
     @asynccontextmanager
     async def lifespan(_: Router) -> AsyncIterator[None]:
-        async with pool, ctx.cache:
+        async with pool, cache:
             try:
                 await sql.await_server(pool, seconds=30)
                 await migrations.check(pool)

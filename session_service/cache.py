@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from session_service.models import Snapshot
+from session_service.together import Lane
 
 T = TypeVar("T")
 
@@ -34,13 +35,16 @@ _DRIFT = 1e-3  # by how much two clocks may run apart, far above what clocks do
 
 _log = logging.getLogger(__name__)
 
-# KEYS[1] is the entry; ARGV: its version, its bytes, how long it guards against older ones, in milliseconds.
-# Answers with the time in milliseconds.
+# KEYS are entries; ARGV: how long each guards against older ones, in milliseconds, then the version and the
+# bytes of each. Answers with the time in milliseconds.
 _RAISE = """
 local time = redis.call('time')
-local head = redis.pcall('getrange', KEYS[1], 0, 31)
-local held = type(head) == 'string' and tonumber(string.match(head, '^s1 (%d+) '))
-if not held or held <= tonumber(ARGV[1]) then redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3]) end
+for n, key in ipairs(KEYS) do
+  local head = redis.pcall('getrange', key, 0, 31)
+  local held = type(head) == 'string' and tonumber(string.match(head, '^s1 (%d+) '))
+  local version = ARGV[2 * n]
+  if not held or held <= tonumber(version) then redis.call('set', key, ARGV[2 * n + 1], 'px', ARGV[1]) end
+end
 return time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
@@ -101,7 +105,7 @@ class Limit:
 class Cache:
     """The sessions that were told lately, as the bytes of their replies."""
 
-    def __init__(self, url: str, seconds: int) -> None:
+    def __init__(self, url: str, seconds: int, batch_size: int) -> None:
         # The library's own defaults would wait seconds and repeat ten times.
         self._redis = redis.Redis.from_url(
             url,
@@ -112,6 +116,7 @@ class Cache:
             socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
         )
+        self._entries: Lane[UUID, bytes | str | None] = Lane(self._read, places=1, size=batch_size)
         self._raise = self._redis.register_script(_RAISE)
         self._discard = self._redis.register_script(_DISCARD)
         self._seconds = seconds
@@ -127,7 +132,7 @@ class Cache:
         # A key of another kind is no entry either.
         with suppress(UnreachableError, ResponseError):
             sample = await self._clock()
-            entry = await self._call(lambda: self._redis.get(_key(session_id))) if sample else None
+            entry = await self._entries(session_id) if sample else None
             if not isinstance(entry, bytes):
                 return None
             held = _decode(session_id, entry)
@@ -145,21 +150,26 @@ class Cache:
             return sample.earliest(monotonic()) if sample else 0
         return 0
 
-    async def raise_to(self, snapshot: Snapshot, good_until: int) -> None:
-        """See to it that nothing older than the snapshot is read from now on.
+    async def raise_to(self, fills: list[tuple[Snapshot, int]]) -> None:
+        """See to it that nothing older than the snapshots is read from now on.
 
-        The snapshot itself is read until `good_until`, by Redis's clock. What cannot be written now is
+        A snapshot itself is read until the moment beside it, by Redis's clock. What cannot be written now is
         owed: nothing is believed before it is made good.
         """
         if self._writable:
             with suppress(UnreachableError):
-                await self._write(snapshot, good_until)
+                await self._write(
+                    {
+                        snapshot.id: (
+                            snapshot.version,
+                            b"s1 %d %d %b" % (snapshot.version, good_until, snapshot.body),
+                        )
+                        for snapshot, good_until in fills
+                    }
+                )
                 return
-        if len(self._owed) < _OWED or snapshot.id in self._owed:
-            self._owed[snapshot.id] = max(snapshot.version, self._owed.get(snapshot.id, 0))
-        else:
-            # Whatever is older than what is told now is read for this long at the most.
-            self._blind_until = monotonic() + self._seconds
+        for snapshot, _ in fills:
+            self._owe(snapshot)
 
     async def ping(self) -> bool:
         """Tell whether Redis answers and is believed."""
@@ -177,15 +187,30 @@ class Cache:
             async with Limit():
                 await self._redis.aclose()
 
-    async def _write(self, snapshot: Snapshot, good_until: int) -> None:
-        entry = b"s1 %d %d %b" % (snapshot.version, good_until, snapshot.body)
-        arguments: list[int | bytes] = [snapshot.version, entry, self._seconds * 1000]
+    def _owe(self, snapshot: Snapshot) -> None:
+        if len(self._owed) < _OWED or snapshot.id in self._owed:
+            self._owed[snapshot.id] = max(snapshot.version, self._owed.get(snapshot.id, 0))
+        else:
+            # Whatever is older than what is told now is read for this long at the most.
+            self._blind_until = monotonic() + self._seconds
+
+    async def _read(self, ids: list[UUID]) -> list[bytes | str | None]:
+        """Return what is held under the keys of the sessions; a key of another kind holds nothing."""
+        keys = [_key(session_id) for session_id in ids]
+        return await self._call(lambda: self._redis.mget(keys))
+
+    async def _write(self, entries: dict[UUID, tuple[int, bytes]]) -> None:
+        """Put the entries, each with its version, in the place of older ones."""
+        keys = [_key(session_id) for session_id in entries]
+        arguments: list[int | bytes] = [self._seconds * 1000]
+        for version_and_entry in entries.values():
+            arguments += version_and_entry
         sent = monotonic()
         try:
-            time = await self._call(lambda: self._raise(keys=[_key(snapshot.id)], args=arguments))
+            time = await self._call(lambda: self._raise(keys=keys, args=arguments))
         except ResponseError:
             # Full, it takes nothing new, but it can still give up what is old.
-            await self._call(lambda: self._redis.delete(_key(snapshot.id)))
+            await self._call(lambda: self._redis.delete(*keys))
         else:
             self._sample = Sample(time, sent, monotonic())
 
@@ -241,15 +266,9 @@ class Cache:
 
     async def _pay(self, owed: dict[UUID, int]) -> None:
         """Put a version without a session in the place of each that could not be written."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for session_id, version in owed.items():
-            entry = b"s1 %d 0 " % version
-            pipeline.eval(_RAISE, 1, _key(session_id), version, entry, self._seconds * 1000)
-        try:
-            await self._call(pipeline.execute)
-        except ResponseError:
-            keys = [_key(session_id) for session_id in owed]
-            await self._call(lambda: self._redis.delete(*keys))
+        await self._write(
+            {session_id: (version, b"s1 %d 0 " % version) for session_id, version in owed.items()}
+        )
         for session_id, version in owed.items():
             if self._owed[session_id] == version:
                 del self._owed[session_id]

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from session_service import queries, sql
 from session_service.models import Migration
 from session_service.settings import SettingError, database_url
-from session_service.sql import Connection, Pool
+from session_service.sql import Connection, Pool, RejectedError
 
 FOLDER = sql.FOLDER / "schema"
 
@@ -39,7 +39,9 @@ async def check(source: Connection | Pool) -> None:
     """Raise MigrationError unless the database has every migration that this code was written for."""
     try:
         missing = pending(await queries.list_migrations(source))
-    except psycopg.errors.UndefinedTable:
+    except RejectedError as error:
+        if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+            raise
         missing = ["all of them"]
     if missing:
         raise MigrationError(f"the database lacks migrations ({', '.join(missing)}): run bin/migrate")

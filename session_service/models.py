@@ -14,7 +14,9 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 Answer = str | list[str]
 Changes = dict[str, Answer | None]
 Status = Literal["in_progress", "completed", "expired"]
-Verdict = Literal["ok", "resumed", "repeated", "key_reused", "completed", "expired", "conflict", "too_large"]
+Verdict = Literal[
+    "ok", "resumed", "repeated", "key_reused", "completed", "expired", "conflict", "too_large", "busy"
+]
 
 VersionTag = NewType("VersionTag", int)
 """The version that `If-Match` names; 0, which no session has, where it names none."""
@@ -108,10 +110,21 @@ class Session:
 
 @frozen
 class Judged(Session):
-    """A session as a statement found or left it, with its verdict on the request, by the database's clock."""
+    """A session as a statement found or left it, with its verdict on a request, by the database's clock.
+
+    `position` is the request's place among those that the statement was given.
+    """
 
     verdict: Verdict
     judged_at: datetime
+    position: int
+
+
+@frozen
+class Lock:
+    """The place of a start, among those that were to be locked, whose lock was free."""
+
+    position: int
 
 
 @frozen

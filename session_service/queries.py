@@ -1,12 +1,16 @@
 """The list of statements: name, cardinality, row."""
 
 from session_service import sql
-from session_service.models import Durability, Judged, Migration, SessionSummary
+from session_service.models import Durability, Judged, Lock, Migration, SessionSummary
 
-get_session = sql.maybe("get_session", Judged)
-start_session = sql.maybe("start_session", Judged)
-write_session = sql.maybe("write_session", Judged)
-lock_starts = sql.count("lock_starts")
+configure = sql.count("configure")
+
+get_sessions = sql.many("get_sessions", Judged)
+start_sessions = sql.many("start_sessions", Judged)
+write_sessions = sql.many("write_sessions", Judged)
+lock_session = sql.count("lock_session")
+lock_start = sql.count("lock_start")
+lock_starts = sql.many("lock_starts", Lock)
 list_sessions = sql.many("list_sessions", SessionSummary)
 expire_sessions = sql.count("expire_sessions")
 get_durability = sql.one("get_durability", Durability)

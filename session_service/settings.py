@@ -21,6 +21,7 @@ class Settings:
     session_timeout_seconds: int
     cache_seconds: int
     database_pool_size: int
+    batch_size: int
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -33,6 +34,7 @@ class Settings:
             session_timeout_seconds=_whole(env, "SESSION_TIMEOUT_SECONDS", 1800, 1, 2_592_000),
             cache_seconds=_whole(env, "CACHE_SECONDS", 30, 1, 3600),
             database_pool_size=_whole(env, "DATABASE_POOL_SIZE", 10, 1, 100),
+            batch_size=_whole(env, "BATCH_SIZE", 64, 1, 256),
         )
 
 

@@ -37,7 +37,7 @@ _TYPES: dict[str, type] = {
     "timestamptz": datetime,
     "uuid": UUID,
 }
-_NAME = re.compile(r"-- name: (\w+) :(one|maybe|many|count)( unprepared)?\n")
+_NAME = re.compile(r"-- name: (\w+) :(one|many|count)( unprepared)?\n")
 _COLUMN = re.compile(r"(\w+) (\w+)(\??)")
 
 
@@ -49,6 +49,10 @@ class Statement(Protocol[Result_co]):
 
 class SqlError(Exception):
     """A statement's file that contradicts itself or the code that uses it."""
+
+
+class RejectedError(Exception):
+    """A statement that PostgreSQL rejected for what it is or was given: nothing of it was done."""
 
 
 @attrs.frozen
@@ -82,11 +86,6 @@ def one(name: str, row: type[Row]) -> Statement[Row]:
     return _bind(name, "one", row, AsyncCursor.fetchone)
 
 
-def maybe(name: str, row: type[Row]) -> Statement[Row | None]:
-    """Bind a statement that returns one row or none."""
-    return _bind(name, "maybe", row, AsyncCursor.fetchone)
-
-
 def many(name: str, row: type[Row]) -> Statement[list[Row]]:
     """Bind a statement that returns any number of rows."""
     return _bind(name, "many", row, AsyncCursor.fetchall)
@@ -97,12 +96,21 @@ def count(name: str) -> Statement[int]:
     return _bind(name, "count", None, _rowcount)
 
 
-def pool(url: str, size: int) -> Pool:
-    """Return a pool, not yet open, of connections as the statements expect them."""
+def pool(url: str, size: int, configure: Statement[int]) -> Pool:
+    """Return a pool, not yet open, of connections as the statements expect them.
+
+    `configure` is the statement that is run on each new one.
+    """
+
+    async def prepare(connection: Connection) -> None:
+        # JSON stays the text that it is: the replies carry it on unread.
+        set_json_loads(orjson.Fragment, connection)
+        await configure(connection)
+
     return AsyncConnectionPool(
         url,
         open=False,
-        configure=_configure,
+        configure=prepare,
         kwargs={"autocommit": True, "connect_timeout": 2},
         min_size=min(2, size),
         max_size=size,
@@ -126,7 +134,7 @@ def read(path: Path) -> File:
     text = path.read_text()
     found = _NAME.match(text)
     if found is None or found[1] != path.stem:
-        raise SqlError(f"{path.name}: the first line has to be '-- name: {path.stem} :one|maybe|many|count'")
+        raise SqlError(f"{path.name}: the first line has to be '-- name: {path.stem} :one|many|count'")
     parameters, columns = (_columns(path.name, text, word) for word in ("in", "out"))
     placeholders = set(re.findall(r"%\((\w+)\)s", text))
     if placeholders != {column.name for column in parameters}:
@@ -188,11 +196,6 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
             raise ServiceUnavailableError("unknown") from error
 
 
-async def _configure(connection: Connection) -> None:
-    # JSON stays the text that it is: the replies carry it on unread.
-    set_json_loads(orjson.Fragment, connection)
-
-
 async def _run(
     file: File,
     row: type | None,
@@ -211,6 +214,11 @@ async def _run(
                 return await fetch(cursor)
         except (psycopg.OperationalError, ReadOnlySqlTransaction) as error:
             raise ServiceUnavailableError(_outcome(file, error)) from error
+        except psycopg.Error as error:
+            # Without a code it is the driver's own, about a result that may have been committed.
+            if error.sqlstate is None:
+                raise
+            raise RejectedError(file.name) from error
 
 
 def _adapt(column: Column, value: object) -> object:

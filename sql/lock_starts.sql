@@ -1,6 +1,12 @@
--- name: lock_starts :count
--- in:  user_id text, quiz_id integer
+-- name: lock_starts :many
+-- in:  starts jsonb
+-- out: position integer
 --
--- Held until the transaction ends, so that of the resumes that race for a user's quiz the first one
--- starts a session and the others find it. Two pairs that share a number only wait for each other.
-select from (select pg_advisory_xact_lock(hashtextextended(%(user_id)s::text, %(quiz_id)s::integer))) as lock;
+-- Which of the starts nobody else is resuming; the locks on them are held until the transaction ends.
+with asked as materialized (
+  select *
+  from jsonb_to_recordset(%(starts)s::jsonb) as a (position integer, user_id text, quiz_id integer)
+)
+select position
+from asked
+where pg_try_advisory_xact_lock(hashtextextended(user_id, quiz_id));

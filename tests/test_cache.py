@@ -34,7 +34,7 @@ def test_an_older_version_never_replaces_a_newer(migrated: Urls, order: tuple[in
 
     async def fill(cache: Cache) -> Snapshot | None:
         for version in order:
-            await cache.raise_to(_snapshot(session_id, version), await cache.now() + 30_000)
+            await cache.raise_to([(_snapshot(session_id, version), await cache.now() + 30_000)])
         return await cache.get(session_id)
 
     assert _with_cache(migrated, fill) == _snapshot(session_id, max(order))
@@ -225,9 +225,9 @@ def test_a_fill_that_comes_late_puts_nothing_old_back(migrated: Urls) -> None:
 
     async def fill_late(cache: Cache) -> Snapshot | None:
         asked_at = await cache.now()
-        await cache.raise_to(_snapshot(session_id, 2), await cache.now() + 1_000)
+        await cache.raise_to([(_snapshot(session_id, 2), await cache.now() + 1_000)])
         await asyncio.sleep(1.1)
-        await cache.raise_to(_snapshot(session_id, 1), asked_at + 1_000)
+        await cache.raise_to([(_snapshot(session_id, 1), asked_at + 1_000)])
         return await cache.get(session_id)
 
     assert _with_cache(migrated, fill_late, seconds=1) is None
@@ -240,8 +240,8 @@ def test_a_version_is_guarded_for_as_long_as_an_older_one_may_live(migrated: Url
     async def fill(cache: Cache) -> Snapshot | None:
         asked_at = await cache.now()
         await asyncio.sleep(0.5)
-        await cache.raise_to(_snapshot(session_id, 2), asked_at)
-        await cache.raise_to(_snapshot(session_id, 1), asked_at + 30_000)
+        await cache.raise_to([(_snapshot(session_id, 2), asked_at)])
+        await cache.raise_to([(_snapshot(session_id, 1), asked_at + 30_000)])
         return await cache.get(session_id)
 
     assert _with_cache(migrated, fill) is None
@@ -252,8 +252,8 @@ def test_what_an_address_is_called_says_nothing_of_the_fault() -> None:
     """Whatever words are in Redis's address, out of reach is out of reach, and no request fails for it."""
 
     async def run() -> tuple[Snapshot | None, bool]:
-        async with Cache("unix:///nowhere/OOM/WRONGTYPE.sock", 1) as cache:
-            await cache.raise_to(_snapshot(uuid4(), 2), await cache.now())
+        async with Cache("unix:///nowhere/OOM/WRONGTYPE.sock", 1, 64) as cache:
+            await cache.raise_to([(_snapshot(uuid4(), 2), await cache.now())])
             return await cache.get(uuid4()), await cache.ping()
 
     assert asyncio.run(run()) == (None, False)
@@ -263,15 +263,15 @@ def test_belief_comes_back_under_load() -> None:
     """Debts are paid while new sessions are told: a busy service is not left without its cache."""
 
     async def run(url: str) -> float:
-        async with Cache(url, 30) as cache, asyncio.timeout(15):
+        async with Cache(url, 30, 64) as cache, asyncio.timeout(15):
             with Redis.from_url(url) as connection:
                 connection.config_set("min-replicas-to-write", "1")
-                await cache.raise_to(_snapshot(uuid4(), 2), 0)
+                await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
                 assert not await cache.ping()
                 connection.config_set("min-replicas-to-write", "0")
             begun = time.monotonic()
             while not await cache.ping():
-                await asyncio.gather(*(cache.raise_to(_snapshot(uuid4(), 2), 0) for _ in range(4)))
+                await asyncio.gather(*(cache.raise_to([(_snapshot(uuid4(), 2), 0)]) for _ in range(4)))
                 await asyncio.sleep(0.001)
             return time.monotonic() - begun
 
@@ -283,9 +283,9 @@ def test_more_debts_than_are_remembered_are_waited_out() -> None:
     """After more failures than are kept one by one nothing is believed for CACHE_SECONDS."""
 
     async def run(url: str) -> float:
-        async with Cache(url, 3) as cache:
+        async with Cache(url, 3, 64) as cache:
             for _ in range(20_001):
-                await cache.raise_to(_snapshot(uuid4(), 2), 0)
+                await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
             begun = time.monotonic()
             with embedded.redis(base, base):
                 async with asyncio.timeout(10):
@@ -317,7 +317,7 @@ T = TypeVar("T")
 
 def _with_cache(urls: Urls, work: Callable[[Cache], Awaitable[T]], seconds: int = 30) -> T:
     async def run() -> T:
-        async with Cache(urls["REDIS_URL"], seconds) as cache:
+        async with Cache(urls["REDIS_URL"], seconds, 64) as cache:
             return await work(cache)
 
     return asyncio.run(run())

@@ -15,9 +15,10 @@ PACKAGE = Path(session_service.__file__).parent
 FLOORS = [
     {"models", "settings", "contract", "smoke", "embedded"},
     {"errors", "keeper"},
-    {"wire", "sql"},
+    {"wire", "sql", "together"},
     {"queries", "cache"},
-    {"sessions", "migrations"},
+    {"store", "migrations"},
+    {"sessions"},
     {"handlers", "endpoint", "docs"},
     {"app"},
     {"__main__"},

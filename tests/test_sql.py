@@ -73,12 +73,12 @@ def test_a_row_that_contradicts_the_header_stops_the_start() -> None:
 
 def test_a_call_with_other_parameters_is_refused() -> None:
     """A statement takes the parameters in its header, all of them and no others."""
-    with pytest.raises(TypeError, match="get_session takes"):
+    with pytest.raises(TypeError, match="get_sessions takes"):
         asyncio.run(_wrong_call())
 
 
 async def _wrong_call() -> None:
-    await queries.get_session(None, session_id="x")  # type: ignore[arg-type]
+    await queries.get_sessions(None, session_id="x")  # type: ignore[arg-type]
 
 
 def described(connection: psycopg.Connection, file: File) -> tuple[list[Column], list[Column]]:

@@ -58,9 +58,9 @@ def house(tmp_path: Path) -> Path:
             "get_session declares [200, 303], not [200, 304]",
         ),
         ("session_service/docs.py", 'find_spec("swagger_ui")', 'find_spec("absent")', "needs swagger-ui-py"),
-        ("sql/get_session.sql", ":maybe", ":one", "get_session.sql: bound as :maybe"),
-        ("sql/get_session.sql", "completed_at timestamptz?", "completed_at timestamptz", "'completed_at'"),
-        ("sql/get_session.sql", "-- in:  id uuid", "-- in:  id uuid, x text", "placeholders"),
+        ("sql/get_sessions.sql", ":many", ":one", "get_sessions.sql: bound as :many"),
+        ("sql/get_sessions.sql", "completed_at timestamptz?", "completed_at timestamptz", "'completed_at'"),
+        ("sql/get_sessions.sql", "-- in:  ids jsonb", "-- in:  ids jsonb, x text", "placeholders"),
         (
             "session_service/models.py",
             "    quiz_id: int\n    current",

@@ -80,5 +80,5 @@ def test_a_row_that_is_held_is_left_to_the_next_round(fresh_database: Urls) -> N
 
 
 async def _sweep(url: str) -> int:
-    async with sql.pool(url, 1) as pool:
+    async with sql.pool(url, 1, queries.configure) as pool:
         return await queries.expire_sessions(pool, count=SWEEP_BATCH)

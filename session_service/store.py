@@ -1,0 +1,160 @@
+"""Sessions in the database and the cache: what is asked or written at the same time goes as one statement."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+from attrs import frozen
+
+from session_service import queries, sql, wire
+from session_service.cache import Cache
+from session_service.errors import ServiceUnavailableError
+from session_service.models import Judged, Snapshot, StartSession, Verdict, Write
+from session_service.settings import Settings
+from session_service.sql import Pool, RejectedError
+from session_service.together import Lane
+
+PLACES = 2  # batches of a kind at PostgreSQL at a time
+
+Record = dict[str, Any]
+Ask = Callable[[], Awaitable[list[Judged]]]
+
+
+@frozen
+class Told:
+    """A session as it will be told, with a statement's verdict on the request."""
+
+    verdict: Verdict
+    session: Snapshot
+
+
+class Store:
+    """Where sessions are read, started and written; nothing is told that the cache may then show older.
+
+    PostgreSQL waits for nobody in a batch. What somebody else has locked comes back undone and goes again,
+    alone, where waiting delays no other.
+    """
+
+    def __init__(self, pool: Pool, cache: Cache, settings: Settings) -> None:
+        self._pool = pool
+        self._cache = cache
+        self._settings = settings
+        lane = partial(Lane, places=PLACES, size=settings.batch_size, apart=(RejectedError,))
+        self._reads: Lane[UUID, Told | None] = lane(self._read)
+        self._writes: Lane[Record, Told | None] = lane(self._write)
+        self._starts: Lane[Record, Told | None] = lane(self._start)
+        self._resumes: Lane[Record, Told | None] = lane(self._resume)
+        # Locks are waited for on half of the connections at the most.
+        self._alone = Lane(self._wait, places=max(1, settings.database_pool_size // 2), size=1)
+
+    async def read(self, session_id: UUID, *, seen: int, fresh: bool) -> Told | None:
+        """Return the session, from the cache if that has no older version than was seen and may be asked."""
+        held = None if fresh else await self._cache.get(session_id, seen)
+        return Told("ok", held) if held else await self._reads(session_id)
+
+    async def write(self, session_id: UUID, write: Write) -> Told | None:
+        """Return the session as the write left or found it; None if there is none."""
+        record = {
+            "id": session_id,
+            "changes": write.changes,
+            "version": write.version,
+            "current_question": write.current_question,
+            "completes": write.operation == "complete_session",
+            "key": write.key,
+            "digest": wire.digest(write) if write.key else None,
+        }
+        told = await self._writes(record, session_id)
+        if told and told.verdict == "busy":
+            return await self._alone(partial(self._write_locked, record))
+        return told
+
+    async def start(self, wanted: StartSession, key: str | None) -> Told:
+        """Return a new session, or the one that the key or `resume` finds.
+
+        Resumes of a user's quiz go one after the other, so that racing ones make one session.
+        """
+        record = {
+            "id": uuid4(),
+            "user_id": wanted.user_id,
+            "quiz_id": wanted.quiz_id,
+            "time_limit_seconds": wanted.time_limit_seconds or self._settings.session_timeout_seconds,
+            "key": key,
+            "digest": wire.digest(wanted) if key else None,
+            "resume": wanted.if_active == "resume",
+        }
+        # Whoever loses a race, for the key or for the lock of a resume, finds what the winner made.
+        if record["resume"]:
+            told = await self._resumes(record, (wanted.user_id, wanted.quiz_id))
+            told = told or await self._alone(partial(self._start_locked, record))
+        else:
+            told = await self._starts(record, (wanted.user_id, key) if key else None)
+        told = told or await self._alone(partial(self._start_locked, record))
+        if told is None:
+            raise ServiceUnavailableError("not_applied")
+        return told
+
+    async def _read(self, ids: list[UUID]) -> list[Told | None]:
+        places = [{"id": session_id, "position": place} for place, session_id in enumerate(ids)]
+        return await self._tell(len(ids), partial(queries.get_sessions, self._pool, ids=places))
+
+    async def _write(self, writes: list[Record]) -> list[Told | None]:
+        ask = partial(queries.write_sessions, self._pool, writes=_numbered(writes))
+        return await self._tell(len(writes), ask)
+
+    async def _start(self, starts: list[Record]) -> list[Told | None]:
+        ask = partial(queries.start_sessions, self._pool, starts=_numbered(starts))
+        return await self._tell(len(starts), ask)
+
+    async def _resume(self, starts: list[Record]) -> list[Told | None]:
+        return await self._tell(len(starts), partial(self._start_unlocked, _numbered(starts)))
+
+    async def _wait(self, asked: list[Ask]) -> list[Told | None]:
+        return await self._tell(1, asked[0])
+
+    async def _start_unlocked(self, starts: list[Record]) -> list[Judged]:
+        """Start those that nobody else is resuming."""
+        async with sql.transaction(self._pool) as connection:
+            free = await queries.lock_starts(connection, starts=starts)
+            return await queries.start_sessions(connection, starts=[starts[lock.position] for lock in free])
+
+    async def _start_locked(self, start: Record) -> list[Judged]:
+        async with sql.transaction(self._pool) as connection:
+            await queries.lock_start(connection, user_id=start["user_id"], quiz_id=start["quiz_id"])
+            return await queries.start_sessions(connection, starts=_numbered([start]))
+
+    async def _write_locked(self, write: Record) -> list[Judged]:
+        async with sql.transaction(self._pool) as connection:
+            await queries.lock_session(connection, id=write["id"])
+            return await queries.write_sessions(connection, writes=_numbered([write]))
+
+    async def _tell(self, count: int, ask: Ask) -> list[Told | None]:
+        """Return what is told of each of so many requests, once nothing older can be read from the cache.
+
+        From a moment before the database is asked a running session is held until its time is over, by the
+        database's clock, and any for CACHE_SECONDS. An expired one is not held: what was held of it before
+        has become no good at its end.
+        """
+        asked_at = await self._cache.now()
+        told: list[Told | None] = [None] * count
+        held = []
+        for judged in await ask():
+            snapshot = Snapshot(judged.id, judged.version, wire.encode_session(judged))
+            told[judged.position] = Told(judged.verdict, snapshot)
+            if judged.status != "expired":
+                held.append((snapshot, asked_at + self._life(judged)))
+        if held:
+            await self._cache.raise_to(held)
+        return told
+
+    def _life(self, judged: Judged) -> int:
+        """Return for how many milliseconds the session may be held."""
+        life = float(self._settings.cache_seconds)
+        if judged.status == "in_progress":
+            life = min(life, (judged.expires_at - judged.judged_at).total_seconds())
+        return int(life * 1000)
+
+
+def _numbered(records: list[Record]) -> list[Record]:
+    """Return the records with their places, which the statement's rows name."""
+    return [record | {"position": place} for place, record in enumerate(records)]

@@ -1,0 +1,12 @@
+-- name: configure :count
+--
+-- What each connection of the service is set to. Plans are made once and kept: one that was made while the
+-- table was small must not read it whole when it has grown.
+select
+from (
+  select
+    set_config('enable_seqscan', 'off', false),
+    set_config('enable_hashjoin', 'off', false),
+    set_config('enable_mergejoin', 'off', false),
+    set_config('lock_timeout', '2s', false)
+) as settings;

@@ -1,0 +1,28 @@
+-- name: get_sessions :many
+-- in:  ids jsonb
+-- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
+-- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
+-- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
+-- out: verdict text, judged_at timestamptz, position integer
+with clocked as (
+  select s, date_trunc('milliseconds', clock_timestamp()) as judged_at, position
+  from jsonb_to_recordset(%(ids)s::jsonb) as a (position integer, id uuid)
+  join quiz_sessions as s on s.id = a.id
+),
+judged as (
+  select
+    *,
+    case
+      when (s).status = 'completed' then 'ok'
+      when (s).status = 'expired' or (s).expires_at <= judged_at then 'expired'
+      else 'ok'
+    end as verdict
+  from clocked
+)
+select
+  (s).id, (s).user_id, (s).quiz_id, (s).current_question, (s).answers,
+  case when verdict = 'expired' then 'expired' else (s).status end as status,
+  (s).version, (s).started_at, (s).expires_at, (s).last_saved_at, (s).completed_at,
+  (s).created_at, (s).updated_at,
+  verdict, judged_at, position
+from judged;

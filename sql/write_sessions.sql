@@ -1,0 +1,90 @@
+-- name: write_sessions :many
+-- in:  writes jsonb
+-- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
+-- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
+-- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
+-- out: verdict text, judged_at timestamptz, position integer
+--
+-- Every change of running sessions, at most one of each: saves and completions are one statement, so that
+-- the rows are locked, judged and written in one round trip. It waits for no lock, and so for nobody: a row
+-- that somebody else holds comes back as `busy`. No row for a write: there is no such session.
+with asked as materialized (
+  select *
+  from jsonb_to_recordset(%(writes)s::jsonb) as a (
+    position integer, id uuid, changes jsonb, version integer, current_question integer, completes boolean,
+    key text, digest text
+  )
+),
+held as materialized (
+  select a, found.s
+  from asked as a
+  cross join lateral (
+    select s
+    from quiz_sessions as s
+    where s.id = a.id
+    for update skip locked
+  ) as found
+),
+-- The clock is read once the row is held: a write that waited for it across expires_at is late.
+clocked as materialized (
+  select
+    a, s,
+    date_trunc('milliseconds', clock_timestamp()) as judged_at,
+    jsonb_strip_nulls((s).answers || (a).changes) as merged
+  from held
+),
+judged as materialized (
+  select
+    a, s, judged_at, merged,
+    case
+      when (s).status = 'completed' then case when (a).completes then 'repeated' else 'completed' end
+      when (s).status = 'expired' or (s).expires_at <= judged_at then 'expired'
+      when (a).key || ' ' || (a).digest = any ((s).recent_writes) then 'repeated'
+      when exists (
+        select from unnest((s).recent_writes) as recent where split_part(recent, ' ', 1) = (a).key
+      ) then 'key_reused'
+      when (s).version <> (a).version then 'conflict'
+      -- Only what is large is measured: as text it is at most six times as long, and 10 000 answers are longer.
+      when pg_column_size(merged) > 100000 and (
+        octet_length(merged::text) > 1048576
+        or (select count(*) from jsonb_object_keys(merged)) > 10000
+      ) then 'too_large'
+      else 'ok'
+    end as verdict
+  from clocked
+),
+written as (
+  update quiz_sessions as t
+  set
+    answers = merged,
+    current_question = coalesce((a).current_question, t.current_question),
+    version = t.version + 1,
+    last_saved_at = judged_at,
+    updated_at = judged_at,
+    status = case when (a).completes then 'completed' else t.status end,
+    completed_at = case when (a).completes then judged_at end,
+    recent_writes = case
+      when (a).key is null then t.recent_writes
+      else array_prepend((a).key || ' ' || (a).digest, t.recent_writes[:15])
+    end
+  from judged
+  where t.id = (s).id
+    and verdict = 'ok'
+  returning t
+),
+told as (
+  select coalesce(t, s) as r, verdict, judged_at, (a).position
+  from judged left join written on (t).id = (s).id
+  union all
+  select s, 'busy', clock_timestamp(), a.position
+  from asked as a
+  join quiz_sessions as s on s.id = a.id
+  where not exists (select from held where (held.a).position = a.position)
+)
+select
+  (r).id, (r).user_id, (r).quiz_id, (r).current_question, (r).answers,
+  case when verdict = 'expired' then 'expired' else (r).status end as status,
+  (r).version, (r).started_at, (r).expires_at, (r).last_saved_at, (r).completed_at,
+  (r).created_at, (r).updated_at,
+  verdict, judged_at, position
+from told;

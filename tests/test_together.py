@@ -1,0 +1,447 @@
+"""What waits at the same time travels together, and nobody feels it but by being faster."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import cycle
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from redis import Redis
+
+from session_service import migrations
+from session_service.errors import ServiceUnavailableError
+from session_service.together import PATIENCE, Lane
+from tests.conftest import Urls
+from tests.service import Service, running
+
+
+class Line:
+    """A lane whose batches arrive when the test says so."""
+
+    def __init__(self, **given: Any) -> None:
+        self.batches: list[list[int]] = []
+        self.arrivals: list[asyncio.Event] = []
+        options: dict[str, Any] = {"places": 1, "size": 3, "apart": (ZeroDivisionError,), **given}
+        self.lane: Lane[int, float] = Lane(self._carry, **options)
+
+    async def _carry(self, items: list[int]) -> list[float]:
+        self.batches.append(items)
+        self.arrivals.append(asyncio.Event())
+        await self.arrivals[-1].wait()
+        if 13 in items:
+            raise KeyError(13)
+        return [1 / item for item in items]
+
+    async def call(self, *items: int, key: object = None) -> list["asyncio.Task[float]"]:
+        """Let so many calls come in, one after the other."""
+        calls = [asyncio.ensure_future(self.lane(item, key)) for item in items]
+        await _turns()
+        return calls
+
+    async def arrive(self) -> None:
+        """Let the batches under way arrive."""
+        for arrival in self.arrivals:
+            arrival.set()
+        await _turns()
+
+
+async def _turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def _run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_a_lone_call_goes_at_once() -> None:
+    """What finds a place free is carried before the caller has waited for anything: no turn is lost."""
+
+    async def test() -> None:
+        line = Line()
+        call = line.lane(2)
+        call.send(None)
+        assert line.batches == [[2]]
+        call.close()
+
+    _run(test)
+
+
+def test_those_that_wait_go_together_the_longest_first() -> None:
+    """A batch forms only because a place is busy; it is as large as it may be, and nobody is overtaken."""
+
+    async def test() -> None:
+        line = Line()
+        calls = await line.call(1, 2, 3, 4, 5, 6)
+        assert line.batches == [[1]]
+        for _ in range(3):
+            await line.arrive()
+        assert line.batches == [[1], [2, 3, 4], [5, 6]]
+        assert [await call for call in calls] == [1 / item for item in range(1, 7)]
+
+    _run(test)
+
+
+def test_a_place_that_is_free_is_used() -> None:
+    """With two places two batches are under way at a time, and never more."""
+
+    async def test() -> None:
+        line = Line(places=2)
+        await line.call(1, 2, 3, 4, 5, 6, 7, 8)
+        assert line.batches == [[1], [2]]
+        line.arrivals[0].set()
+        await _turns()
+        assert line.batches == [[1], [2], [3, 4, 5]]
+
+    _run(test)
+
+
+def test_calls_with_one_key_keep_their_order() -> None:
+    """Of a key one call is under way at a time, in the order in which they came, whatever place is free."""
+
+    async def test() -> None:
+        line = Line(places=3)
+        calls = await line.call(1, 2, 3, key="session") + await line.call(4, key="another")
+        assert line.batches == [[1], [4]]
+        for _ in range(4):
+            await line.arrive()
+        assert line.batches == [[1], [4], [2], [3]]
+        assert [await call for call in calls] == [1, 1 / 2, 1 / 3, 1 / 4]
+
+    _run(test)
+
+
+def test_one_bad_item_hurts_nobody_else() -> None:
+    """After an error that says that nothing was done each goes alone, and only the bad one fails."""
+
+    async def test() -> None:
+        line = Line()
+        calls = await line.call(1, 2, 0, 4)
+        for _ in range(6):
+            await line.arrive()
+        assert line.batches == [[1], [2, 0, 4], [2], [0], [4]]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result) for result in results] == [float, float, ZeroDivisionError, float]
+
+    _run(test)
+
+
+def test_an_error_of_another_kind_is_told_to_each() -> None:
+    """Where it is not known what was done nothing is done again."""
+
+    async def test() -> None:
+        line = Line()
+        calls = await line.call(1, 2, 13, 4, 5)
+        for _ in range(3):
+            await line.arrive()
+        assert line.batches == [[1], [2, 13, 4], [5]]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result) for result in results] == [float, KeyError, KeyError, KeyError, float]
+
+    _run(test)
+
+
+@pytest.mark.parametrize("cancelled", [0, 1, 2, 3])
+def test_a_call_that_is_cancelled_cancels_no_other(cancelled: int) -> None:
+    """Alone, under way with others or waiting: who is cancelled is gone, the others have their results."""
+
+    async def test() -> None:
+        line = Line(size=2)
+        calls = await line.call(1, 2, 3, 4)
+        if cancelled in (1, 2):
+            await line.arrive()
+        calls[cancelled].cancel()
+        await _turns()
+        for _ in range(3):
+            await line.arrive()
+        results: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
+        expected: list[Any] = [1, 1 / 2, 1 / 3, 1 / 4]
+        results[cancelled] = expected[cancelled] = None
+        assert results == expected
+        assert await asyncio.wait_for(_after(line), 5) == 1 / 5
+
+    async def _after(line: Line) -> float:
+        (call,) = await line.call(5)
+        await line.arrive()
+        return await call
+
+    _run(test)
+
+
+def test_a_full_lane_refuses_at_once() -> None:
+    """Past its room a call is refused as not applied, without waiting; those that have room are carried."""
+
+    async def test() -> None:
+        line = Line(room=2)
+        calls = await line.call(1, 2, 3, 4)
+        assert [call.done() for call in calls] == [False, False, False, True]
+        for _ in range(2):
+            await line.arrive()
+        assert line.batches == [[1], [2, 3]]
+        refusal = (await asyncio.gather(*calls, return_exceptions=True))[3]
+        assert isinstance(refusal, ServiceUnavailableError)
+        assert refusal.outcome == "not_applied"
+
+    _run(test)
+
+
+def test_a_call_waits_for_so_long_and_is_not_carried_later() -> None:
+    """Behind a batch that hangs a call is refused in time, and does not come back from the dead."""
+
+    async def test() -> None:
+        line = Line()
+        calls = await line.call(1, 2)
+        begun = time.monotonic()
+        with pytest.raises(ServiceUnavailableError):
+            await calls[1]
+        assert PATIENCE - 0.1 < time.monotonic() - begun < PATIENCE + 1
+        await line.arrive()
+        assert line.batches == [[1]]
+
+    _run(test)
+
+
+def test_nothing_is_left_of_calls_that_are_over() -> None:
+    """A lane remembers no key of the past, be it carried, failed, given up or cancelled."""
+
+    async def test() -> None:
+        line = Line(places=2)
+        calls = [*await line.call(1, 13, 0, 4, 5, key="session"), *await line.call(6, 0, 13)]
+        calls[3].cancel()
+        for _ in range(9):
+            await line.arrive()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert not line.lane._behind  # noqa: SLF001 - a leak shows nowhere else
+        assert not line.lane._ready  # noqa: SLF001
+        assert (line.lane._waiting, line.lane._free) == (0, 2)  # noqa: SLF001
+
+    _run(test)
+
+
+@pytest.fixture
+def private(fresh_database: Urls) -> Iterator[Service]:
+    """A service with a database of its own."""
+    with _migrated(fresh_database) as service:
+        yield service
+
+
+def test_each_write_of_a_batch_has_its_own_outcome(private: Service, fresh_database: Urls) -> None:
+    """Saves, a stale one, one of nothing, one of what is completed, a completion: one batch, as if alone."""
+    sessions = [private.start() for _ in range(20)]
+    private.complete(sessions[1]["id"])
+    spare = [private.start()["id"] for _ in range(2)]
+    missing = "00000000-0000-4000-8000-000000000000"
+    with _batches(fresh_database) as count, ThreadPoolExecutor(40) as clients:
+        with _frozen(fresh_database):
+            waiting = [clients.submit(private.save, session_id, 1, "first") for session_id in spare]
+            time.sleep(0.2)
+            waiting += [
+                clients.submit(private.save, session["id"], 1, f"of {n}")
+                for n, session in enumerate(sessions[1:])
+            ]
+            waiting += [
+                clients.submit(private.save, sessions[0]["id"], 1, "stale", version=7),
+                clients.submit(private.save, missing, 1, "x"),
+                clients.submit(private.complete, spare[0]),
+            ]
+            time.sleep(0.5)
+        replies = [call.result() for call in waiting]
+    assert [reply.status_code for reply in replies] == [200, 200, 410, *[200] * 18, 409, 404, 200]
+    for n, (session, reply) in enumerate(zip(sessions[1:], replies[2:-3], strict=True)):
+        told = reply.json()
+        assert told.get("sessionId", told.get("id")) == session["id"]
+        assert told.get("answers", {"1": f"of {n}"}) == {"1": f"of {n}"}
+    assert replies[-1].json()["answers"] == {"1": "first"}
+    # Two that found a place free, and a batch or two of the others.
+    assert count() <= 5
+
+
+def test_starts_and_reads_travel_together_too(private: Service, fresh_database: Urls) -> None:
+    """Starts with and without a key, resumes, and reads of the database come back to whom they belong."""
+    known = [private.start(user_id=f"user {n}") for n in range(12)]
+    fresh = {"cache-control": "no-cache"}
+    with ThreadPoolExecutor(60) as clients, _batches(fresh_database) as count:
+        with _frozen(fresh_database):
+            reads = [clients.submit(private.read, session["id"], fresh) for session in known]
+            starts = [clients.submit(_start, private, f"new {n}", "new", f"key-{n % 6}") for n in range(12)]
+            again = [clients.submit(_start, private, f"new {n}", "new", f"key-{n % 6}") for n in range(12)]
+            resumes = [clients.submit(_start, private, f"user {n % 14}", "resume", None) for n in range(28)]
+            time.sleep(0.7)
+        assert [call.result().json() for call in reads] == known
+        users = [call.result().json()["user_id"] for call in [*starts, *resumes]]
+        assert users == [f"new {n}" for n in range(12)] + [f"user {n % 14}" for n in range(28)]
+        ids = [call.result().json()["id"] for call in starts]
+        assert [call.result().json()["id"] for call in again] == ids
+        statuses = sorted(call.result().status_code for call in [*starts, *again])
+        assert statuses == [200] * 12 + [201] * 12
+        assert [call.result().status_code for call in resumes].count(201) == 2
+        assert count() <= 20
+    with psycopg.connect(fresh_database["DATABASE_URL"]) as database:
+        assert database.execute("select count(*) from quiz_sessions").fetchone() == (26,)
+
+
+def test_a_row_that_is_held_delays_no_other(private: Service, fresh_database: Urls) -> None:
+    """A save of a session that somebody else has locked waits alone, and lands when it is free."""
+    sessions = [private.start()["id"] for _ in range(30)]
+    held, others = sessions[:3], sessions[3:]
+    with psycopg.connect(fresh_database["DATABASE_URL"]) as holder, ThreadPoolExecutor(32) as clients:
+        holder.execute("select from quiz_sessions where id::text = any (%s) for update", [held])
+        late = [clients.submit(private.save, session_id, 1, "late") for session_id in held]
+        time.sleep(0.2)
+        saves = [clients.submit(private.save, session_id, 1, "x") for session_id in others * 3]
+        assert {save.result(timeout=1).status_code for save in saves} == {200}
+        assert not any(save.done() for save in late)
+        holder.rollback()
+        assert [save.result().json()["answers"] for save in late] == [{"1": "late"}] * 3
+
+
+def test_a_row_that_stays_held_is_given_up(private: Service, fresh_database: Urls) -> None:
+    """A save waits for a lock as long as it may, and is then told that nothing was done."""
+    session_id = private.start()["id"]
+    with psycopg.connect(fresh_database["DATABASE_URL"]) as holder:
+        holder.execute("select from quiz_sessions where id = %s for update", [session_id])
+        begun = time.monotonic()
+        reply = private.save(session_id, 1, "never")
+        assert (reply.status_code, reply.json()["outcome"]) == (503, "not_applied")
+        assert 1.5 < time.monotonic() - begun < 4
+    assert private.read(session_id, {"cache-control": "no-cache"}).json()["version"] == 1
+
+
+def test_one_row_that_the_database_refuses_fails_alone(private: Service, fresh_database: Urls) -> None:
+    """Of a batch that PostgreSQL refuses for one row the others are saved, each once."""
+    sessions = [private.start()["id"] for _ in range(12)]
+    refuse = "alter table quiz_sessions add constraint refused check (answers -> '1' <> '\"refused\"')"
+    with psycopg.connect(fresh_database["DATABASE_URL"], autocommit=True) as database:
+        database.execute(refuse)
+    with ThreadPoolExecutor(12) as clients:
+        with _frozen(fresh_database):
+            answers = ["x", "x", "x", "x", "refused", *["x"] * 7]
+            saves = [clients.submit(private.save, *save) for save in zip(sessions, cycle([1]), answers)]
+            time.sleep(0.5)
+        statuses = [save.result().status_code for save in saves]
+    assert statuses == [200, 200, 200, 200, 500, *[200] * 7]
+    versions = [private.read(session_id).json()["version"] for session_id in sessions]
+    assert versions == [2, 2, 2, 2, 1, *[2] * 7]
+
+
+def test_an_unknown_outcome_is_told_to_each(private: Service, fresh_database: Urls) -> None:
+    """When the connection of a batch is lost each of its saves is told that it may have landed."""
+    sessions = [private.start()["id"] for _ in range(12)]
+    with (
+        psycopg.connect(fresh_database["DATABASE_URL"], autocommit=True) as database,
+        ThreadPoolExecutor(12) as clients,
+    ):
+        database.execute("create table gate ()")
+        database.execute(
+            "create function wait() returns trigger language plpgsql as "
+            "'begin lock table gate in share mode; return new; end'"
+        )
+        database.execute(
+            "create trigger wait before update on quiz_sessions for each row execute function wait()"
+        )
+        with psycopg.connect(fresh_database["DATABASE_URL"]) as holder:
+            holder.execute("lock table gate in exclusive mode")
+            saves = [clients.submit(private.save, session_id, 1, "x") for session_id in sessions]
+            time.sleep(0.4)
+            end = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'"
+            database.execute(end)
+            time.sleep(0.4)
+            # By now the others wait in a batch.
+            database.execute(end)
+        replies = [save.result() for save in saves]
+    outcomes = [reply.json().get("outcome", "saved") for reply in replies]
+    assert set(outcomes) == {"unknown"} or set(outcomes) == {"unknown", "saved"}
+    assert outcomes.count("unknown") > 4
+    versions = [
+        private.read(session_id, {"cache-control": "no-cache"}).json()["version"] for session_id in sessions
+    ]
+    assert versions == [1 if outcome == "unknown" else 2 for outcome in outcomes]
+
+
+def test_two_instances_lose_nothing_and_never_deadlock(fresh_database: Urls) -> None:
+    """Instances that save to the same sessions at the same time, in any order, neither block nor lose."""
+    with _migrated(fresh_database) as one, running(fresh_database) as two:
+        sessions = [one.start()["id"] for _ in range(6)]
+        with ThreadPoolExecutor(32) as clients:
+            saves = [
+                clients.submit(instance.save, session_id, question, f"{question}")
+                for question in range(40)
+                for instance, order in ((one, 1), (two, -1))
+                for session_id in sessions[::order]
+            ]
+            assert {save.result().status_code for save in saves} == {200}
+        for session_id in sessions:
+            session = two.read(session_id).json()
+            assert session["version"] == 81
+            assert session["answers"] == {str(question): str(question) for question in range(40)}
+        with psycopg.connect(fresh_database["DATABASE_URL"]) as database:
+            query = "select deadlocks from pg_stat_database where datname = current_database()"
+            assert database.execute(query).fetchone() == (0,)
+
+
+def test_two_instances_resume_one_session(fresh_database: Urls) -> None:
+    """Racing resumes of many users on two instances make one session each."""
+    with _migrated(fresh_database) as one, running(fresh_database) as two:
+        with ThreadPoolExecutor(32) as clients:
+            resumes = [
+                clients.submit(_start, instance, f"racing {user}", "resume", None)
+                for user in range(30)
+                for instance in (one, two) * 3
+            ]
+            ids = {(resume.result().json()["user_id"], resume.result().json()["id"]) for resume in resumes}
+        assert len(ids) == 30
+
+
+def _start(service: Service, user: str, if_active: str, key: str | None) -> httpx.Response:
+    body = {"user_id": user, "quiz_id": 7, "if_active": if_active}
+    return service.client.post(
+        "/api/sessions/start", json=body, headers={"idempotency-key": key} if key else None
+    )
+
+
+@contextmanager
+def _migrated(urls: Urls) -> Iterator[Service]:
+    """A service on a database that is empty so far."""
+    asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
+    with running(urls) as service:
+        yield service
+
+
+@contextmanager
+def _frozen(urls: Urls) -> Iterator[None]:
+    """Let no statement of the service come back, so that whatever is sent has to wait."""
+    with psycopg.connect(urls["DATABASE_URL"]) as database:
+        query = (
+            "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        backends = [psutil.Process(row[0]) for row in database.execute(query)]
+    for backend in backends:
+        backend.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for backend in backends:
+            backend.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def _batches(urls: Urls) -> Iterator[Callable[[], int]]:
+    """Count the times that the cache is raised: once for each batch."""
+    with Redis.from_url(urls["REDIS_URL"]) as redis:
+
+        def raised() -> int:
+            return int(redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
+
+        before = raised()
+        yield lambda: raised() - before
