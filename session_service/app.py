@@ -1,4 +1,4 @@
-"""The ASGI application: lifespan, routes from the contract, request id, log line, error replies."""
+"""The ASGI application: lifespan, the contract's routes, request id, log line, error replies."""
 
 import asyncio
 import logging
@@ -6,30 +6,31 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from inspect import getmembers, isfunction
+from random import getrandbits
 from time import perf_counter
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from session_service import contract, docs, handlers, migrations, queries, sessions, sql, wire
 from session_service.cache import Cache
 from session_service.contract import ContractError
-from session_service.endpoint import Endpoint, Resource, session_headers
+from session_service.endpoint import Endpoint, session_headers
 from session_service.errors import (
     InternalServerError,
     PayloadTooLargeError,
     RefusedError,
-    RouteNotFoundError,
     ServiceError,
     ServiceUnhealthyError,
 )
+from session_service.log import AccessLog
 from session_service.migrations import MigrationError
 from session_service.models import request_id
+from session_service.reply import Reply
+from session_service.routes import Answers, Routes
 from session_service.sessions import Context
 from session_service.settings import SettingError, Settings
 from session_service.store import Store
@@ -39,8 +40,9 @@ SWEEP_PAUSE = 2.0  # seconds between rounds of the sweeper
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
+_HARMLESS = re.compile(rb"[A-Za-z0-9/_.?&=-]*")
+
 _log = logging.getLogger(__name__)
-_access = logging.getLogger("session_service.access")
 
 
 def build(settings: Settings) -> ASGIApp:
@@ -48,6 +50,7 @@ def build(settings: Settings) -> ASGIApp:
     pool = sql.pool(settings.database_url, settings.database_pool_size, queries.configure)
     cache = Cache(settings.redis_url, settings.cache_seconds, settings.batch_size)
     ctx = Context(pool, cache, Store(pool, cache, settings))
+    access = AccessLog()
 
     @asynccontextmanager
     async def lifespan(_: Router) -> AsyncIterator[None]:
@@ -60,13 +63,14 @@ def build(settings: Settings) -> ASGIApp:
                 _log.critical("session-service: cannot start: %s", error)
                 raise
             sweeper = asyncio.create_task(_sweep(ctx))
+            access.start()
             try:
                 yield
             finally:
+                access.stop()
                 sweeper.cancel()
 
-    router = Router(_routes(ctx), redirect_slashes=False, default=_no_route, lifespan=lifespan)
-    return Edge(router)
+    return Edge(_routes(ctx), access, Router(lifespan=lifespan))
 
 
 async def _sweep(ctx: Context) -> None:
@@ -84,56 +88,54 @@ async def _sweep(ctx: Context) -> None:
 class Edge:
     """What every request passes on its way in and every reply on its way out."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, routes: Routes, access: AccessLog, lifespan: ASGIApp) -> None:
+        self._routes = routes
+        self._access = access
+        self._lifespan = lifespan
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._lifespan(scope, receive, send)
             return
         started = perf_counter()
         identity = _identity(scope)
         request_id.set(identity)
         status = 0
-
-        async def marked(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"].append((b"x-request-id", identity.encode()))
-            await send(message)
-
         try:
-            await self._reply(scope, receive, marked)
+            reply = await self._answer(scope, receive)
+            status = reply.status
+            await reply.send(send, identity)
+        except ClientDisconnect:
+            _log.info("request %s was given up by its client", identity)
         finally:
             milliseconds = (perf_counter() - started) * 1000
-            line = "[session-service] %s %s %s %d %.1fms"
-            _access.info(line, identity, scope["method"], _url(scope), status, milliseconds)
+            line = f"{identity} {scope['method']} {_url(scope)} {status} {milliseconds:.1f}ms"
+            self._access.add(f"[session-service] {line}\n")
 
-    async def _reply(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive) -> Reply:
         try:
             scope["body"] = await _read_body(receive)
-            _check_path(scope)
-            await self._app(scope, receive, send)
+            endpoint, path = self._routes.find(scope["method"], scope["path"])
+            return await endpoint.answer(scope, path)
         except ServiceError as error:
-            await error_response(error)(scope, receive, send)
+            return error_reply(error)
         except ClientDisconnect:
-            _log.info("request %s was given up by its client", request_id.get())
+            raise
         except Exception:  # noqa: BLE001 - a bug, too, gets a reply
             _log.exception("request %s failed", request_id.get())
-            await error_response(InternalServerError())(scope, receive, send)
+            return error_reply(InternalServerError())
 
 
-def error_response(error: ServiceError) -> Response:
+def error_reply(error: ServiceError) -> Reply:
     """Return the reply that the contract declares for the error."""
-    headers = {"cache-control": "no-store"} | error.headers()
+    headers = [(name.encode(), value.encode()) for name, value in error.headers().items()]
     if isinstance(error, RefusedError):
-        headers |= session_headers(error.session)
-    if isinstance(error, ServiceUnhealthyError):
-        body = wire.encode(error.health)
+        headers += session_headers(error.session)
     else:
-        body = wire.encode_error(_fields(error) | error.fields())
-    return Response(body, error.status, headers, "application/json")
+        headers.append((b"cache-control", b"no-store"))
+    if isinstance(error, ServiceUnhealthyError):
+        return Reply(error.status, headers, wire.encode(error.health))
+    return Reply(error.status, headers, wire.encode_error(_fields(error) | error.fields()))
 
 
 def _fields(error: ServiceError) -> dict[str, Any]:
@@ -146,8 +148,8 @@ def _fields(error: ServiceError) -> dict[str, Any]:
     }
 
 
-def _routes(ctx: Context) -> list[Route]:
-    """Return a route for each path, those without a parameter first, as OpenAPI matches them."""
+def _routes(ctx: Context) -> Routes:
+    """Return the paths of the contract, and those of the files about it."""
     operations = contract.load()
     found = {
         name: function for name, function in getmembers(handlers, isfunction) if not name.startswith("_")
@@ -155,23 +157,11 @@ def _routes(ctx: Context) -> list[Route]:
     differing = found.keys() ^ {operation.id for operation in operations}
     if differing:
         raise ContractError(f"operations without a handler, or the other way round: {sorted(differing)}")
-    resources: dict[str, dict[str, Endpoint]] = {}
+    paths: dict[str, dict[str, Answers]] = {path: {"GET": file} for path, file in docs.files().items()}
     for operation in operations:
         endpoint = Endpoint(operation, found[operation.id], ctx)
-        resources.setdefault(operation.path, {})[operation.method] = endpoint
-    paths = sorted(resources, key=lambda path: path.count("{"))
-    served = [Route(path, Resource(resources[path])) for path in paths]
-    return served + [Route(path, file) for path, file in docs.files().items()]
-
-
-async def _no_route(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise RouteNotFoundError
-
-
-def _check_path(scope: Scope) -> None:
-    """Raise RouteNotFoundError for a path that ends in a line feed, which the router would not see."""
-    if scope["path"].endswith("\n"):
-        raise RouteNotFoundError
+        paths.setdefault(operation.path, {})[operation.method] = endpoint
+    return Routes(paths)
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -201,10 +191,14 @@ def _identity(scope: Scope) -> str:
     given = [value for name, value in scope["headers"] if name == b"x-request-id"]
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
         return str(given[0], "ascii")
-    return str(uuid4())
+    # A UUID v4 that nobody gains by guessing: the system's randomness and the class cost five times as much.
+    digits = f"{getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def _url(scope: Scope) -> str:
     """Return path and query as they were sent, with whatever could forge a log line escaped."""
     raw: bytes = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+    if _HARMLESS.fullmatch(raw):
+        return raw.decode()
     return quote(raw, safe="/?&=%:@!$'()*+,;~")

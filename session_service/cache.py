@@ -129,18 +129,19 @@ class Cache:
 
     async def get(self, session_id: UUID, seen: int = 0) -> Snapshot | None:
         """Return what is held of the session, unless it is older than a version seen; else None."""
-        # A key of another kind is no entry either.
-        with suppress(UnreachableError, ResponseError):
+        try:
             sample = await self._clock()
             entry = await self._entries(session_id) if sample else None
-            if not isinstance(entry, bytes):
-                return None
-            held = _decode(session_id, entry)
-            if held is None:
-                _log.warning("redis held something else under the key of session %s", session_id)
-                await self._call(lambda: self._discard(keys=[_key(session_id)], args=[entry]))
-            elif sample and held[0].body and held[0].version >= seen and sample.latest(monotonic()) < held[1]:
-                return held[0]
+        except UnreachableError:
+            return None
+        if sample is None or not isinstance(entry, bytes):
+            return None
+        held = _decode(session_id, entry)
+        if held is None:
+            _log.warning("redis held something else under the key of session %s", session_id)
+            await self._take_out(session_id, entry)
+        elif held[0].body and held[0].version >= seen and sample.latest(monotonic()) < held[1]:
+            return held[0]
         return None
 
     async def now(self) -> int:
@@ -198,6 +199,11 @@ class Cache:
         """Return what is held under the keys of the sessions; a key of another kind holds nothing."""
         keys = [_key(session_id) for session_id in ids]
         return await self._call(lambda: self._redis.mget(keys))
+
+    async def _take_out(self, session_id: UUID, entry: bytes) -> None:
+        # A key of another kind by now is no entry either.
+        with suppress(UnreachableError, ResponseError):
+            await self._call(lambda: self._discard(keys=[_key(session_id)], args=[entry]))
 
     async def _write(self, entries: dict[UUID, tuple[int, bytes]]) -> None:
         """Put the entries, each with its version, in the place of older ones."""

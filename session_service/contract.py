@@ -44,18 +44,22 @@ class Input:
     """One place of a request that a schema describes: the parameters of a kind, or the body.
 
     `names` are the contract's words for fields: a place may be told in these, not in the client's.
+    `optional` says that parameters of the kind may all be left out.
     """
 
     place: str
     schema: Mapping[str, Any]
     validator: Validator
     names: frozenset[str]
+    optional: bool
 
     def faults(self, value: object, size: int = 0) -> list[dict[str, str]]:
         """Return where and why a value of so many bytes does not fit; no fault repeats a part of it.
 
         To find every fault takes time with the square of their number: of a large value one is told.
         """
+        if not value and self.optional:
+            return []
         try:
             if self.validator.is_valid(value):
                 return []
@@ -157,7 +161,8 @@ def _input(document: dict[str, Any], place: str, schema: dict[str, Any]) -> Inpu
     whole = {**schema, "components": document["components"]}
     objects = [whole, *document["components"]["schemas"].values()]
     names = frozenset(name for described in objects for name in described.get("properties", ()))
-    return Input(place, whole, validator_for(whole, validate_formats=True), names)
+    optional = place != "body" and not whole["required"]
+    return Input(place, whole, validator_for(whole, validate_formats=True), names, optional)
 
 
 def _resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:

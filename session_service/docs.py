@@ -5,11 +5,10 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from session_service import contract
-from session_service.errors import MethodNotAllowedError
+from session_service.reply import Reply
 
 _PAGE = Path(__file__).parent / "page"
 
@@ -23,35 +22,30 @@ _POLICY = (
     "form-action 'none'",
     "frame-ancestors 'none'",
 )
-_HEADERS = {
-    "cache-control": "no-cache",
-    "content-security-policy": "; ".join(_POLICY),
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
+_HEADERS = [
+    (b"cache-control", b"no-cache"),
+    (b"content-security-policy", "; ".join(_POLICY).encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
 
 
 class File:
     """Bytes that stay the same while the service runs; whoever has them is told so."""
 
     def __init__(self, body: bytes, media_type: str) -> None:
-        self._body = body
-        self._media_type = media_type
-        self._etag = f'"{hashlib.sha256(body).hexdigest()}"'
+        self._etag = b'"%b"' % hashlib.sha256(body).hexdigest().encode()
+        headers = [*_HEADERS, (b"etag", self._etag)]
+        self._whole = Reply(200, headers, body, media_type.encode())
+        self._unchanged = Reply(304, headers)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in {"GET", "HEAD"}:
-            raise MethodNotAllowedError("GET, HEAD")
-        headers = {**_HEADERS, "etag": self._etag}
-        if self._is_known(scope):
-            response = Response(None, 304, headers)
-        else:
-            response = Response(self._body, 200, headers, self._media_type)
-        await response(scope, receive, send)
+    async def answer(self, scope: Scope, _path: dict[str, str]) -> Reply:
+        """Return the file, or that it is the one that the client has."""
+        return self._unchanged if self._is_known(scope) else self._whole
 
     def _is_known(self, scope: Scope) -> bool:
         given = [value.strip() for name, value in scope["headers"] if name == b"if-none-match"]
-        return b"*" in given or any(self._etag.encode() in value for value in given)
+        return b"*" in given or any(self._etag in value for value in given)
 
 
 def files() -> dict[str, File]:
@@ -61,12 +55,12 @@ def files() -> dict[str, File]:
     return {
         "/openapi.yaml": File(contract.FILE.read_bytes(), "application/yaml"),
         "/openapi.json": File(document, "application/json"),
-        "/docs": File((_PAGE / "index.html").read_bytes(), "text/html"),
-        "/docs/page.css": File((_PAGE / "page.css").read_bytes(), "text/css"),
-        "/docs/page.js": File((_PAGE / "page.js").read_bytes(), "text/javascript"),
-        "/docs/swagger-ui.css": File((library / "swagger-ui.css").read_bytes(), "text/css"),
+        "/docs": File((_PAGE / "index.html").read_bytes(), "text/html; charset=utf-8"),
+        "/docs/page.css": File((_PAGE / "page.css").read_bytes(), "text/css; charset=utf-8"),
+        "/docs/page.js": File((_PAGE / "page.js").read_bytes(), "text/javascript; charset=utf-8"),
+        "/docs/swagger-ui.css": File((library / "swagger-ui.css").read_bytes(), "text/css; charset=utf-8"),
         "/docs/swagger-ui-bundle.js": File(
-            (library / "swagger-ui-bundle.js").read_bytes(), "text/javascript"
+            (library / "swagger-ui-bundle.js").read_bytes(), "text/javascript; charset=utf-8"
         ),
     }
 

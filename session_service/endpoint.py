@@ -6,16 +6,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from session_service import wire
 from session_service.contract import ContractError, Input, Operation, snake
-from session_service.errors import MethodNotAllowedError, UnsupportedMediaTypeError, ValidationError
+from session_service.errors import UnsupportedMediaTypeError, ValidationError
 from session_service.models import Health, Seen, SessionPage, Snapshot, Started
+from session_service.reply import Headers, Reply
 from session_service.sessions import Context
 
 Handler = Callable[..., Awaitable[Snapshot | Started | SessionPage | Health]]
+Values = dict[str, Any]
 
 # What a handler's result may be answered with; 204 and 304 come with the headers that ask for them.
 _SUCCESSES = {Snapshot: {200}, Started: {200, 201}, SessionPage: {200}, Health: {200}}
@@ -23,6 +24,7 @@ _ASKED_FOR = {"prefer": 204, "if_none_match": 304}
 
 _ENCODED = re.compile(rb"([!-$&-~]|%[0-9A-Fa-f]{2})*")
 _JSON = re.compile(rb'application/json(\s*;(\s*charset=("utf-8"|utf-8))?)?', re.IGNORECASE)
+_MINIMAL = re.compile(r'(^|,)\s*return="?minimal"?\s*($|[,;])', re.IGNORECASE)
 
 
 class Endpoint:
@@ -32,36 +34,40 @@ class Endpoint:
         self._operation = operation
         self._handler = handler
         self._ctx = ctx
-        self._types = _types(operation, handler)
+        types = _types(operation, handler)
+        self._body_type = types.get("body")
+        # By its name in the contract: what a parameter is called in Python, and what makes its value.
+        self._arguments = {
+            name: (snake(name), wire.structurer(types.get(snake(name), str)))
+            for kind in operation.parameters.values()
+            for name in kind.schema["properties"]
+        }
+        headers = operation.parameters["header"].schema["properties"]
+        self._headers = {name.lower().encode(): name for name in headers}
 
-    async def answer(self, scope: Scope) -> Response:
+    async def answer(self, scope: Scope, path: Values) -> Reply:
         """Return the reply to a request whose body is in the scope; raise the contract's errors."""
-        arguments = self._parameters(scope)
+        arguments = self._parameters(scope, path)
         if self._operation.body is not None:
             arguments["body"] = self._body(scope)
-        prefer = arguments.pop("prefer", "")
+        prefer = arguments.pop("prefer", None)
         result = await self._handler(self._ctx, **arguments)
         if isinstance(result, Snapshot):
-            return self._session_response(result, arguments.get("if_none_match"), prefer)
-        return _response(result)
+            return _session_reply(result, arguments.get("if_none_match"), prefer)
+        return _reply(result)
 
-    def _parameters(self, scope: Scope) -> dict[str, Any]:
+    def _parameters(self, scope: Scope, path: Values) -> Values:
         kinds = self._operation.parameters
-        given = {"path": scope["path_params"], "query": _query(scope, kinds["query"])}
-        given["header"] = _headers(scope, kinds["header"])
-        faults = [fault for kind, values in given.items() for fault in kinds[kind].faults(values)]
+        query = _query(scope, kinds["query"]) if scope["query_string"] else {}
+        header = _headers(scope, self._headers)
+        faults = kinds["path"].faults(path) + kinds["query"].faults(query) + kinds["header"].faults(header)
         if faults:
             raise ValidationError(faults)
-        values = {snake(name): value for kind in given.values() for name, value in kind.items()}
-        return {name: wire.structure(value, self._types.get(name, str)) for name, value in values.items()}
-
-    def _session_response(self, session: Snapshot, seen: Seen | None, prefer: str) -> Response:
-        headers = session_headers(session)
-        if seen is not None and seen.has(session.version):
-            return Response(None, 304, headers)
-        if re.search(r'(^|,)\s*return="?minimal"?\s*($|[,;])', prefer, re.IGNORECASE):
-            return Response(None, 204, headers | {"preference-applied": "return=minimal"})
-        return Response(session.body, 200, headers, "application/json")
+        arguments = {}
+        for name, value in (path | query | header).items():
+            argument, structure = self._arguments[name]
+            arguments[argument] = structure(value)
+        return arguments
 
     def _body(self, scope: Scope) -> Any:
         content: bytes = scope["body"]
@@ -78,26 +84,12 @@ class Endpoint:
         faults = self._operation.body.faults(value, len(content))
         if faults:
             raise ValidationError(faults)
-        return wire.structure(value, self._types["body"])
+        return wire.structure(value, self._body_type)
 
 
-class Resource:
-    """One path of the contract; it takes every method, so that 405 and Allow are the service's own."""
-
-    def __init__(self, endpoints: dict[str, Endpoint]) -> None:
-        self._endpoints = endpoints | ({"HEAD": endpoints["GET"]} if "GET" in endpoints else {})
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoints.get(scope["method"])
-        if endpoint is None:
-            raise MethodNotAllowedError(", ".join(self._endpoints))
-        response = await endpoint.answer(scope)
-        await response(scope, receive, send)
-
-
-def session_headers(session: Snapshot) -> dict[str, str]:
+def session_headers(session: Snapshot) -> Headers:
     """Return the headers of every reply that carries one session."""
-    return {"etag": f'"{session.version}"', "cache-control": "private, no-cache"}
+    return [(b"etag", b'"%d"' % session.version), (b"cache-control", b"private, no-cache")]
 
 
 def _types(operation: Operation, handler: Handler) -> dict[str, Any]:
@@ -138,13 +130,14 @@ def _query(scope: Scope, declared: Input) -> dict[str, Any]:
     }
 
 
-def _headers(scope: Scope, declared: Input) -> dict[str, str]:
+def _headers(scope: Scope, declared: dict[bytes, str]) -> dict[str, str]:
     """Return the headers that the operation declares, a repeated one as its list (RFC 9110, 5.3)."""
     found: dict[str, str] = {}
-    for name in declared.schema["properties"]:
-        values = [value.decode("latin-1") for key, value in scope["headers"] if key == name.lower().encode()]
-        if values:
-            found[name] = ", ".join(values)
+    for key, value in scope["headers"]:
+        name = declared.get(key)
+        if name is not None:
+            text = value.decode("latin-1")
+            found[name] = f"{found[name]}, {text}" if name in found else text
     return found
 
 
@@ -155,11 +148,20 @@ def _check_media_type(scope: Scope) -> None:
         raise UnsupportedMediaTypeError
 
 
-def _response(result: Started | SessionPage | Health) -> Response:
+def _session_reply(session: Snapshot, seen: Seen | None, prefer: str | None) -> Reply:
+    headers = session_headers(session)
+    if seen is not None and seen.has(session.version):
+        return Reply(304, headers)
+    if prefer is not None and _MINIMAL.search(prefer):
+        return Reply(204, [*headers, (b"preference-applied", b"return=minimal")])
+    return Reply(200, headers, session.body)
+
+
+def _reply(result: Started | SessionPage | Health) -> Reply:
     if isinstance(result, Started):
         session = result.session
-        headers = session_headers(session)
-        if result.new:
-            headers["location"] = f"/api/sessions/{session.id}"
-        return Response(session.body, 201 if result.new else 200, headers, "application/json")
-    return Response(wire.encode(result), 200, {"cache-control": "no-store"}, "application/json")
+        if not result.new:
+            return Reply(200, session_headers(session), session.body)
+        location = (b"location", b"/api/sessions/%b" % str(session.id).encode())
+        return Reply(201, [*session_headers(session), location], session.body)
+    return Reply(200, [(b"cache-control", b"no-store")], wire.encode(result))

@@ -111,7 +111,8 @@ def pool(url: str, size: int, configure: Statement[int]) -> Pool:
         url,
         open=False,
         configure=prepare,
-        kwargs={"autocommit": True, "connect_timeout": 2},
+        # Without the limit on what is not acknowledged a peer that is gone would be waited for for minutes.
+        kwargs={"autocommit": True, "connect_timeout": 2, "tcp_user_timeout": 5000},
         min_size=min(2, size),
         max_size=size,
         max_waiting=1000,

@@ -15,8 +15,6 @@ from session_service.settings import Settings
 from session_service.sql import Pool, RejectedError
 from session_service.together import Lane
 
-PLACES = 2  # batches of a kind at PostgreSQL at a time
-
 Record = dict[str, Any]
 Ask = Callable[[], Awaitable[list[Judged]]]
 
@@ -40,7 +38,9 @@ class Store:
         self._pool = pool
         self._cache = cache
         self._settings = settings
-        lane = partial(Lane, places=PLACES, size=settings.batch_size, apart=(RejectedError,))
+        # One batch of a kind at a time is the largest, and so the cheapest for each request.
+        places = 1 if settings.batch_size > 1 else settings.database_pool_size
+        lane = partial(Lane, places=places, size=settings.batch_size, apart=(RejectedError,))
         self._reads: Lane[UUID, Told | None] = lane(self._read)
         self._writes: Lane[Record, Told | None] = lane(self._write)
         self._starts: Lane[Record, Told | None] = lane(self._start)

@@ -17,12 +17,13 @@ PATIENCE = 2.0  # seconds that a call waits for its turn
 
 @define(eq=False)
 class Waiting(Generic[Item, Result]):
-    """A call that waits for its turn, or for what comes of it."""
+    """A call that waits for its turn since a moment of the loop's clock, or for what comes of it."""
 
     item: Item
     key: Hashable
     result: asyncio.Future[Result]
-    impatience: asyncio.TimerHandle
+    since: float
+    waits: bool = True
 
 
 class Lane(Generic[Item, Result]):
@@ -56,6 +57,9 @@ class Lane(Generic[Item, Result]):
         # The keys that wait and are not under way, the longest first.
         self._ready: deque[Hashable] = deque()
         self._waiting = 0
+        # Those that wait, in their order, and the one timer that looks after their patience.
+        self._watched: deque[Waiting[Item, Result]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
         self._batches: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item, key: Hashable = None) -> Result:
@@ -74,17 +78,29 @@ class Lane(Generic[Item, Result]):
         if self._waiting >= self._room:
             raise ServiceUnavailableError("not_applied")
         loop = asyncio.get_running_loop()
-        result: asyncio.Future[Result] = loop.create_future()
-        impatience = loop.call_later(PATIENCE, _fail, result, ServiceUnavailableError("not_applied"))
+        call = Waiting[Item, Result](item, key, loop.create_future(), loop.time())
         if key not in self._behind:
             self._behind[key] = deque()
             self._ready.append(key)
-        self._behind[key].append(Waiting(item, key, result, impatience))
+        self._behind[key].append(call)
         self._waiting += 1
-        try:
-            return await result
-        finally:
-            impatience.cancel()
+        while self._watched and not self._watched[0].waits:
+            self._watched.popleft()
+        self._watched.append(call)
+        if self._watch is None:
+            self._watch = loop.call_at(call.since + PATIENCE, self._refuse_late, loop)
+        return await call.result
+
+    def _refuse_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse those that have waited too long, and come again when the next will have."""
+        late = loop.time() - PATIENCE
+        while self._watched and (self._watched[0].since <= late or not self._watched[0].waits):
+            call = self._watched.popleft()
+            if call.waits:
+                _fail(call.result, ServiceUnavailableError("not_applied"))
+        self._watch = None
+        if self._watched:
+            self._watch = loop.call_at(self._watched[0].since + PATIENCE, self._refuse_late, loop)
 
     def _arrive(self, keys: list[Hashable]) -> None:
         """Make room for the next batches, behind those that have just arrived."""
@@ -109,7 +125,7 @@ class Lane(Generic[Item, Result]):
             while behind:
                 call = behind.popleft()
                 self._waiting -= 1
-                call.impatience.cancel()
+                call.waits = False
                 if not call.result.done():
                     batch.append(call)
                     break

@@ -3,8 +3,9 @@
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -24,8 +25,6 @@ from session_service.models import (
     VersionTag,
     Write,
 )
-
-T = TypeVar("T")
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
@@ -84,9 +83,15 @@ def parse(body: bytes) -> Any:
     return value
 
 
-def structure(value: Any, into: type[T]) -> T:
+def structure(value: Any, into: Any) -> Any:
     """Return a JSON value that fits the contract as the value that the handlers take."""
     return _converter.structure(value, into)
+
+
+def structurer(into: Any) -> Callable[[Any], Any]:
+    """Return what makes such values out of JSON values that fit the contract."""
+    hook = _converter.get_structure_hook(into)
+    return lambda value: hook(value, into)
 
 
 def encode_session(session: Session) -> bytes:

@@ -1,8 +1,11 @@
 """What every request meets on its way in and out: ids, log lines, unknown paths and methods, lost clients."""
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -11,9 +14,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from session_service.keeper import ROOT
 from tests.conformance import PATHS
 from tests.conftest import Urls
-from tests.service import Service, running
+from tests.service import Service, await_reply, free_port, judged, running
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
 
@@ -41,12 +45,34 @@ def test_each_request_is_one_line_in_the_log(migrated: Urls) -> None:
         line = b'POST /api/sessions/start?"\\<> HTTP/1.1'
         raw = line + b"\r\nhost: x\r\nx-request-id: rude\r\ncontent-length: 0\r\n\r\n"
         _send(service, raw)
-        service.client.get("/health")
+        # Its end is when it has written everything.
+        service.process.terminate()
+        assert service.process.wait(timeout=20) == 0
         lines = service.log.read_text().splitlines()
     at = {line.split()[1]: line for line in lines if line.startswith("[session-service] ")}
     assert re.fullmatch(r"\[session-service\] logged GET /health 200 \d+\.\d+ms", at["logged"])
     assert " GET /api/sessions/%0d%0a%5Bsession-service%5D?a=%1b%5B31m&b=%C3%BC 400 " in at["sly"]
     assert " POST /api/sessions/start?%22%5C%3C%3E 400 " in at["rude"]
+
+
+def test_a_log_that_nobody_reads_holds_up_no_request(migrated: Urls) -> None:
+    """With its output full the service goes on, and can be ended."""
+    port = free_port()
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "session_service"],
+        cwd=ROOT,
+        env={**os.environ, **migrated, "PORT": str(port)},
+        stdout=writer,
+    )
+    os.close(writer)
+    with os.fdopen(reader, "rb") as log, judged(f"http://127.0.0.1:{port}") as client:
+        await_reply(f"http://127.0.0.1:{port}", process)
+        long = "/nowhere?" + 1000 * "x"
+        assert {client.get(long).status_code for _ in range(300)} == {404}
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+        assert b"/nowhere" in log.read()
 
 
 @pytest.mark.parametrize(

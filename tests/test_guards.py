@@ -233,7 +233,7 @@ GUARDS = [
         '"CONFLICT"',
         "tests/test_errors.py",
     ),
-    Guard("declared header", "session_service/endpoint.py", '"etag": ', '"x-etag": ', GET),
+    Guard("declared header", "session_service/endpoint.py", 'b"etag"', 'b"x-etag"', GET),
     Guard(
         "declared body",
         "session_service/wire.py",
