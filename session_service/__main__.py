@@ -1,37 +1,46 @@
-"""Settings, application, server: one process that serves until it is told to stop."""
+"""Settings, application, server: one process that serves until it is told to stop, or several on one port."""
 
 import logging
 import socket
 import sys
-from typing import cast
-
-import uvloop
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-from hypercorn.typing import ASGIFramework
-from hypercorn.utils import LifespanFailureError
+from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from session_service.app import build
+from session_service.servers import serve
 from session_service.settings import SettingError, Settings
+from session_service.supervisor import supervise
 
 
 def main() -> None:
     """Serve with the settings of the environment."""
+    options = arguments()
     try:
-        run(Settings.read())
+        run(Settings.read(), options)
     except SettingError as error:
         sys.exit(f"session-service: {error}")
 
 
-def run(settings: Settings) -> None:
+def arguments() -> Namespace:
+    """Read what stands on the command line."""
+    parser = ArgumentParser("session-service", description="Serve on HOST:PORT until SIGINT or SIGTERM.")
+    count = "processes that share the port, 1 to 64; SIGHUP renews them without a gap"
+    parser.add_argument("--workers", type=int, choices=range(1, 65), default=1, metavar="N", help=count)
+    # How a supervisor hands its socket on.
+    parser.add_argument("--worker", type=int, help=SUPPRESS)
+    return parser.parse_args()
+
+
+def run(settings: Settings, options: Namespace) -> None:
     """Serve until SIGINT or SIGTERM, then end what is under way; exit with 1 if the start fails."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    app = build(settings)
-    try:
-        uvloop.run(serve(cast("ASGIFramework", app), _config(_listen(settings))))
-    except LifespanFailureError:
-        # The application has logged why.
-        sys.exit(1)
+    if options.worker is not None:
+        serve(settings.server, build(settings), socket.socket(fileno=options.worker), worker=True)
+    elif options.workers > 1:
+        supervise(_listen(settings), options.workers)
+    else:
+        # Before the port is taken: a house that does not fit together does not need one.
+        app = build(settings)
+        serve(settings.server, app, _listen(settings))
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -45,18 +54,6 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         sys.exit(f"session-service: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
     return listener
-
-
-def _config(listener: socket.socket) -> Config:
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.errorlog = logging.getLogger("hypercorn.error")
-    config.include_server_header = False
-    # The default of 100 refuses connections in the rush at the start of an exam.
-    config.backlog = 1024
-    # Longer than any request takes: one that is cut off gets a reply outside the contract.
-    config.graceful_timeout = 8
-    return config
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class AccessLog:
     def _write(self) -> None:
         while text := self._waiting.get():
             left = text.encode()
-            # Without a reader the lines go nowhere, and the service goes on. Not through sys.stdout: for its lock
+            # Without a reader the lines go nowhere, and the service goes on. sys.stdout has a lock for which
             # the interpreter would wait at the end.
             with suppress(OSError):
                 while left:

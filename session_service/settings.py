@@ -22,6 +22,7 @@ class Settings:
     cache_seconds: int
     database_pool_size: int
     batch_size: int
+    server: str
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -35,6 +36,7 @@ class Settings:
             cache_seconds=_whole(env, "CACHE_SECONDS", 30, 1, 3600),
             database_pool_size=_whole(env, "DATABASE_POOL_SIZE", 10, 1, 100),
             batch_size=_whole(env, "BATCH_SIZE", 64, 1, 256),
+            server=_choice(env, "SERVER", ("hypercorn", "uvicorn")),
         )
 
 
@@ -55,3 +57,10 @@ def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int)
     if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
         raise SettingError(f"{name} has to be a whole number from {low} to {high}")
     return int(text)
+
+
+def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = env.get(name) or choices[0]
+    if value not in choices:
+        raise SettingError(f"{name} has to be {' or '.join(choices)}")
+    return value

@@ -66,12 +66,17 @@ def test_a_log_that_nobody_reads_holds_up_no_request(migrated: Urls) -> None:
         stdout=writer,
     )
     os.close(writer)
-    with os.fdopen(reader, "rb") as log, judged(f"http://127.0.0.1:{port}") as client:
-        await_reply(f"http://127.0.0.1:{port}", process)
-        long = "/nowhere?" + 1000 * "x"
-        assert {client.get(long).status_code for _ in range(300)} == {404}
+    try:
+        with judged(f"http://127.0.0.1:{port}") as client:
+            await_reply(f"http://127.0.0.1:{port}", process)
+            long = "/nowhere?" + 1000 * "x"
+            assert {client.get(long).status_code for _ in range(300)} == {404}
         process.terminate()
         assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait()
+    with os.fdopen(reader, "rb") as log:
         assert b"/nowhere" in log.read()
 
 

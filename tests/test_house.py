@@ -13,13 +13,13 @@ PACKAGE = Path(session_service.__file__).parent
 
 # A module imports from lower floors only.
 FLOORS = [
-    {"models", "settings", "contract", "smoke", "embedded"},
-    {"errors", "keeper"},
+    {"models", "settings", "contract", "smoke", "embedded", "log", "reply", "supervisor", "uvicorn_server"},
+    {"errors", "keeper", "servers"},
     {"wire", "sql", "together"},
     {"queries", "cache"},
     {"store", "migrations"},
     {"sessions"},
-    {"handlers", "endpoint", "docs"},
+    {"handlers", "endpoint", "docs", "routes"},
     {"app"},
     {"__main__"},
     {"launcher"},
@@ -28,14 +28,15 @@ FLOORS = [
 # A library is known to these modules only; attrs and Python's own are everywhere.
 HOMES = {
     "cattrs": {"wire"},
-    "hypercorn": {"__main__"},
+    "hypercorn": {"servers"},
     "jsonschema_rs": {"contract"},
     "orjson": {"models", "sql", "wire"},
     "psycopg": {"embedded", "launcher", "migrations", "sql"},
     "psycopg_pool": {"sql"},
     "redis": {"cache"},
-    "starlette": {"app", "docs", "endpoint"},
-    "uvloop": {"__main__"},
+    "starlette": {"app", "docs", "endpoint", "reply", "routes", "servers", "uvicorn_server"},
+    "uvicorn": {"uvicorn_server"},
+    "uvloop": {"servers"},
     "yaml": {"contract"},
 }
 

@@ -93,6 +93,7 @@ def test_a_house_that_does_not_fit_together(house: Path, file: str, old: str, ne
         ("SESSION_TIMEOUT_SECONDS", "2592001"),
         ("CACHE_SECONDS", "-1"),
         ("DATABASE_POOL_SIZE", "\u0663"),
+        ("SERVER", "secret"),
     ],
 )
 def test_a_setting_out_of_its_range(name: str, value: str) -> None:

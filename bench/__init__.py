@@ -1,0 +1,1 @@
+"""The benchmark: what drives the service and its peers."""

@@ -1,0 +1,94 @@
+"""A long load: memory, file descriptors and threads of a process over time, and whether they grow."""
+
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from statistics import linear_regression
+from threading import Event
+
+from attrs import frozen
+
+from bench import drive, measure
+from bench.measure import BenchError, Case
+from bench.stores import Stores
+from bench.targets import Running
+
+_PAUSE = 10.0  # seconds between samples
+_PIECE = 60  # seconds after which there are fresh sessions to complete
+
+
+@frozen
+class Sample:
+    """What a target's processes held so many minutes after the start."""
+
+    minute: float
+    memory: float  # MiB
+    descriptors: int
+    threads: int
+
+
+@frozen
+class Growth:
+    """A figure's way through a soak; the slope is per minute, after the first fifth of the time."""
+
+    name: str
+    first: float
+    last: float
+    peak: float
+    slope: float
+
+
+def soak(stores: Stores, target: Running, case: Case, minutes: float) -> list[Sample]:
+    """Load a target with a case for so many minutes and return what it held every ten seconds."""
+    if target.process is None or case.operation not in target.target.operations:
+        raise BenchError(f"{target.target.name} does not do {case.operation}")
+    samples: list[Sample] = []
+    begin = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        while (left := round(begin + minutes * 60 - time.monotonic())) > 0:
+            sessions = stores.prepare(target.database, case, min(left, _PIECE))
+            target.forget_log()
+            done = Event()
+            sampled = pool.submit(_samples, target.process.pid, begin, done)
+            try:
+                told = drive.wrk(target.url, case, sessions, seconds=min(left, _PIECE))
+            except BenchError as error:
+                raise BenchError(f"{target.target.name}, {case}: {error}\n{target.last_lines()}") from None
+            finally:
+                done.set()
+            samples += sampled.result()
+            line = f"{target.target.name}: of {left} s left {min(left, _PIECE)} s at {told.rate:,.0f}/s"
+            print(line, file=sys.stderr, flush=True)
+    return samples
+
+
+def growth(samples: list[Sample]) -> list[Growth]:
+    """Return how each figure went."""
+    figures: dict[str, Callable[[Sample], float]] = {
+        "memory, MiB": lambda sample: sample.memory,
+        "file descriptors": lambda sample: sample.descriptors,
+        "threads": lambda sample: sample.threads,
+    }
+    late = [sample for sample in samples if sample.minute >= samples[-1].minute / 5]
+    told = []
+    for name, figure in figures.items():
+        values = [figure(sample) for sample in samples]
+        slope = linear_regression(
+            [sample.minute for sample in late], [figure(sample) for sample in late]
+        ).slope
+        told.append(Growth(name, values[0], values[-1], max(values), slope))
+    return told
+
+
+def _samples(pid: int, begin: float, done: Event) -> list[Sample]:
+    """Return what a process held under load: not before or after it, when it has no connections."""
+    samples = []
+    while not done.wait(_PAUSE):
+        samples.append(_sample(pid, begin))
+    return samples
+
+
+def _sample(pid: int, begin: float) -> Sample:
+    minute = (time.monotonic() - begin) / 60
+    return Sample(minute, measure.memory(pid, "VmRSS"), measure.descriptors(pid), measure.threads(pid))

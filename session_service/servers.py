@@ -1,0 +1,137 @@
+"""The servers that the application runs on: Hypercorn, or uvicorn with httptools, which costs less.
+
+Both refuse a head of over 64 KiB, cut off one that is not whole after 5 s, trust no proxy's headers, answer
+pipelined requests in order and end in the same way. What differs:
+
+- HTTP/2 in clear text (h2c): Hypercorn takes it; uvicorn refuses it and answers an upgrade as HTTP/1.1.
+- WebSocket, which the service does not have: a bare 403 from Hypercorn, uvicorn takes it for a plain request.
+- Expect: 100-continue: Hypercorn answers at once, uvicorn when the application reads the body.
+- What both refuse gets a bare 400, 431 or 501, without a body or a request id, and the connection ends.
+  Hypercorn refuses an HTTP/1.1 without Host and blank lines before a request, too, and a head that is over
+  16 KiB before it is whole. uvicorn refuses a method that it does not know (or in small letters), a header
+  with a control character in it, bare line feeds, folded lines, and Content-Length beside Transfer-Encoding.
+- After an upgrade that it did not follow uvicorn drops what came in the same read: who asks for one has to
+  wait for the reply before the next request.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
+
+import uvloop
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+from hypercorn.typing import ASGIFramework
+from hypercorn.utils import LifespanFailureError
+from starlette.types import ASGIApp
+
+# The default of 100 refuses connections in the rush at the start of an exam.
+BACKLOG = 1024
+# Longer than any request takes: one that is cut off gets a reply outside the contract.
+GRACE = 8
+DRAIN = 0.5  # seconds in which a worker's clients move to another one
+
+
+class Loop(uvloop.Loop):
+    """An event loop that knows its listeners: they can be closed before the server that opened them ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.servers: list[asyncio.Server] = []
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        server = cast("asyncio.Server", await super().create_server(*args, **options))
+        self.servers.append(server)
+        return server
+
+
+class Life:
+    """How long to serve: until SIGINT or SIGTERM, or, in a worker, until its standard input ends."""
+
+    def __init__(self, loop: Loop, *, worker: bool) -> None:
+        self.ending = False
+        self._loop = loop
+        self._worker = worker
+        self._told = asyncio.Event()
+        self._start = asyncio.current_task()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._tell)
+        if worker:
+            loop.add_reader(sys.stdin.fileno(), self._tell)
+
+    async def last(self, ending: Callable[[], None] = lambda: None) -> None:
+        """Say that the service is ready, and return when its server has to end what is under way."""
+        self._start = None
+        if self._worker:
+            with suppress(BrokenPipeError):
+                os.write(sys.stdin.fileno(), b".")
+        await self._told.wait()
+        self.ending = True
+        ending()
+        for server in self._loop.servers:
+            server.close()
+        if self._worker:
+            await asyncio.sleep(DRAIN)
+
+    def _tell(self) -> None:
+        self._told.set()
+        if self._worker:
+            self._loop.remove_reader(sys.stdin.fileno())
+        if self._start:
+            # It may be waiting for a database that has gone.
+            self._start.cancel()
+
+
+def serve(name: str, app: ASGIApp, listener: socket.socket, *, worker: bool = False) -> None:
+    """Serve on the socket with the server of that name until told to stop; exit with 1 if the start fails."""
+    server = {"hypercorn": hypercorn, "uvicorn": uvicorn}[name]
+
+    async def live() -> None:
+        life = Life(cast("Loop", asyncio.get_running_loop()), worker=worker)
+        await server(app, listener, life)
+
+    with suppress(asyncio.CancelledError):
+        uvloop.run(live(), loop_factory=Loop)
+
+
+async def hypercorn(app: ASGIApp, listener: socket.socket, life: Life) -> None:
+    """Serve with Hypercorn."""
+    config = _Config(life)
+    config.bind = [f"fd://{listener.detach()}"]
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.include_server_header = False
+    config.backlog = BACKLOG
+    config.graceful_timeout = GRACE
+    try:
+        await hypercorn_serve(cast("ASGIFramework", app), config, shutdown_trigger=life.last)
+    except LifespanFailureError:
+        # The application has logged why.
+        sys.exit(1)
+
+
+async def uvicorn(app: ASGIApp, listener: socket.socket, life: Life) -> None:
+    """Serve with uvicorn."""
+    try:
+        from session_service import uvicorn_server  # noqa: PLC0415 - an extra, loaded only where it is chosen
+    except ImportError as error:
+        sys.exit(f"session-service: SERVER=uvicorn needs the extra uvicorn: {error}")
+    if not await uvicorn_server.serve(app, listener, life.last, BACKLOG, GRACE):
+        sys.exit(1)
+
+
+class _Config(Config):
+    """Hypercorn's settings, with a word to clients that the connection ends when the service does."""
+
+    def __init__(self, life: Life) -> None:
+        super().__init__()
+        self._life = life
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        headers = super().response_headers(protocol)
+        return [*headers, (b"connection", b"close")] if self._life.ending and protocol == "h11" else headers
