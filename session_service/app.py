@@ -24,6 +24,7 @@ from session_service.errors import (
     PayloadTooLargeError,
     RefusedError,
     ServiceError,
+    ServiceUnavailableError,
     ServiceUnhealthyError,
 )
 from session_service.log import AccessLog
@@ -36,6 +37,9 @@ from session_service.settings import SettingError, Settings
 from session_service.store import Store
 
 BODY_LIMIT = 256 * 1024  # bytes
+BODIES_LIMIT = (
+    32 * 1024 * 1024
+)  # bytes of all bodies at work: parsed and in batches they take several times that
 SWEEP_PAUSE = 2.0  # seconds between rounds of the sweeper
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -92,6 +96,7 @@ class Edge:
         self._routes = routes
         self._access = access
         self._lifespan = lifespan
+        self._bodies = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -102,7 +107,7 @@ class Edge:
         request_id.set(identity)
         status = 0
         try:
-            reply = await self._answer(scope, receive)
+            reply = await self._admit(scope, receive)
             status = reply.status
             await reply.send(send, identity)
         except ClientDisconnect:
@@ -112,15 +117,27 @@ class Edge:
             line = f"{identity} {scope['method']} {_url(scope)} {status} {milliseconds:.1f}ms"
             self._access.add(f"[session-service] {line}\n")
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Reply:
+    async def _admit(self, scope: Scope, receive: Receive) -> Reply:
+        """Return the reply to a request, or a refusal if its body and those at work would be too much."""
         try:
-            scope["body"] = await _read_body(receive)
+            body = await _read_body(receive)
+        except PayloadTooLargeError as error:
+            return error_reply(error)
+        if self._bodies + len(body) > BODIES_LIMIT:
+            return error_reply(ServiceUnavailableError("not_applied"))
+        self._bodies += len(body)
+        try:
+            scope["body"] = body
+            return await self._answer(scope)
+        finally:
+            self._bodies -= len(body)
+
+    async def _answer(self, scope: Scope) -> Reply:
+        try:
             endpoint, path = self._routes.find(scope["method"], scope["path"])
             return await endpoint.answer(scope, path)
         except ServiceError as error:
             return error_reply(error)
-        except ClientDisconnect:
-            raise
         except Exception:  # noqa: BLE001 - a bug, too, gets a reply
             _log.exception("request %s failed", request_id.get())
             return error_reply(InternalServerError())

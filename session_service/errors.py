@@ -84,9 +84,13 @@ class InternalServerError(ServiceError):
 
 
 class ServiceUnavailableError(ServiceError):
-    """PostgreSQL is out of reach; `outcome` says whether a write may have landed all the same."""
+    """PostgreSQL is out of reach, or there is no room; `outcome` says whether a write may have landed."""
 
-    status, code, message = 503, "SERVICE_UNAVAILABLE", "The service cannot reach its database."
+    status, code, message = (
+        503,
+        "SERVICE_UNAVAILABLE",
+        "The service cannot reach its database, or has too much to do.",
+    )
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome

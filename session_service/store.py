@@ -1,5 +1,6 @@
 """Sessions in the database and the cache: what is asked or written at the same time goes as one statement."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -47,6 +48,8 @@ class Store:
         self._resumes: Lane[Record, Told | None] = lane(self._resume)
         # Locks are waited for on half of the connections at the most.
         self._alone = Lane(self._wait, places=max(1, settings.database_pool_size // 2), size=1)
+        # The sessions whose locks are waited for, with how many writes do so.
+        self._locked: Counter[UUID] = Counter()
 
     async def read(self, session_id: UUID, *, seen: int, fresh: bool) -> Told | None:
         """Return the session, from the cache if that has no older version than was seen and may be asked."""
@@ -65,9 +68,12 @@ class Store:
             "digest": wire.digest(write) if write.key else None,
         }
         told = await self._writes(record, session_id)
-        if told and told.verdict == "busy":
-            return await self._alone(partial(self._write_locked, record))
-        return told
+        if told is None or told.verdict != "busy":
+            return told
+        try:
+            return await self._alone(partial(self._write_locked, record), session_id)
+        finally:
+            self._locked -= Counter([session_id])
 
     async def start(self, wanted: StartSession, key: str | None) -> Told:
         """Return a new session, or the one that the key or `resume` finds.
@@ -99,8 +105,11 @@ class Store:
         return await self._tell(len(ids), partial(queries.get_sessions, self._pool, ids=places))
 
     async def _write(self, writes: list[Record]) -> list[Told | None]:
-        ask = partial(queries.write_sessions, self._pool, writes=_numbered(writes))
-        return await self._tell(len(writes), ask)
+        # Behind a write that waits for its row the session's next ones queue: their order is kept.
+        asked = [write | {"queues": write["id"] in self._locked} for write in _numbered(writes)]
+        told = await self._tell(len(writes), partial(queries.write_sessions, self._pool, writes=asked))
+        self._locked.update(one.session.id for one in told if one and one.verdict == "busy")
+        return told
 
     async def _start(self, starts: list[Record]) -> list[Told | None]:
         ask = partial(queries.start_sessions, self._pool, starts=_numbered(starts))
@@ -126,7 +135,7 @@ class Store:
     async def _write_locked(self, write: Record) -> list[Judged]:
         async with sql.transaction(self._pool) as connection:
             await queries.lock_session(connection, id=write["id"])
-            return await queries.write_sessions(connection, writes=_numbered([write]))
+            return await queries.write_sessions(connection, writes=_numbered([write | {"queues": False}]))
 
     async def _tell(self, count: int, ask: Ask) -> list[Told | None]:
         """Return what is told of each of so many requests, once nothing older can be read from the cache.

@@ -7,12 +7,12 @@
 --
 -- Every change of running sessions, at most one of each: saves and completions are one statement, so that
 -- the rows are locked, judged and written in one round trip. It waits for no lock, and so for nobody: a row
--- that somebody else holds comes back as `busy`. No row for a write: there is no such session.
+-- that somebody else holds, or a write that queues behind one for such a row, comes back as `busy`. No row for a write: there is no such session.
 with asked as materialized (
   select *
   from jsonb_to_recordset(%(writes)s::jsonb) as a (
     position integer, id uuid, changes jsonb, version integer, current_question integer, completes boolean,
-    key text, digest text
+    key text, digest text, queues boolean
   )
 ),
 held as materialized (
@@ -24,6 +24,7 @@ held as materialized (
     where s.id = a.id
     for update skip locked
   ) as found
+  where not a.queues
 ),
 -- The clock is read once the row is held: a write that waited for it across expires_at is late.
 clocked as materialized (

@@ -129,8 +129,8 @@ GUARDS = [
     Guard(
         "what is held goes again alone",
         "session_service/store.py",
-        'if told and told.verdict == "busy":',
-        "if False:",
+        'if told is None or told.verdict != "busy":',
+        "if True:",
         TOGETHER,
     ),
     Guard(
@@ -162,6 +162,8 @@ GUARDS = [
         "",
         TOGETHER,
     ),
+    Guard("bound on all bodies", "session_service/app.py", "BODIES_LIMIT:", "100 * BODIES_LIMIT:", TOGETHER),
+    Guard("order behind a lock", "sql/write_sessions.sql", "  where not a.queues\n", "", TOGETHER),
     Guard("lock before clock", "sql/write_sessions.sql", "clock_timestamp()", "now()", SAVE),
     Guard("bound on the number of answers", "sql/write_sessions.sql", "> 10000", "> 100000", SAVE),
     Guard("bound on the size of the answers", "sql/write_sessions.sql", "> 1048576", "> 10485760", SAVE),

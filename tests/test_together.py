@@ -19,6 +19,7 @@ from session_service import migrations
 from session_service.errors import ServiceUnavailableError
 from session_service.together import PATIENCE, Lane
 from tests.conftest import Urls
+from tests.history.client import Reply, Wire
 from tests.service import Service, running
 
 
@@ -306,6 +307,34 @@ def test_a_row_that_is_held_delays_no_other(private: Service, fresh_database: Ur
         assert [save.result().json()["answers"] for save in late] == [{"1": "late"}] * 3
 
 
+def test_the_order_of_writes_is_kept_behind_a_row_that_is_held(
+    private: Service, fresh_database: Urls
+) -> None:
+    """A save that comes when the row is free again goes behind the one that has waited for it."""
+    session_id = private.start()["id"]
+    url = fresh_database["DATABASE_URL"]
+    waiting = (
+        "select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    )
+    with (
+        psycopg.connect(url) as holder,
+        psycopg.connect(url, autocommit=True) as database,
+        ThreadPoolExecutor(2) as clients,
+    ):
+        holder.execute("select from quiz_sessions where id = %s for update", [session_id])
+        first = clients.submit(private.save, session_id, 1, "first")
+        time.sleep(0.3)
+        (pid,) = database.execute(waiting).fetchone() or (0,)
+        backend = psutil.Process(pid)
+        backend.send_signal(signal.SIGSTOP)
+        holder.rollback()
+        second = clients.submit(private.save, session_id, 1, "second")
+        time.sleep(0.3)
+        backend.send_signal(signal.SIGCONT)
+        assert [first.result().json()["version"], second.result().json()["version"]] == [2, 3]
+    assert private.read(session_id).json()["answers"] == {"1": "second"}
+
+
 def test_a_row_that_stays_held_is_given_up(private: Service, fresh_database: Urls) -> None:
     """A save waits for a lock as long as it may, and is then told that nothing was done."""
     session_id = private.start()["id"]
@@ -367,6 +396,35 @@ def test_an_unknown_outcome_is_told_to_each(private: Service, fresh_database: Ur
         private.read(session_id, {"cache-control": "no-cache"}).json()["version"] for session_id in sessions
     ]
     assert versions == [1 if outcome == "unknown" else 2 for outcome in outcomes]
+
+
+def test_bodies_past_their_bound_are_refused_at_once(private: Service, fresh_database: Urls) -> None:
+    """Saves that wait take only so much memory; past that one is told at once that nothing was done."""
+    sessions = [private.start()["id"] for _ in range(180)]
+    body = {"answers": {str(number): "x" * 10_000 for number in range(25)}}
+    port = int(private.url.rpartition(":")[2])
+
+    async def save_all() -> tuple[list[Reply], list[Reply]]:
+        wires = [Wire() for _ in sessions]
+        with _frozen(fresh_database):
+            saves = [
+                asyncio.ensure_future(wire.send(port, "PATCH", f"/api/sessions/{session_id}/progress", body))
+                for wire, session_id in zip(wires, sessions, strict=True)
+            ]
+            await asyncio.sleep(1.5)
+            early = [save.result() for save in saves if save.done()]
+        replies = await asyncio.gather(*saves)
+        for wire in wires:
+            wire.close()
+        return early, replies
+
+    early, replies = asyncio.run(save_all())
+    assert len(early) > 10
+    assert {(reply.status, reply.headers["retry-after"], reply.body["outcome"]) for reply in early} == {
+        (503, "1", "not_applied")
+    }
+    assert [reply.status for reply in replies].count(200) > 50
+    assert private.save(sessions[0], 1, "again").status_code == 200
 
 
 def test_two_instances_lose_nothing_and_never_deadlock(fresh_database: Urls) -> None:

@@ -154,7 +154,7 @@ def test_sigterm_cuts_no_reply_off(group: Group, database: psycopg.Connection) -
             saved = [clients.submit(_save, group.url, path, number) for number in range(9)]
             time.sleep(0.3)
             group.process.terminate()
-            time.sleep(1.5)
+            time.sleep(1)
             assert not any(reply.done() for reply in saved)
         assert [reply.result() for reply in saved] == [200] * 9
         assert group.process.wait(timeout=10) == 0
