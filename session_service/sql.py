@@ -15,7 +15,7 @@ import orjson
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import ReadOnlySqlTransaction
-from psycopg.rows import class_row, tuple_row
+from psycopg.rows import args_row, tuple_row
 from psycopg.types.json import Jsonb, set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
@@ -210,7 +210,7 @@ async def _run(
     values = {column.name: _adapt(column, parameters[column.name]) for column in file.parameters}
     async with _connection(source) as connection:
         try:
-            async with connection.cursor(row_factory=class_row(row) if row else tuple_row) as cursor:
+            async with connection.cursor(row_factory=args_row(row) if row else tuple_row) as cursor:
                 await cursor.execute(file.text, values, prepare=file.prepared)
                 return await fetch(cursor)
         except (psycopg.OperationalError, ReadOnlySqlTransaction) as error:

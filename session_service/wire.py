@@ -38,7 +38,9 @@ _converter.register_unstructure_hook(orjson.Fragment, lambda fragment: fragment)
 
 @_converter.register_unstructure_hook
 def _timestamp(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    # PostgreSQL's are in UTC already: see sql/configure.sql.
+    utc = time.astimezone(UTC) if time.utcoffset() else time
+    return utc.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 @_converter.register_unstructure_hook

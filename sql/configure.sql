@@ -8,5 +8,6 @@ from (
     set_config('enable_seqscan', 'off', false),
     set_config('enable_hashjoin', 'off', false),
     set_config('enable_mergejoin', 'off', false),
-    set_config('lock_timeout', '2s', false)
+    set_config('lock_timeout', '2s', false),
+    set_config('timezone', 'UTC', false)
 ) as settings;
