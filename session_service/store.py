@@ -89,13 +89,13 @@ class Store:
             "digest": wire.digest(wanted) if key else None,
             "resume": wanted.if_active == "resume",
         }
-        # Whoever loses a race, for the key or for the lock of a resume, finds what the winner made.
         if record["resume"]:
             told = await self._resumes(record, (wanted.user_id, wanted.quiz_id))
-            told = told or await self._alone(partial(self._start_locked, record))
         else:
             told = await self._starts(record, (wanted.user_id, key) if key else None)
-        told = told or await self._alone(partial(self._start_locked, record))
+        # Whoever loses a race, for the lock of a resume and then for the key, finds what the winner made.
+        for _ in range(2):
+            told = told or await self._alone(partial(self._start_locked, record))
         if told is None:
             raise ServiceUnavailableError("not_applied")
         return told
