@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench import picture, report
 from bench.measure import OPERATIONS, BenchError, Case, rows
+from bench.overload import PEAK, overload
 from bench.rounds import Bench
 from bench.soak import growth, soak
 from bench.stores import Stores
@@ -45,6 +46,9 @@ def _run(wanted: argparse.Namespace, stack: ExitStack) -> None:
     if wanted.soak:
         _soak(bench, wanted, facts)
         return
+    if wanted.overload:
+        _overload(bench, wanted, facts)
+        return
     cases = _cases(wanted)
     if wanted.latency:
         cases = [bench.half_load(case) for case in cases]
@@ -67,6 +71,20 @@ def _soak(bench: Bench, wanted: argparse.Namespace, facts: dict[str, object]) ->
         report.write_samples(wanted.results, facts, soaks)
 
 
+def _overload(bench: Bench, wanted: argparse.Namespace, facts: dict[str, object]) -> None:
+    found = []
+    for _ in range(wanted.rounds or 1):
+        peaks = bench.interleaved([PEAK], 1)
+        for target, peak in zip(bench.started, peaks, strict=True):
+            for patient in (True, False):
+                sessions = bench.stores.prepare(target.database, PEAK, wanted.overload)
+                found.append(overload(target, peak, sessions, seconds=wanted.overload, patient=patient))
+                target.forget_log()
+    print(f"{report.summary(facts)}\n\n{report.overloads(found)}")
+    if wanted.results:
+        report.write_overloads(wanted.results, facts, found)
+
+
 def _targets(wanted: argparse.Namespace) -> list[Target]:
     """Return the targets that are asked for and can run here; tell which cannot."""
     names = wanted.targets or _usual(wanted)
@@ -82,7 +100,7 @@ def _targets(wanted: argparse.Namespace) -> list[Target]:
 def _usual(wanted: argparse.Namespace) -> tuple[str, ...]:
     if wanted.latency:
         return ("hypercorn", "uvicorn", "fastapi", "express")
-    if wanted.stored or wanted.answers:
+    if wanted.stored or wanted.answers or wanted.overload:
         return ("hypercorn", "uvicorn")
     return ("hypercorn",) if wanted.soak else tuple(target.name for target in TARGETS)
 
@@ -112,6 +130,7 @@ def _arguments() -> argparse.Namespace:
     modes.add_argument("--latency", action="store_true", help="at half the peak of the slowest target")
     modes.add_argument("--stored", type=_counts, metavar="1000,100000", help="with so many sessions")
     modes.add_argument("--answers", type=_counts, metavar="10,100,500", help="with so many in each session")
+    modes.add_argument("--overload", type=_count, metavar="SECONDS", help="four times the peak for so long")
     modes.add_argument("--soak", type=_minutes, metavar="MINUTES", help="look for growth under a long mix")
     wanted = parser.parse_args()
     if wanted.soak and (wanted.operations or wanted.rounds or wanted.seconds or wanted.picture):

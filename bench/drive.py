@@ -62,6 +62,7 @@ def wrk(url: str, case: Case, sessions: Sessions, *, seconds: int, check: bool =
         "questions": case.answers,
         "threads": threads,
         "rate": case.rate,
+        "churn": case.churn,
         "check": int(check),
     }
     command = ["wrk", f"-t{threads}", f"-c{case.connections}", f"-d{seconds}s", "--timeout", "10s"]

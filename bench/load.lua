@@ -1,10 +1,11 @@
 -- What wrk sends: one operation on the sessions whose ids a file has; at the end it prints a line of JSON.
 -- wrk -s bench/load.lua URL -- operation=put ids=FILE pool=10000 first=10000 last=20000 questions=20 threads=1
---   rate=0 check=0
+--   rate=0 churn=0 check=0
 --
 -- `pool`: operations that take any session take one of the first so many. `first` and `last`: those that need
 -- a session of their own take them in turn from here to there. `rate`: requests/s of all threads, 0 for as
--- many as go. `check`: look at each reply, which costs wrk time.
+-- many as go. `churn`: one of so many requests is the last of its connection, 0 for none. `check`: look at each
+-- reply, which costs wrk time.
 local ffi = require("ffi")
 ffi.cdef([[
   typedef struct { long seconds; long nanoseconds; } bench_time;
@@ -53,6 +54,7 @@ end
 
 local function message(method, path, body)
   local head = method .. " /api/sessions/" .. path .. " HTTP/1.1\r\nhost: bench\r\n"
+  if set.churn > 0 and sent % set.churn == 0 then head = head .. "connection: close\r\n" end
   if not body then return head .. (method == "POST" and "content-length: 0\r\n\r\n" or "\r\n") end
   return head .. "content-type: application/json\r\ncontent-length: " .. #body .. "\r\n\r\n" .. body
 end

@@ -27,18 +27,23 @@ class BenchError(Exception):
 
 @frozen
 class Case:
-    """What is asked of a target: `rate` in requests/s, 0 for as many as it answers."""
+    """What is asked of a target: `rate` in requests/s, 0 for as many as it answers.
+
+    With `churn` a connection ends after every so many requests, and there is a new one.
+    """
 
     operation: str
     connections: int
     stored: int = 10_000
     answers: int = 20
     rate: int = 0
+    churn: int = 0
 
     def __str__(self) -> str:
         pace = f" at {self.rate:,}/s" if self.rate else ""
         stored = f"{self.stored:,} sessions of {self.answers} answers"
-        return f"{self.operation}{pace}, {self.connections} connections, {stored}"
+        churn = f", one of {self.churn} the last of its connection" if self.churn else ""
+        return f"{self.operation}{pace}, {self.connections} connections{churn}, {stored}"
 
 
 @frozen

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import asdict
 
 from bench.measure import SAVES, Measurement, rows
+from bench.overload import Overload
 from bench.soak import Growth, Sample
 from bench.stores import Stores
 
@@ -82,6 +83,38 @@ def growths(target: str, found: list[Growth]) -> str:
     return f"### {target}\n\n{_table([['', 'first', 'last', 'peak', 'slope/minute'], *lines])}"
 
 
+def overloads(found: list[Overload]) -> str:
+    """Return the table of targets under too much load."""
+    head = [
+        "",
+        "clients that",
+        "peak/s",
+        "offered/s",
+        "good/s",
+        "refused/s",
+        "broken",
+        "good/CPU s",
+        "of the peak's",
+    ]
+    lines = [
+        [
+            one.target,
+            "wait" if one.patient else "do not",
+            *(
+                f"{value:,.0f}"
+                for value in (one.peak, one.offered, one.good, one.refused, one.broken, one.per_cpu)
+            ),
+            f"{one.ratio:.2f}",
+            f"{one.back:.2f}",
+            f"{one.probes}",
+            f"{one.failed}",
+            f"{one.slowest:,.0f}",
+        ]
+        for one in found
+    ]
+    return _table([[*head, "back after s", "/health asked", "not 200", "slowest ms"], *lines])
+
+
 def write_measurements(path: Path, facts: dict[str, Any], measurements: list[Measurement]) -> None:
     """Write every measurement and the medians as JSON."""
     medians = [
@@ -89,6 +122,12 @@ def write_measurements(path: Path, facts: dict[str, Any], measurements: list[Mea
         for case, found in rows(measurements).items()
     ]
     told = {"machine": facts, "medians": medians, "measurements": [asdict(one) for one in measurements]}
+    path.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def write_overloads(path: Path, facts: dict[str, Any], found: list[Overload]) -> None:
+    """Write all that was seen of targets under too much load as JSON."""
+    told = {"machine": facts, "overloads": [asdict(one) for one in found]}
     path.write_text(json.dumps(told, indent=1) + "\n")
 
 

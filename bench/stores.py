@@ -35,11 +35,11 @@ cross join lateral (select now - n * interval '1 millisecond') as s (started)
 
 
 class Stores:
-    """The servers that DATABASE_URL and REDIS_URL name."""
+    """The servers that MIGRATION_DATABASE_URL and REDIS_URL name."""
 
     def __init__(self, urls: dict[str, str], folder: Path) -> None:
         self.redis_url = urls["REDIS_URL"]
-        self._postgres_url = urls["DATABASE_URL"]
+        self._postgres_url = urls["MIGRATION_DATABASE_URL"]
         self._redis: Redis = Redis.from_url(self.redis_url)
         self._ids = folder / "ids"
         self._written = 0

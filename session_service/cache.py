@@ -7,7 +7,7 @@ under `session:<id>`: the milliseconds are Redis's own clock, and past them only
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 from time import monotonic
@@ -25,10 +25,13 @@ from session_service.models import Snapshot
 from session_service.together import Lane
 
 T = TypeVar("T")
+Script = Callable[[Sequence[str], Sequence[int]], Awaitable[list[int]]]
+"""What a script in Redis tells of keys and arguments."""
 
 _BEAT = 0.01  # seconds; a beat of the loop that comes late counts once, and not against Redis
 _BEATS = 5  # that Redis has for an answer
 _PAUSE = 1.0  # seconds between attempts to reach it again
+_LARGE = 64 * 1024  # bytes of a reply that is not held: a batch of such ones takes Redis too long
 _OWED = 20_000  # sessions whose repair is remembered one by one
 _SAMPLE_AGE = 10.0  # seconds that a reading of Redis's clock is good for
 _DRIFT = 1e-3  # by how much two clocks may run apart, far above what clocks do
@@ -154,23 +157,40 @@ class Cache:
     async def raise_to(self, fills: list[tuple[Snapshot, int]]) -> None:
         """See to it that nothing older than the snapshots is read from now on.
 
-        A snapshot itself is read until the moment beside it, by Redis's clock. What cannot be written now is
-        owed: nothing is believed before it is made good.
+        A snapshot itself is read until the moment beside it, by Redis's clock; of a large one the version is
+        held alone. What cannot be written now is owed: nothing is believed before it is made good.
         """
         if self._writable:
             with suppress(UnreachableError):
                 await self._write(
-                    {
-                        snapshot.id: (
-                            snapshot.version,
-                            b"s1 %d %d %b" % (snapshot.version, good_until, snapshot.body),
-                        )
-                        for snapshot, good_until in fills
-                    }
+                    {snapshot.id: (snapshot.version, _encode(snapshot, until)) for snapshot, until in fills}
                 )
                 return
         for snapshot, _ in fills:
             self._owe(snapshot)
+
+    def script(self, text: str) -> Script:
+        """Return what runs a script that is about no session.
+
+        It raises UnreachableError while Redis is not believed, and where it refuses the script.
+        """
+        registered = self._redis.register_script(text)
+
+        async def run(keys: Sequence[str], arguments: Sequence[int]) -> list[int]:
+            if not self._trusted:
+                raise UnreachableError
+            try:
+                told: list[int] = await self._call(lambda: registered(keys=keys, args=arguments))
+            except ResponseError as error:
+                raise UnreachableError from error
+            return told
+
+        return run
+
+    @property
+    def believed(self) -> bool:
+        """Whether Redis has failed nothing that it was not seen to do again."""
+        return self._trusted
 
     async def ping(self) -> bool:
         """Tell whether Redis answers and is believed."""
@@ -260,6 +280,8 @@ class Cache:
         while not self._trusted:
             await asyncio.sleep(_PAUSE)
             with suppress(UnreachableError):
+                # Those of before may lead to what was the master then.
+                await self._call(lambda: self._redis.connection_pool.disconnect(inuse_connections=False))
                 await self._measure()
                 # What is told from here on is written at once: the debts become fewer under any load.
                 self._writable = True
@@ -282,6 +304,11 @@ class Cache:
 
 def _key(session_id: UUID) -> str:
     return f"session:{session_id}"
+
+
+def _encode(snapshot: Snapshot, good_until: int) -> bytes:
+    body = snapshot.body if len(snapshot.body) < _LARGE else b""
+    return b"s1 %d %d %b" % (snapshot.version, good_until, body)
 
 
 def _decode(session_id: UUID, entry: bytes) -> tuple[Snapshot, int] | None:

@@ -89,7 +89,10 @@ class Input:
 
 @frozen
 class Operation:
-    """One operation of the contract; `id` is its operationId in snake_case, as are its `names`."""
+    """One operation of the contract; `id` is its operationId in snake_case, as are its `names`.
+
+    `secured` says that it is for callers: it may ask them who they are.
+    """
 
     id: str
     path: str
@@ -98,6 +101,7 @@ class Operation:
     body: Input | None
     body_required: bool
     successes: frozenset[int]
+    secured: bool
 
     @property
     def names(self) -> set[str]:
@@ -141,6 +145,7 @@ def _operation(
         body=_input(document, "body", body["content"]["application/json"]["schema"]) if body else None,
         body_required=bool(body and body.get("required")),
         successes=frozenset(int(status) for status in spec["responses"] if status < "4"),
+        secured=bool(spec.get("security", document["security"])),
     )
 
 

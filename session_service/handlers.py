@@ -4,11 +4,14 @@ from uuid import UUID
 
 from session_service import sessions
 from session_service.models import (
+    Caller,
     CompleteSession,
     Cursor,
     Filter,
     Fresh,
     Health,
+    Liveness,
+    Readiness,
     SaveAnswer,
     SaveAnswers,
     Seen,
@@ -23,12 +26,15 @@ from session_service.models import (
 from session_service.sessions import Context
 
 
-async def start_session(ctx: Context, *, body: StartSession, idempotency_key: str | None = None) -> Started:
-    return await sessions.start_session(ctx, body, idempotency_key)
+async def start_session(
+    ctx: Context, caller: Caller, *, body: StartSession, idempotency_key: str | None = None
+) -> Started:
+    return await sessions.start_session(ctx, caller, body, idempotency_key)
 
 
 async def list_sessions(
     ctx: Context,
+    caller: Caller,
     *,
     user_id: str | None = None,
     quiz_id: int | None = None,
@@ -36,18 +42,24 @@ async def list_sessions(
     limit: int = 20,
     cursor: Cursor | None = None,
 ) -> SessionPage:
-    return await sessions.list_sessions(ctx, Filter(user_id, quiz_id, status, limit, cursor))
+    return await sessions.list_sessions(ctx, caller, Filter(user_id, quiz_id, status, limit, cursor))
 
 
 async def get_session(
-    ctx: Context, *, id: UUID, if_none_match: Seen | None = None, cache_control: Fresh | None = None
+    ctx: Context,
+    caller: Caller,
+    *,
+    id: UUID,
+    if_none_match: Seen | None = None,
+    cache_control: Fresh | None = None,
 ) -> Snapshot:
     seen = if_none_match.newest if if_none_match else 0
-    return await sessions.read_session(ctx, id, seen=seen, fresh=bool(cache_control))
+    return await sessions.read_session(ctx, caller, id, seen=seen, fresh=bool(cache_control))
 
 
 async def update_progress(
     ctx: Context,
+    caller: Caller,
     *,
     id: UUID,
     body: SaveAnswer,
@@ -57,11 +69,12 @@ async def update_progress(
     changes = {str(body.question_id): body.answer}
     version = if_match if body.version is None else body.version
     write = Write("update_progress", changes, version, body.question_id, idempotency_key)
-    return await sessions.write_session(ctx, id, write)
+    return await sessions.write_session(ctx, caller, id, write)
 
 
 async def save_answers(
     ctx: Context,
+    caller: Caller,
     *,
     id: UUID,
     body: SaveAnswers,
@@ -70,11 +83,12 @@ async def save_answers(
 ) -> Snapshot:
     version = if_match if body.version is None else body.version
     write = Write("save_answers", body.answers, version, body.current_question, idempotency_key)
-    return await sessions.write_session(ctx, id, write)
+    return await sessions.write_session(ctx, caller, id, write)
 
 
 async def complete_session(
     ctx: Context,
+    caller: Caller,
     *,
     id: UUID,
     body: CompleteSession | None,
@@ -84,8 +98,16 @@ async def complete_session(
     last = body or CompleteSession()
     version = if_match if last.version is None else last.version
     write = Write("complete_session", last.answers, version, key=idempotency_key)
-    return await sessions.write_session(ctx, id, write)
+    return await sessions.write_session(ctx, caller, id, write)
 
 
 async def get_health(ctx: Context) -> Health:
-    return await sessions.check_health(ctx)
+    return await ctx.health.health()
+
+
+async def get_liveness(ctx: Context) -> Liveness:
+    return ctx.health.liveness()
+
+
+async def get_readiness(ctx: Context) -> Readiness:
+    return await ctx.health.readiness()

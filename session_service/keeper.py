@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 @contextmanager
 def servers(base: Path, home: Path | None = None) -> Iterator[dict[str, str]]:
-    """Run PostgreSQL and Redis with their data under `base`; yield DATABASE_URL and REDIS_URL."""
+    """Run PostgreSQL and Redis with their data under `base`; yield the settings that name them."""
     command = [sys.executable, "-m", "session_service.keeper", str(base), str(home or postgres_homes()[0])]
     # A session of its own: Ctrl-C is for the service, which needs its servers to end its requests.
     keeper = subprocess.Popen(
@@ -63,8 +63,10 @@ def main() -> None:
             lock = stack.enter_context(_locked(base))
             sockets = Path(tempfile.mkdtemp(prefix="session-service-"))
             stack.callback(shutil.rmtree, sockets, ignore_errors=True)
+            database = stack.enter_context(postgres(base, home, sockets, lock))
             urls = {
-                "DATABASE_URL": stack.enter_context(postgres(base, home, sockets, lock)).url,
+                "DATABASE_URL": database.url,
+                "MIGRATION_DATABASE_URL": database.owner_url,
                 "REDIS_URL": stack.enter_context(redis(base, sockets)).url,
             }
             print(json.dumps(urls), flush=True)

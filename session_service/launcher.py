@@ -11,7 +11,7 @@ from session_service import keeper, migrations
 from session_service.__main__ import arguments, run
 from session_service.embedded import EmbeddedError
 from session_service.migrations import MigrationError
-from session_service.settings import SettingError, Settings
+from session_service.settings import SettingError, Settings, migration_database_url
 
 
 def main() -> None:
@@ -19,18 +19,22 @@ def main() -> None:
     options = arguments()
     with ExitStack() as stack:
         try:
-            env = dict(os.environ)
-            if not (env.get("DATABASE_URL") and env.get("REDIS_URL")):
-                private = stack.enter_context(keeper.servers(keeper.default_base()))
-                env = {name: value for name, value in env.items() if value}
-                env = private | env
-                # Where workers read them.
-                os.environ.update(env)
-            settings = Settings.read(env)
-            asyncio.run(migrations.migrate(settings.database_url))
+            if not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):
+                # Where workers read them, too.
+                os.environ.update(_missing(stack.enter_context(keeper.servers(keeper.default_base()))))
+            settings = Settings.read()
+            asyncio.run(migrations.migrate(migration_database_url(), service_url=settings.database_url))
+            # Nothing that serves has the owner's rights.
+            os.environ.pop("MIGRATION_DATABASE_URL", None)
         except (SettingError, EmbeddedError, MigrationError, psycopg.OperationalError) as error:
             sys.exit(f"session-service: {error}")
         run(settings, options)
+
+
+def _missing(private: dict[str, str]) -> dict[str, str]:
+    """Return the private servers' settings for what the environment does not name."""
+    pairs = [("DATABASE_URL", "MIGRATION_DATABASE_URL"), ("REDIS_URL",)]
+    return {name: private[name] for pair in pairs if not os.environ.get(pair[0]) for name in pair}
 
 
 if __name__ == "__main__":

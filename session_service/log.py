@@ -1,29 +1,43 @@
-"""A line for each request, written by a thread of its own: a slow reader of the log holds up no request."""
+"""What goes to standard output, written by a thread of its own: a slow reader of the log holds up nothing."""
 
 import asyncio
 import os
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
-_PAUSE = 0.01  # seconds in which lines gather before they are written together
-_ROOM = 1000  # such gatherings that wait for a reader who has stopped reading
+_PAUSE = 0.01  # seconds in which the lines of requests gather before they are written together
+_ROOM = 4 * 1024 * 1024  # bytes that wait for a reader who has stopped reading
 
 
 class AccessLog:
-    """Standard output as the place for lines."""
+    """Standard output as the place for lines, and as the stream for Python's logging."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
+        self._held = 0
         self._lost = 0
-        self._waiting: SimpleQueue[str] = SimpleQueue()
+        self._lock = Lock()
+        self._waiting: SimpleQueue[bytes] = SimpleQueue()
         self._writer = Thread(target=self._write, name="access log", daemon=True)
 
     def add(self, line: str) -> None:
-        """Have the line written soon; if there is no room for it, how many were lost is written later."""
+        """Have a request's line written soon; if there is no room, how many were lost is written later."""
         if not self._lines:
             asyncio.get_running_loop().call_later(_PAUSE, self._hand_over)
         self._lines.append(line)
+
+    def write(self, text: str, lines: int = 1) -> None:
+        """Have so many lines written, in whatever thread."""
+        with self._lock:
+            lost = f"[session-service] {self._lost} lines were lost: nobody read them\n" if self._lost else ""
+            data = (lost + text).encode(errors="backslashreplace")
+            if self._held + len(data) > _ROOM:
+                self._lost += lines
+            elif data:
+                self._lost = 0
+                self._held += len(data)
+                self._waiting.put(data)
 
     def start(self) -> None:
         """Begin to write."""
@@ -32,23 +46,20 @@ class AccessLog:
     def stop(self) -> None:
         """Write what is there, unless that takes longer than a second."""
         self._hand_over()
-        self._waiting.put("")
+        self._waiting.put(b"")
         self._writer.join(timeout=1)
 
     def _hand_over(self) -> None:
-        if self._waiting.qsize() < _ROOM:
-            lost = f"[session-service] {self._lost} lines were lost: nobody read them\n" if self._lost else ""
-            self._waiting.put(lost + "".join(self._lines))
-            self._lost = 0
-        else:
-            self._lost += len(self._lines)
+        self.write("".join(self._lines), len(self._lines))
         self._lines.clear()
 
     def _write(self) -> None:
-        while text := self._waiting.get():
-            left = text.encode()
+        while data := self._waiting.get():
+            left = data
             # Without a reader the lines go nowhere, and the service goes on. sys.stdout has a lock for which
             # the interpreter would wait at the end.
             with suppress(OSError):
                 while left:
                     left = left[os.write(1, left) :]
+            with self._lock:
+                self._held -= len(data)

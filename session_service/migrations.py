@@ -1,30 +1,36 @@
-"""Forward-only migrations: each file of sql/schema is applied once, in order, in its own transaction."""
+"""Forward-only migrations, each file of sql/schema once and in order, and the role that the service has."""
 
 import asyncio
 import hashlib
+import logging
 import sys
 from pathlib import Path
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 
 from session_service import queries, sql
 from session_service.models import Migration
-from session_service.settings import SettingError, database_url
+from session_service.settings import SettingError, database_url, migration_database_url
 from session_service.sql import Connection, Pool, RejectedError
 
 FOLDER = sql.FOLDER / "schema"
+
+_log = logging.getLogger(__name__)
 
 
 class MigrationError(Exception):
     """The database and sql/schema do not fit together."""
 
 
-async def migrate(url: str, folder: Path = FOLDER) -> list[str]:
-    """Apply what is not applied yet, return its names; raise MigrationError if a file has changed since."""
+async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> list[str]:
+    """Apply what is not applied yet, return its names; raise MigrationError if a file has changed since.
+
+    The role in the service's URL, if it is another one, can work with the tables afterwards.
+    """
     first, *files = _files(folder)
     done = []
-    async with await AsyncConnection.connect(url, autocommit=True, connect_timeout=10) as connection:
+    async with await Connection.connect(url, autocommit=True, connect_timeout=10) as connection:
         for file in files:
             async with connection.transaction():
                 await connection.execute(_script(first))
@@ -32,19 +38,23 @@ async def migrate(url: str, folder: Path = FOLDER) -> list[str]:
                     await connection.execute(_script(file))
                     await queries.record_migration(connection, name=file.stem, checksum=_checksum(file))
                     done.append(file.stem)
+        await _admit(connection, service_url, first)
     return done
 
 
 async def check(source: Connection | Pool) -> None:
-    """Raise MigrationError unless the database has every migration that this code was written for."""
+    """Raise MigrationError unless the database has every migration that this code was written for.
+
+    Log a warning if the service can do more to it than it needs.
+    """
     try:
         missing = pending(await queries.list_migrations(source))
     except RejectedError as error:
-        if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
-            raise
-        missing = ["all of them"]
+        missing = _explain(error)
     if missing:
         raise MigrationError(f"the database lacks migrations ({', '.join(missing)}): run bin/migrate")
+    if await queries.count_owned_tables(source):
+        _log.warning("session-service: its role can drop its tables: see MIGRATION_DATABASE_URL in README.md")
 
 
 def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:
@@ -62,6 +72,36 @@ def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:
     return missing
 
 
+async def _admit(connection: Connection, url: str, first: Path) -> None:
+    """Let the role in the URL work with the tables, unless it is the one that has made them."""
+    given = conninfo_to_dict(url)
+    role, password = str(given.get("user") or ""), str(given.get("password") or "")
+    if role in {"", connection.info.user}:
+        return
+    # The password itself stands in no statement, and so in no log of the server.
+    hidden = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    async with connection.transaction():
+        await connection.execute(_script(first))
+        await queries.name_role(connection, name=role, verifier=hidden.decode() if password else None)
+        try:
+            await queries.admit_role(connection)
+        except RejectedError as error:
+            raise MigrationError(f"the role of DATABASE_URL cannot be let in: {error.__cause__}") from error
+
+
+def _explain(error: RejectedError) -> list[str]:
+    """Return what is missing where the migrations cannot be listed; raise MigrationError if it is a right."""
+    match error.__cause__:
+        case psycopg.errors.UndefinedTable():
+            return ["all of them"]
+        case psycopg.errors.InsufficientPrivilege():
+            raise MigrationError(
+                "the role of DATABASE_URL may not read the tables: run bin/migrate (MIGRATION_DATABASE_URL)"
+            ) from error
+        case _:
+            raise error
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.sql"))
 
@@ -75,9 +115,9 @@ def _script(file: Path) -> str:
 
 
 def main() -> None:
-    """Migrate the database that DATABASE_URL names and tell what was applied."""
+    """Migrate the database that the settings name and tell what was applied."""
     try:
-        done = asyncio.run(migrate(database_url()))
+        done = asyncio.run(migrate(migration_database_url(), service_url=database_url()))
     except (SettingError, MigrationError, psycopg.OperationalError) as error:
         sys.exit(f"session-service: {error}")
     print(f"applied: {', '.join(done)}" if done else "nothing to apply")

@@ -26,6 +26,17 @@ Fresh = NewType("Fresh", bool)
 
 
 @frozen
+class Caller:
+    """Who asks: `name` is what its requests are counted under.
+
+    `owner` is the only user whose sessions it may touch, None where it may touch anyone's.
+    """
+
+    name: str
+    owner: str | None
+
+
+@frozen
 class Seen:
     """The versions that `If-None-Match` names, and whether it names any that there may be."""
 
@@ -151,6 +162,24 @@ class Health:
     status: Literal["healthy", "degraded", "unhealthy"]
     checks: Checks
     timestamp: datetime
+    requestId: str  # noqa: N815 - the contract's name
+    service: Literal["session-service"] = "session-service"
+
+
+@frozen
+class Liveness:
+    """The word of a process that runs."""
+
+    requestId: str  # noqa: N815 - the contract's name
+    status: Literal["alive"] = "alive"
+    service: Literal["session-service"] = "session-service"
+
+
+@frozen
+class Readiness:
+    """Whether the service wants requests: not while it cannot save, and not once it was told to end."""
+
+    status: Literal["ready", "unavailable", "draining"]
     requestId: str  # noqa: N815 - the contract's name
     service: Literal["session-service"] = "session-service"
 

@@ -18,3 +18,6 @@ ping = sql.count("ping")
 
 list_migrations = sql.many("list_migrations", Migration)
 record_migration = sql.count("record_migration")
+name_role = sql.count("name_role")
+admit_role = sql.count("admit_role")
+count_owned_tables = sql.count("count_owned_tables")

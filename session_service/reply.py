@@ -5,6 +5,12 @@ from starlette.types import Send
 
 Headers = list[tuple[bytes, bytes]]
 
+# What a browser may do with a reply that it was made to show as a page: nothing.
+PLAIN: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+
 
 @frozen
 class Reply:
@@ -14,11 +20,16 @@ class Reply:
     headers: Headers
     body: bytes | None = None
     media_type: bytes = b"application/json"
+    security: Headers = PLAIN
 
-    async def send(self, send: Send, request_id: str) -> None:
-        """Send the reply, marked with its request's id."""
-        headers = [*self.headers, (b"x-request-id", request_id.encode())]
+    def head(self, request_id: str) -> Headers:
+        """Return all headers of the reply, marked with its request's id."""
+        headers = [*self.headers, *self.security, (b"x-request-id", request_id.encode())]
         if self.body is not None:
             headers += [(b"content-length", b"%d" % len(self.body)), (b"content-type", self.media_type)]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        return headers
+
+    async def send(self, send: Send, request_id: str) -> None:
+        """Send the reply as ASGI has it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.head(request_id)})
         await send({"type": "http.response.body", "body": self.body or b""})

@@ -11,7 +11,13 @@ from session_service.reply import Reply
 
 
 class Answers(Protocol):
-    """Whatever answers a request: its body is in the scope, the path's parameters are beside it."""
+    """Whatever answers a request: its body is in the scope, the path's parameters are beside it.
+
+    What is urgent is answered however much is at work.
+    """
+
+    @property
+    def urgent(self) -> bool: ...
 
     def answer(self, scope: Scope, path: dict[str, Any], /) -> Awaitable[Reply]: ...
 

@@ -25,17 +25,17 @@ from contextlib import suppress
 from typing import Any, cast
 
 import uvloop
-from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
-from hypercorn.typing import ASGIFramework
-from hypercorn.utils import LifespanFailureError
-from starlette.types import ASGIApp
+
+from session_service import hypercorn_server
+from session_service.connections import Application, Terms, room
 
 # The default of 100 refuses connections in the rush at the start of an exam.
 BACKLOG = 1024
 # Longer than any request takes: one that is cut off gets a reply outside the contract.
 GRACE = 8
 DRAIN = 0.5  # seconds in which a worker's clients move to another one
+
+_log = logging.getLogger(__name__)
 
 
 class Loop(uvloop.Loop):
@@ -54,9 +54,10 @@ class Loop(uvloop.Loop):
 class Life:
     """How long to serve: until SIGINT or SIGTERM, or, in a worker, until its standard input ends."""
 
-    def __init__(self, loop: Loop, *, worker: bool) -> None:
-        self.ending = False
+    def __init__(self, app: Application, loop: Loop, listener: socket.socket, *, worker: bool) -> None:
+        self._app = app
         self._loop = loop
+        self._listener = listener
         self._worker = worker
         self._told = asyncio.Event()
         self._start = asyncio.current_task()
@@ -65,14 +66,16 @@ class Life:
         if worker:
             loop.add_reader(sys.stdin.fileno(), self._tell)
 
-    async def last(self, ending: Callable[[], None] = lambda: None) -> None:
+    async def last(self, ending: Callable[[], None]) -> None:
         """Say that the service is ready, and return when its server has to end what is under way."""
         self._start = None
+        host, port = self._listener.getsockname()[:2]
+        _log.info("Running on http://%s:%d (CTRL + C to quit)", f"[{host}]" if ":" in host else host, port)
         if self._worker:
             with suppress(BrokenPipeError):
                 os.write(sys.stdin.fileno(), b".")
         await self._told.wait()
-        self.ending = True
+        self._app.drain()
         ending()
         for server in self._loop.servers:
             server.close()
@@ -88,50 +91,26 @@ class Life:
             self._start.cancel()
 
 
-def serve(name: str, app: ASGIApp, listener: socket.socket, *, worker: bool = False) -> None:
+def serve(name: str, app: Application, listener: socket.socket, *, worker: bool = False) -> None:
     """Serve on the socket with the server of that name until told to stop; exit with 1 if the start fails."""
-    server = {"hypercorn": hypercorn, "uvicorn": uvicorn}[name]
+    server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[name]
+    places = room()
+    if places < 1:
+        sys.exit("session-service: the limit of open files (ulimit -n) leaves no room for connections")
 
-    async def live() -> None:
-        life = Life(cast("Loop", asyncio.get_running_loop()), worker=worker)
-        await server(app, listener, life)
+    async def live() -> bool:
+        life = Life(app, cast("Loop", asyncio.get_running_loop()), listener, worker=worker)
+        return await server(app, Terms(listener, BACKLOG, places, GRACE, life.last))
 
     with suppress(asyncio.CancelledError):
-        uvloop.run(live(), loop_factory=Loop)
+        if not uvloop.run(live(), loop_factory=Loop):
+            # The application has logged why.
+            sys.exit(1)
 
 
-async def hypercorn(app: ASGIApp, listener: socket.socket, life: Life) -> None:
-    """Serve with Hypercorn."""
-    config = _Config(life)
-    config.bind = [f"fd://{listener.detach()}"]
-    config.errorlog = logging.getLogger("hypercorn.error")
-    config.include_server_header = False
-    config.backlog = BACKLOG
-    config.graceful_timeout = GRACE
-    try:
-        await hypercorn_serve(cast("ASGIFramework", app), config, shutdown_trigger=life.last)
-    except LifespanFailureError:
-        # The application has logged why.
-        sys.exit(1)
-
-
-async def uvicorn(app: ASGIApp, listener: socket.socket, life: Life) -> None:
-    """Serve with uvicorn."""
+async def _uvicorn(app: Application, terms: Terms) -> bool:
     try:
         from session_service import uvicorn_server  # noqa: PLC0415 - an extra, loaded only where it is chosen
     except ImportError as error:
         sys.exit(f"session-service: SERVER=uvicorn needs the extra uvicorn: {error}")
-    if not await uvicorn_server.serve(app, listener, life.last, BACKLOG, GRACE):
-        sys.exit(1)
-
-
-class _Config(Config):
-    """Hypercorn's settings, with a word to clients that the connection ends when the service does."""
-
-    def __init__(self, life: Life) -> None:
-        super().__init__()
-        self._life = life
-
-    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
-        headers = super().response_headers(protocol)
-        return [*headers, (b"connection", b"close")] if self._life.ending and protocol == "h11" else headers
+    return await uvicorn_server.serve(app, terms)

@@ -1,6 +1,5 @@
-"""The rules: what may happen to a session, and in which order the stores are asked and told."""
+"""The rules: what may happen to a session, for whom, and in which order the stores are asked and told."""
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 from attrs import frozen
@@ -8,57 +7,70 @@ from attrs import frozen
 from session_service import queries
 from session_service.cache import Cache
 from session_service.errors import (
+    ForbiddenError,
     IdempotencyKeyReusedError,
     PayloadTooLargeError,
     ServiceUnavailableError,
-    ServiceUnhealthyError,
     SessionCompletedError,
     SessionConflictError,
     SessionExpiredError,
     SessionNotFoundError,
 )
+from session_service.health import Vitals
+from session_service.limits import Limits
 from session_service.models import (
-    Checks,
+    Caller,
     Cursor,
     Filter,
-    Health,
     SessionPage,
     SessionSummary,
     Snapshot,
     Started,
     StartSession,
     Write,
-    request_id,
 )
 from session_service.settings import SettingError
 from session_service.sql import Pool
 from session_service.store import Store, Told
+from session_service.tokens import Anyone, Tokens
 
 SWEEP_BATCH = 250  # rows: such a batch was seen to hold its locks for 91 ms at the most
 
 
 @frozen
 class Context:
-    """What the rules work with: the sessions, and behind them the database and the cache."""
+    """What the service is made of: who asks and how often, the sessions, and behind them the stores."""
 
     pool: Pool
     cache: Cache
     store: Store
+    health: Vitals
+    callers: Anyone | Tokens
+    limits: Limits
 
 
-async def start_session(ctx: Context, wanted: StartSession, key: str | None) -> Started:
-    """Start an attempt, or return the one that the key or `resume` finds."""
+async def start_session(ctx: Context, caller: Caller, wanted: StartSession, key: str | None) -> Started:
+    """Start an attempt, or return the one that the key or `resume` finds.
+
+    Raise ForbiddenError if it would be another user's.
+    """
+    _check_user(caller, wanted.user_id)
     told = await ctx.store.start(wanted, key)
     if told.verdict == "key_reused":
         raise IdempotencyKeyReusedError
     return Started(told.session, new=told.verdict == "ok")
 
 
-async def list_sessions(ctx: Context, wanted: Filter) -> SessionPage:
-    """Return the sessions that the filter lets through, newest first, behind its cursor."""
+async def list_sessions(ctx: Context, caller: Caller, wanted: Filter) -> SessionPage:
+    """Return the caller's sessions that the filter lets through, newest first, behind its cursor.
+
+    Raise ForbiddenError if the filter asks for another user's.
+    """
+    if wanted.user_id is not None:
+        _check_user(caller, wanted.user_id)
     found = await queries.list_sessions(
         ctx.pool,
-        user_id=wanted.user_id,
+        user_id=caller.owner or wanted.user_id,
         quiz_id=wanted.quiz_id,
         status=wanted.status,
         before_ms=wanted.cursor.created_ms if wanted.cursor else None,
@@ -69,21 +81,23 @@ async def list_sessions(ctx: Context, wanted: Filter) -> SessionPage:
     return SessionPage(items, _behind(items[-1]) if len(found) > wanted.limit else None)
 
 
-async def read_session(ctx: Context, session_id: UUID, *, seen: int = 0, fresh: bool = False) -> Snapshot:
+async def read_session(
+    ctx: Context, caller: Caller, session_id: UUID, *, seen: int = 0, fresh: bool = False
+) -> Snapshot:
     """Return the session, no older than a version seen and, if it has to be fresh, as the database has it.
 
     Raise SessionExpiredError once its time is over.
     """
-    return _settled(session_id, await ctx.store.read(session_id, seen=seen, fresh=fresh))
+    return _settled(session_id, await ctx.store.read(session_id, caller.owner, seen=seen, fresh=fresh))
 
 
-async def write_session(ctx: Context, session_id: UUID, write: Write) -> Snapshot:
+async def write_session(ctx: Context, caller: Caller, session_id: UUID, write: Write) -> Snapshot:
     """Merge the changes into a running session and, where the write completes it, end it in the same step.
 
     Without a version nothing conflicts: the changes are merged into whatever is there. A repeat of a
     keyed write, and completing a completed session, change nothing and return it.
     """
-    return _settled(session_id, await ctx.store.write(session_id, write))
+    return _settled(session_id, await ctx.store.write(session_id, caller.owner, write))
 
 
 async def expire_sessions(ctx: Context) -> int:
@@ -107,23 +121,9 @@ async def check_durability(ctx: Context) -> None:
         raise SettingError("PostgreSQL has to have default_transaction_isolation at read committed")
 
 
-async def check_health(ctx: Context) -> Health:
-    """Tell which stores answer; raise ServiceUnhealthyError if PostgreSQL does not."""
-    try:
-        await queries.ping(ctx.pool)
-        postgres = True
-    except ServiceUnavailableError:
-        postgres = False
-    redis = await ctx.cache.ping()
-    health = Health(
-        status="unhealthy" if not postgres else "healthy" if redis else "degraded",
-        checks=Checks(postgres="up" if postgres else "down", redis="up" if redis else "down"),
-        timestamp=datetime.now(UTC),
-        requestId=request_id.get(),
-    )
-    if not postgres:
-        raise ServiceUnhealthyError(health)
-    return health
+def _check_user(caller: Caller, user_id: str) -> None:
+    if caller.owner not in (None, user_id):
+        raise ForbiddenError
 
 
 def _behind(last: SessionSummary) -> Cursor:

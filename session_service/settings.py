@@ -1,13 +1,43 @@
 """The service's settings, read once from the environment."""
 
+import logging
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 from attrs import frozen
+
+# Signatures that only the issuer can make: with a shared secret (HS256) the service could sign, too.
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
 
 class SettingError(Exception):
     """A setting that is missing or wrong; the text names it."""
+
+
+@frozen
+class TokenSettings:
+    """How a caller's token is judged: `keys` is the file or the URL of the issuer's public keys."""
+
+    keys: str
+    issuer: str
+    audience: str
+    algorithms: tuple[str, ...]
+    service_scope: str
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> "TokenSettings":
+        """Read the settings of AUTH=jwt."""
+        return cls(
+            keys=_keys(env, "JWT_KEYS"),
+            issuer=_text(env, "JWT_ISSUER"),
+            audience=_text(env, "JWT_AUDIENCE"),
+            algorithms=_some(env, "JWT_ALGORITHMS", "RS256,ES256,EdDSA", ALGORITHMS),
+            service_scope=env.get("JWT_SERVICE_SCOPE") or "sessions:any",
+        )
 
 
 @frozen
@@ -23,26 +53,62 @@ class Settings:
     database_pool_size: int
     batch_size: int
     server: str
+    tokens: TokenSettings | None
+    rate_limit: int
+    cors_origins: frozenset[str]
+    log_level: int
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
         """Read the settings; raise SettingError for the first that is missing or out of its range."""
+        host = env.get("HOST") or "127.0.0.1"
+        level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
         return cls(
             database_url=database_url(env),
             redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://")),
-            host=env.get("HOST") or "127.0.0.1",
+            host=host,
             port=_whole(env, "PORT", 3005, 1, 65535),
             session_timeout_seconds=_whole(env, "SESSION_TIMEOUT_SECONDS", 1800, 1, 2_592_000),
             cache_seconds=_whole(env, "CACHE_SECONDS", 30, 1, 3600),
             database_pool_size=_whole(env, "DATABASE_POOL_SIZE", 10, 1, 100),
             batch_size=_whole(env, "BATCH_SIZE", 64, 1, 256),
             server=_choice(env, "SERVER", ("hypercorn", "uvicorn")),
+            tokens=_tokens(env, host),
+            rate_limit=_whole(env, "RATE_LIMIT", 0, 0, 1_000_000),
+            cors_origins=_origins(env, "CORS_ORIGINS"),
+            log_level=logging.getLevelNamesMapping()[level.upper()],
         )
 
 
 def database_url(env: Mapping[str, str] = os.environ) -> str:
-    """Read the one setting that a migration needs."""
+    """Read where the service's database is."""
     return _url(env, "DATABASE_URL", ("postgresql://", "postgres://"))
+
+
+def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
+    """Read where the database is and as whom to migrate it: its tables' owner, whom the service need not be."""
+    name = "MIGRATION_DATABASE_URL" if env.get("MIGRATION_DATABASE_URL") else "DATABASE_URL"
+    return _url(env, name, ("postgresql://", "postgres://"))
+
+
+def _tokens(env: Mapping[str, str], host: str) -> TokenSettings | None:
+    if _choice(env, "AUTH", ("none", "jwt")) == "jwt":
+        return TokenSettings.read(env)
+    # As Redis's protected mode: who forgets to think about it finds out before anybody else does.
+    allowed = _choice(env, "ALLOW_UNAUTHENTICATED", ("no", "yes")) == "yes"
+    if not allowed and not _is_loopback(host):
+        raise SettingError(
+            "HOST has to be a loopback address while AUTH is none: whoever reaches the service can read and "
+            "write every session. Set AUTH=jwt, or ALLOW_UNAUTHENTICATED=yes if callers are checked before it"
+        )
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
@@ -64,3 +130,32 @@ def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise SettingError(f"{name} has to be {' or '.join(choices)}")
     return value
+
+
+def _text(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if not value:
+        raise SettingError(f"{name} has to be set while AUTH is jwt")
+    return value
+
+
+def _keys(env: Mapping[str, str], name: str) -> str:
+    value = _text(env, name)
+    # Keys that anybody on the way can exchange are nobody's.
+    if not value.startswith(("https://", "/")):
+        raise SettingError(f"{name} has to be an https:// URL or the absolute path of a file")
+    return value
+
+
+def _some(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+    values = tuple(value.strip() for value in (env.get(name) or default).split(","))
+    if not set(values) <= set(choices):
+        raise SettingError(f"{name} has to be some of {', '.join(choices)}, with commas between them")
+    return values
+
+
+def _origins(env: Mapping[str, str], name: str) -> frozenset[str]:
+    values = frozenset(value.strip() for value in env.get(name, "").split(",") if value.strip())
+    if not all(_ORIGIN.fullmatch(value) for value in values):
+        raise SettingError(f"{name} has to be origins like https://quiz.example, with commas between them")
+    return values

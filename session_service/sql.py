@@ -1,5 +1,7 @@
 """An .sql file as a checked, typed callable."""
 
+import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,20 +15,23 @@ from uuid import UUID
 import attrs
 import orjson
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncCursor
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import args_row, tuple_row
 from psycopg.types.json import Jsonb, set_json_loads
-from psycopg_pool import AsyncConnectionPool
 
+from session_service import pool as pools
 from session_service.errors import Outcome, ServiceUnavailableError
+from session_service.settings import SettingError
 
 FOLDER = Path(__file__).parents[1] / "sql"
 
 Row = TypeVar("Row")
 Result_co = TypeVar("Result_co", covariant=True)
-Connection = AsyncConnection[Any]
-Pool = AsyncConnectionPool[Connection]
+Connection = pools.Connection
+Pool = pools.Pool
+
+_log = logging.getLogger(__name__)
 
 _TYPES: dict[str, type] = {
     "bigint": int,
@@ -107,27 +112,26 @@ def pool(url: str, size: int, configure: Statement[int]) -> Pool:
         set_json_loads(orjson.Fragment, connection)
         await configure(connection)
 
-    return AsyncConnectionPool(
-        url,
-        open=False,
-        configure=prepare,
-        # Without the limit on what is not acknowledged a peer that is gone would be waited for for minutes.
-        kwargs={"autocommit": True, "connect_timeout": 2, "tcp_user_timeout": 5000},
-        min_size=min(2, size),
-        max_size=size,
-        max_waiting=1000,
-        timeout=2,
-        # The default doubles its wait up to five minutes, and so stays away long after PostgreSQL is back.
-        reconnect_timeout=3,
-    )
+    return Pool(url, size, prepare)
 
 
 async def await_server(pool: Pool, seconds: float) -> None:
-    """Wait until PostgreSQL answers; raise ServiceUnavailableError if it does not in time."""
-    try:
-        await pool.wait(timeout=seconds)
-    except psycopg.OperationalError as error:
-        raise ServiceUnavailableError("not_applied") from error
+    """Wait until PostgreSQL answers; raise SettingError with the reason if it does not in time."""
+    end = asyncio.get_running_loop().time() + seconds
+    told = ""
+    while True:
+        try:
+            await (await Connection.connect(str(pool.conninfo), connect_timeout=2)).close()
+        except psycopg.OperationalError as error:
+            reason = " ".join(str(error).split())
+            if _is_final(error) or asyncio.get_running_loop().time() > end:
+                raise SettingError(f"the PostgreSQL of DATABASE_URL is out of reach: {reason}") from None
+            if told != reason:
+                _log.warning("session-service: waiting for PostgreSQL: %s", reason)
+            told = reason
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 def read(path: Path) -> File:
@@ -188,7 +192,7 @@ def _plain(hint: Any) -> tuple[type, bool]:
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """Take a connection for several statements that are committed together, once all have succeeded."""
-    async with _connection(pool) as connection:
+    async with pool.lend() as connection:
         try:
             async with connection.transaction():
                 yield connection
@@ -208,37 +212,50 @@ async def _run(
     if parameters.keys() != {column.name for column in file.parameters}:
         raise TypeError(f"{file.name} takes {[column.name for column in file.parameters]}")
     values = {column.name: _adapt(column, parameters[column.name]) for column in file.parameters}
-    async with _connection(source) as connection:
+    ask = partial(_ask, file, row, fetch, values)
+    if isinstance(source, Connection):
+        return await ask(source)
+    async with source.lend() as connection:
         try:
-            async with connection.cursor(row_factory=args_row(row) if row else tuple_row) as cursor:
-                await cursor.execute(file.text, values, prepare=file.prepared)
-                return await fetch(cursor)
-        except (psycopg.OperationalError, ReadOnlySqlTransaction) as error:
-            raise ServiceUnavailableError(_outcome(file, error)) from error
-        except psycopg.Error as error:
-            # Without a code it is the driver's own, about a result that may have been committed.
-            if error.sqlstate is None:
+            return await ask(connection)
+        except ServiceUnavailableError:
+            if file.writes or not connection.broken:
                 raise
-            raise RejectedError(file.name) from error
+    # The connection broke, but what only reads may be asked again on another one.
+    async with source.lend() as connection:
+        return await ask(connection)
+
+
+async def _ask(
+    file: File,
+    row: type | None,
+    fetch: Callable[[AsyncCursor[Any]], Awaitable[Any]],
+    values: dict[str, object],
+    connection: Connection,
+) -> Any:
+    try:
+        async with connection.cursor(row_factory=args_row(row) if row else tuple_row) as cursor:
+            await cursor.execute(file.text, values, prepare=file.prepared)
+            return await fetch(cursor)
+    except ReadOnlySqlTransaction as error:
+        connection.astray = True
+        raise ServiceUnavailableError("not_applied") from error
+    except psycopg.OperationalError as error:
+        raise ServiceUnavailableError(_outcome(file, error)) from error
+    except psycopg.Error as error:
+        # Without a code it is the driver's own, about a result that may have been committed.
+        if error.sqlstate is None:
+            raise
+        raise RejectedError(file.name) from error
 
 
 def _adapt(column: Column, value: object) -> object:
     return Jsonb(value, dumps=orjson.dumps) if column.type == "jsonb" else value
 
 
-@asynccontextmanager
-async def _connection(source: Connection | Pool) -> AsyncIterator[Connection]:
-    if isinstance(source, AsyncConnection):
-        yield source
-        return
-    try:
-        connection = await source.getconn()
-    except psycopg.OperationalError as error:
-        raise ServiceUnavailableError("not_applied") from error
-    try:
-        yield connection
-    finally:
-        await source.putconn(connection)
+def _is_final(error: psycopg.OperationalError) -> bool:
+    """Whether waiting mends nothing: the name, the password, the database or the certificate is wrong."""
+    return (error.sqlstate or "")[:2] in {"28", "3D"} or "certificate" in str(error)
 
 
 def _outcome(file: File, error: psycopg.Error) -> Outcome:

@@ -1,6 +1,6 @@
 """Sessions in the database and the cache: what is asked or written at the same time goes as one statement."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -31,6 +31,9 @@ class Told:
 class Store:
     """Where sessions are read, started and written; nothing is told that the cache may then show older.
 
+    To an owner a session of somebody else is none, and is looked for in the same way; without an owner it is
+    anyone's.
+
     PostgreSQL waits for nobody in a batch. What somebody else has locked comes back undone and goes again,
     alone, where waiting delays no other.
     """
@@ -42,7 +45,7 @@ class Store:
         # One batch of a kind at a time is the largest, and so the cheapest for each request.
         places = 1 if settings.batch_size > 1 else settings.database_pool_size
         lane = partial(Lane, places=places, size=settings.batch_size, apart=(RejectedError,))
-        self._reads: Lane[UUID, Told | None] = lane(self._read)
+        self._reads: Lane[Record, Told | None] = lane(self._read)
         self._writes: Lane[Record, Told | None] = lane(self._write)
         self._starts: Lane[Record, Told | None] = lane(self._start)
         self._resumes: Lane[Record, Told | None] = lane(self._resume)
@@ -51,15 +54,18 @@ class Store:
         # The sessions whose locks are waited for, with how many writes do so.
         self._locked: Counter[UUID] = Counter()
 
-    async def read(self, session_id: UUID, *, seen: int, fresh: bool) -> Told | None:
+    async def read(self, session_id: UUID, owner: str | None, *, seen: int, fresh: bool) -> Told | None:
         """Return the session, from the cache if that has no older version than was seen and may be asked."""
         held = None if fresh else await self._cache.get(session_id, seen)
-        return Told("ok", held) if held else await self._reads(session_id)
+        if held and (owner is None or wire.is_of(held, owner)):
+            return Told("ok", held)
+        return await self._reads({"id": session_id, "owner": owner})
 
-    async def write(self, session_id: UUID, write: Write) -> Told | None:
+    async def write(self, session_id: UUID, owner: str | None, write: Write) -> Told | None:
         """Return the session as the write left or found it; None if there is none."""
         record = {
             "id": session_id,
+            "owner": owner,
             "changes": write.changes,
             "version": write.version,
             "current_question": write.current_question,
@@ -67,7 +73,8 @@ class Store:
             "key": write.key,
             "digest": wire.digest(write) if write.key else None,
         }
-        told = await self._writes(record, session_id)
+        # A stranger's writes to it do not hold up the owner's.
+        told = await self._writes(record, (session_id, owner))
         if told is None or told.verdict != "busy":
             return told
         try:
@@ -100,13 +107,17 @@ class Store:
             raise ServiceUnavailableError("not_applied")
         return told
 
-    async def _read(self, ids: list[UUID]) -> list[Told | None]:
-        places = [{"id": session_id, "position": place} for place, session_id in enumerate(ids)]
-        return await self._tell(len(ids), partial(queries.get_sessions, self._pool, ids=places))
+    async def _read(self, ids: list[Record]) -> list[Told | None]:
+        return await self._tell(len(ids), partial(queries.get_sessions, self._pool, ids=_numbered(ids)))
 
     async def _write(self, writes: list[Record]) -> list[Told | None]:
-        # Behind a write that waits for its row the session's next ones queue: their order is kept.
-        asked = [write | {"queues": write["id"] in self._locked} for write in _numbered(writes)]
+        # Behind a write that waits for its row the session's next ones queue: their order is kept. Behind
+        # another one of the batch, too: a statement writes a row once.
+        again = _second(writes)
+        asked = [
+            write | {"queues": write["id"] in self._locked or write["position"] in again}
+            for write in _numbered(writes)
+        ]
         told = await self._tell(len(writes), partial(queries.write_sessions, self._pool, writes=asked))
         self._locked.update(one.session.id for one in told if one and one.verdict == "busy")
         return told
@@ -134,7 +145,7 @@ class Store:
 
     async def _write_locked(self, write: Record) -> list[Judged]:
         async with sql.transaction(self._pool) as connection:
-            await queries.lock_session(connection, id=write["id"])
+            await queries.lock_session(connection, id=write["id"], owner=write["owner"])
             return await queries.write_sessions(connection, writes=_numbered([write | {"queues": False}]))
 
     async def _tell(self, count: int, ask: Ask) -> list[Told | None]:
@@ -162,6 +173,18 @@ class Store:
         if judged.status == "in_progress":
             life = min(life, (judged.expires_at - judged.judged_at).total_seconds())
         return int(life * 1000)
+
+
+def _second(writes: list[Record]) -> set[int]:
+    """Return the places of those that may be for the row of an earlier one: a user's and a service's."""
+    owners: defaultdict[UUID, set[str | None]] = defaultdict(set)
+    again = set()
+    for place, write in enumerate(writes):
+        before = owners[write["id"]]
+        if before and (write["owner"] is None or None in before):
+            again.add(place)
+        before.add(write["owner"])
+    return again
 
 
 def _numbered(records: list[Record]) -> list[Record]:

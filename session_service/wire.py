@@ -17,6 +17,8 @@ from session_service.models import (
     Cursor,
     Fresh,
     Health,
+    Liveness,
+    Readiness,
     Seen,
     Session,
     SessionPage,
@@ -101,7 +103,14 @@ def encode_session(session: Session) -> bytes:
     return orjson.dumps(_converter.unstructure(session, Session))
 
 
-def encode(value: Health | SessionPage) -> bytes:
+def is_of(snapshot: Snapshot, owner: str) -> bool:
+    """Tell whether the session is the owner's, by the bytes with which `encode_session` begins."""
+    return snapshot.body.startswith(
+        b'{"id":"%b","user_id":%b,' % (str(snapshot.id).encode(), orjson.dumps(owner))
+    )
+
+
+def encode(value: Health | Liveness | Readiness | SessionPage) -> bytes:
     """Return a value as the contract's component of the same name."""
     return orjson.dumps(_converter.unstructure(value))
 

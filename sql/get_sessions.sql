@@ -4,10 +4,12 @@
 -- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
 -- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
 -- out: verdict text, judged_at timestamptz, position integer
+--
+-- Without an owner a session is anyone's; one of somebody else is none.
 with clocked as (
   select s, date_trunc('milliseconds', clock_timestamp()) as judged_at, position
-  from jsonb_to_recordset(%(ids)s::jsonb) as a (position integer, id uuid)
-  join quiz_sessions as s on s.id = a.id
+  from jsonb_to_recordset(%(ids)s::jsonb) as a (position integer, id uuid, owner text)
+  join quiz_sessions as s on s.id = a.id and (a.owner is null or s.user_id = a.owner)
 ),
 judged as (
   select

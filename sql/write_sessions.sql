@@ -7,12 +7,14 @@
 --
 -- Every change of running sessions, at most one of each: saves and completions are one statement, so that
 -- the rows are locked, judged and written in one round trip. It waits for no lock, and so for nobody: a row
--- that somebody else holds, or a write that queues behind one for such a row, comes back as `busy`. No row for a write: there is no such session.
+-- that somebody else holds, or a write that queues behind one for such a row, comes back as `busy`. No row for
+-- a write: there is no such session, or none of the owner's whom the write names. A row of somebody else's is
+-- neither locked nor told of.
 with asked as materialized (
   select *
   from jsonb_to_recordset(%(writes)s::jsonb) as a (
     position integer, id uuid, changes jsonb, version integer, current_question integer, completes boolean,
-    key text, digest text, queues boolean
+    key text, digest text, queues boolean, owner text
   )
 ),
 held as materialized (
@@ -22,6 +24,7 @@ held as materialized (
     select s
     from quiz_sessions as s
     where s.id = a.id
+      and (a.owner is null or s.user_id = a.owner)
     for update skip locked
   ) as found
   where not a.queues
@@ -79,7 +82,7 @@ told as (
   union all
   select s, 'busy', clock_timestamp(), a.position
   from asked as a
-  join quiz_sessions as s on s.id = a.id
+  join quiz_sessions as s on s.id = a.id and (a.owner is null or s.user_id = a.owner)
   where not exists (select from held where (held.a).position = a.position)
 )
 select

@@ -19,6 +19,12 @@ PATHS: dict[str, dict[str, Any]] = {
 # What HTTP itself puts on a reply; every other header has to be declared.
 _TRANSPORT = {"connection", "content-length", "content-type", "date"}
 
+# What the Fetch standard puts on a reply to a page of another origin, where the service has a list of these;
+# on one to its browser alone; and what is on every reply.
+_SHARED = {"vary", "access-control-allow-origin", "access-control-expose-headers"}
+_PREFLIGHT = {"access-control-allow-methods", "access-control-allow-headers", "access-control-max-age"}
+_PLAIN = {"x-request-id", "x-content-type-options", "content-security-policy"}
+
 # The operations and statuses that were checked.
 SEEN: set[tuple[str, int]] = set()
 
@@ -49,8 +55,18 @@ _FILE_HEADERS = {
     "x-content-type-options": {"schema": {"const": "nosniff"}},
 }
 
-# What a request that belongs to no operation is told.
-_STRAYS = {"404": "RouteNotFoundError", "405": "MethodNotAllowedError", "413": "PayloadTooLargeError"}
+# What a request that belongs to no operation is told: that it does not, or that it is none, or too much.
+_STRAYS = {
+    "400": "ValidationError",
+    "404": "RouteNotFoundError",
+    "405": "MethodNotAllowedError",
+    "408": "RequestTimeoutError",
+    "413": "PayloadTooLargeError",
+    "414": "UriTooLongError",
+    "431": "HeadersTooLargeError",
+    "503": "ServiceUnavailableError",
+}
+_ALWAYS = ("408", "413", "414", "431")
 
 
 def check(reply: httpx.Response) -> None:
@@ -59,8 +75,11 @@ def check(reply: httpx.Response) -> None:
     request = reply.request
     found = operation(request.method, request.url.path)
     SEEN.add((found["operationId"] if found else "", reply.status_code))
-    declared = _declared(request.method, request.url.path)
     where = f"{request.method} {request.url.path}: {reply.status_code} {reply.text[:9999]}"
+    if request.method == "OPTIONS" and reply.status_code == 204:
+        _check_preflight(reply, where)
+        return
+    declared = _declared(request.method, request.url.path)
     assert str(reply.status_code) in declared, f"undeclared status: {where}"
     response = resolved(declared[str(reply.status_code)])
     _check_headers(reply.headers, response["headers"], where)
@@ -129,25 +148,41 @@ def _template(path: str) -> str | None:
 
 
 def _declared(method: str, path: str) -> dict[str, Any]:
-    """Return the responses declared for the request, those of no operation included where it has none."""
+    """Return the responses declared for the request, those of no operation included where it has none.
+
+    Without a path it is what the server could not read as a request.
+    """
     found = operation(method, path) or (_file(FILES[path]) if path in FILES and method in _READS else None)
     if found:
         declared: dict[str, Any] = found["responses"]
         return declared
-    names = ("405", "413") if _template(path) or path in FILES else ("404", "413")
-    return {name: DOCUMENT["components"]["responses"][_STRAYS[name]] for name in names}
+    if not path:
+        return _refusals("400", "503")
+    return _refusals("405" if _template(path) or path in FILES else "404")
+
+
+def _refusals(*statuses: str) -> dict[str, Any]:
+    return {status: DOCUMENT["components"]["responses"][_STRAYS[status]] for status in (*statuses, *_ALWAYS)}
 
 
 def _file(media_type: str) -> dict[str, Any]:
     """Return what the contract would say of a file about it."""
     kept = {"headers": _FILE_HEADERS}
-    too_large = DOCUMENT["components"]["responses"]["PayloadTooLargeError"]
-    responses = {"200": {**kept, "content": {media_type: {}}}, "304": kept, "413": too_large}
-    return {"responses": responses}
+    return {"responses": {"200": {**kept, "content": {media_type: {}}}, "304": kept, **_refusals()}}
+
+
+def _check_preflight(reply: httpx.Response, where: str) -> None:
+    """Fail unless a browser was told what its page may send, to a path that there is."""
+    path = reply.request.url.path
+    assert _template(path) or path in FILES, where
+    assert reply.headers.keys() - _TRANSPORT == _SHARED | _PREFLIGHT | _PLAIN, where
+    assert reply.content == b"", where
 
 
 def _check_headers(headers: httpx.Headers, declared: dict[str, Any], where: str) -> None:
-    assert headers.keys() - _TRANSPORT == declared.keys(), where
+    told = headers.keys() - _TRANSPORT - _SHARED
+    assert told == declared.keys(), where
+    assert headers.get("vary", "Origin") == "Origin", where
     assert len(headers.multi_items()) == len(headers), f"a header twice: {where}"
     for name, header in declared.items():
         schema = resolved(header)["schema"]

@@ -13,6 +13,7 @@ from redis import Redis
 
 from session_service import keeper, migrations
 from session_service.keeper import ROOT
+from tests import tokens
 from tests.service import Service, folder, running
 
 Urls = dict[str, str]
@@ -30,6 +31,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _is_there(tool: str) -> bool:
     if tool == "node":
         return subprocess.run([ROOT / "bin" / "has-node"], check=False).returncode == 0
+    if tool == "mount":
+        return (
+            subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode
+            == 0
+        )
     return shutil.which(tool) is not None
 
 
@@ -42,6 +48,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"NOT RUN: {report.nodeid}: {report.longrepr[2]}")
 
 
+def migrate(urls: Urls) -> None:
+    """Migrate as the tables' owner, so that the service's role can work."""
+    asyncio.run(migrations.migrate(urls["MIGRATION_DATABASE_URL"], service_url=urls["DATABASE_URL"]))
+
+
+def _named(urls: Urls, database: str) -> Urls:
+    return {name: url.replace("/postgres?", f"/{database}?") for name, url in urls.items()}
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Urls]:
     """A PostgreSQL and a Redis that stay up for the whole run."""
@@ -52,7 +67,7 @@ def servers() -> Iterator[Urls]:
 @pytest.fixture(scope="session")
 def migrated(servers: Urls) -> Urls:
     """The servers, with the schema in the database."""
-    asyncio.run(migrations.migrate(servers["DATABASE_URL"]))
+    migrate(servers)
     return servers
 
 
@@ -63,10 +78,17 @@ def service(migrated: Urls) -> Iterator[Service]:
         yield service
 
 
+@pytest.fixture(scope="session")
+def guarded(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that asks for tokens."""
+    with running(migrated, **tokens.guarded(tmp_path_factory.mktemp("issuer") / "keys.json")) as service:
+        yield service
+
+
 @pytest.fixture
 def database(migrated: Urls) -> Iterator[psycopg.Connection]:
     """A connection of the operator's to the service's database."""
-    with psycopg.connect(migrated["DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(migrated["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         yield connection
 
 
@@ -78,24 +100,24 @@ def cache(migrated: Urls) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def fresh_database(servers: Urls) -> Iterator[Urls]:
-    """An empty database of the test's own, beside the shared Redis."""
+def fresh_database(migrated: Urls) -> Iterator[Urls]:
+    """An empty database of the test's own, beside the shared Redis; the service's role is there."""
     name = f"test_{uuid4().hex}"
-    with psycopg.connect(servers["DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(migrated["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f"create database {name} template template0 strategy file_copy")
-        yield servers | {"DATABASE_URL": servers["DATABASE_URL"].replace("/postgres?", f"/{name}?")}
+        yield _named(migrated, name)
         connection.execute(f"drop database {name} with (force)")
 
 
 @pytest.fixture(scope="session")
 def broken_service(servers: Urls) -> Iterator[Service]:
     """A service whose table was taken away while it ran: whatever needs it is a bug to the service."""
-    with psycopg.connect(servers["DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(servers["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute("create database broken template template0 strategy file_copy")
-    urls = servers | {"DATABASE_URL": servers["DATABASE_URL"].replace("/postgres?", "/broken?")}
-    asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
+    urls = _named(servers, "broken")
+    migrate(urls)
     with running(urls, CACHE_SECONDS="1") as service:
-        with psycopg.connect(urls["DATABASE_URL"], autocommit=True) as connection:
+        with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
             connection.execute("alter table quiz_sessions rename to taken_away")
         yield service
 
@@ -105,7 +127,7 @@ def cut_off_service(servers: Urls) -> Iterator[Service]:
     """A service whose PostgreSQL has stopped, with a Redis that has not."""
     with folder() as base:
         with keeper.servers(base) as urls:
-            asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
+            migrate(urls)
             starting = running(urls | {"REDIS_URL": servers["REDIS_URL"]})
             service = starting.__enter__()
         yield service

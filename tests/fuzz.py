@@ -1,6 +1,5 @@
 """schemathesis against a running service, and what of the contract it reached: bin/fuzz [minutes] [seed]."""
 
-import asyncio
 import json
 import random
 import subprocess
@@ -14,10 +13,12 @@ from typing import Any
 import httpx
 from attrs import frozen
 
-from session_service import keeper, migrations
+from session_service import keeper
+from session_service.contract import FILE
 from session_service.keeper import ROOT
-from tests import conformance
+from tests import conformance, tokens
 from tests.conformance import PATHS
+from tests.conftest import migrate
 from tests.service import folder, running
 
 CONFIG = ROOT / "tests" / "schemathesis.toml"
@@ -33,6 +34,9 @@ responses = false
 [phases.fuzzing.error-feedback]
 enabled = false
 """
+
+# One for all runs, so that they can be the same.
+TOKEN = tokens.bearer("fuzz", scope=tokens.SERVICE_SCOPE, exp=2**31)["authorization"]
 
 Seen = Counter[tuple[str, int]]
 
@@ -51,8 +55,8 @@ def main() -> None:
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(2**32)
     with folder() as base, keeper.servers(base) as urls:
-        asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
-        with running(urls) as service:
+        migrate(urls)
+        with running(urls, **tokens.guarded(base / "keys.json")) as service:
             sys.exit(rounds(service.url, minutes * 60, seed))
 
 
@@ -78,11 +82,16 @@ def rounds(url: str, seconds: float, seed: int) -> int:
 
 
 def ask(url: str, phases: str, *options: str, repeatable: bool = False) -> Run:
-    """Run phases of schemathesis with all checks; hold its replies against the contract as the tests do."""
+    """Run phases of schemathesis with all checks; hold its replies against the contract as the tests do.
+
+    The service has to ask for tokens, and is asked with that of a back-end.
+    """
     with folder() as place:
         (place / "config.toml").write_text(CONFIG.read_text() + (REPEATABLE if repeatable else ""))
+        (place / "openapi.yaml").write_text(_guarded(FILE.read_text()))
         command: list[str | Path] = [sys.executable, "-m", "schemathesis.cli"]
-        command += ["--config-file", place / "config.toml", "run", ROOT / "openapi.yaml", "--url", url]
+        command += ["--config-file", place / "config.toml", "run", place / "openapi.yaml", "--url", url]
+        command += ["--header", f"Authorization: {TOKEN}"]
         command += ["--phases", phases, "--checks", "all", "--max-failures", "1", "--no-color"]
         command += ["--output-sanitize", "false", "--report-har-path", place / "har.json", *options]
         run = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
@@ -124,6 +133,13 @@ def table(found: Seen) -> str:
         counts = [f"{found[name, int(status)]:7,}" if status in responses else " " * 7 for status in statuses]
         lines.append("".join([f"{name:18}", *counts]))
     return "\n".join(lines)
+
+
+def _guarded(contract: str) -> str:
+    """Return the contract of a service that asks for tokens: those that do not are let off by it."""
+    optional = "security:\n  - {}\n"
+    assert optional in contract
+    return contract.replace(optional, "security:\n")
 
 
 def _operations() -> dict[str, dict[str, Any]]:

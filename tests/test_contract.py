@@ -7,10 +7,10 @@ from tests import fuzz
 from tests.service import Service
 
 
-def test_a_repeatable_run_finds_nothing(service: Service) -> None:
+def test_a_repeatable_run_finds_nothing(guarded: Service) -> None:
     """Examples, coverage and fuzzing find no fault, reach every operation, and ask the same each time."""
     options = ["--generation-deterministic", "--max-examples", "30"]
-    first, second = (fuzz.ask(service.url, fuzz.REST, *options, repeatable=True) for _ in range(2))
+    first, second = (fuzz.ask(guarded.url, fuzz.REST, *options, repeatable=True) for _ in range(2))
     for run in (first, second):
         assert not run.failed, run.told
     assert _asked(first) == _asked(second)
@@ -19,11 +19,11 @@ def test_a_repeatable_run_finds_nothing(service: Service) -> None:
     }
 
 
-def test_links_reach_every_success(service: Service, record_property: Callable[[str, str], None]) -> None:
+def test_links_reach_every_success(guarded: Service, record_property: Callable[[str, str], None]) -> None:
     """From a start the contract's links lead to every success status, and no chain of them finds a fault."""
     seen = fuzz.Seen()
     for seed in range(20261123, 20261143):
-        run = fuzz.ask(service.url, "stateful", "--max-examples", "150", "--seed", str(seed))
+        run = fuzz.ask(guarded.url, "stateful", "--max-examples", "150", "--seed", str(seed))
         assert not run.failed, run.told
         seen += fuzz.seen(run.replies)
         if fuzz.reachable() <= seen.keys():

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from session_service import edge
 from session_service.keeper import ROOT
 from tests.conformance import PATHS
 from tests.conftest import Urls
@@ -37,12 +39,15 @@ def test_an_unfit_request_id_is_replaced(service: Service, given: list[str]) -> 
 
 
 def test_each_request_is_one_line_in_the_log(migrated: Urls) -> None:
-    """A request is logged by id, method, URL, status and duration; nothing in it makes a second line."""
+    """A request is logged by id, method, path, status and duration; nothing in it makes a second line.
+
+    Its query is not logged: it names users.
+    """
     with running(migrated) as service:
         service.client.get("/health", headers={"x-request-id": "logged"})
-        forged = "/api/sessions/%0d%0a[session-service]?a=%1b[31m&b=\u00fc"
+        forged = "/api/sessions/%0d%0a[session-service]%1b[31m\u00fc?user_id=learner"
         service.client.get(forged, headers={"x-request-id": "sly"})
-        line = b'POST /api/sessions/start?"\\<> HTTP/1.1'
+        line = b'POST /api/sessions/start"\\<> HTTP/1.1'
         raw = line + b"\r\nhost: x\r\nx-request-id: rude\r\ncontent-length: 0\r\n\r\n"
         _send(service, raw)
         # Its end is when it has written everything.
@@ -51,8 +56,9 @@ def test_each_request_is_one_line_in_the_log(migrated: Urls) -> None:
         lines = service.log.read_text().splitlines()
     at = {line.split()[1]: line for line in lines if line.startswith("[session-service] ")}
     assert re.fullmatch(r"\[session-service\] logged GET /health 200 \d+\.\d+ms", at["logged"])
-    assert " GET /api/sessions/%0d%0a%5Bsession-service%5D?a=%1b%5B31m&b=%C3%BC 400 " in at["sly"]
-    assert " POST /api/sessions/start?%22%5C%3C%3E 400 " in at["rude"]
+    assert " GET /api/sessions/%0d%0a%5Bsession-service%5D%1b%5B31m%C3%BC 400 " in at["sly"]
+    assert " POST /api/sessions/start%22%5C%3C%3E 405 " in at["rude"]
+    assert "learner" not in "".join(lines)
 
 
 def test_a_log_that_nobody_reads_holds_up_no_request(migrated: Urls) -> None:
@@ -128,6 +134,24 @@ def test_a_connection_goes_on_after_a_refused_body(service: Service) -> None:
         ]
         assert {reply.result().status_code for reply in sent} == {413}
     assert service.client.get("/health").status_code == 200
+
+
+def test_slow_large_bodies_crowd_out_no_save(migrated: Urls) -> None:
+    """Bodies that arrive share a bounded room, which the saves of learners do not need."""
+    with running(migrated) as service, ExitStack() as stack:
+        session = service.start()
+        url = urlsplit(service.url)
+        size = edge.BODY_LIMIT
+        for _ in range(edge.BODIES_LIMIT // size):
+            connection = stack.enter_context(socket.create_connection((url.hostname or "", url.port or 0)))
+            connection.sendall(_head(session["id"]) + b"content-length: %d\r\n\r\n" % size + bytes(size - 1))
+        large = {"1": "x" * 9_999, "2": "x" * 9_999}
+        # It takes a moment until the service has read all that was sent.
+        end = time.monotonic() + 8
+        while service.save_many(session["id"], large).status_code != 503:
+            assert time.monotonic() < end
+        time.sleep(0.3)
+        assert service.save(session["id"], 1, "x" * 9_999).status_code == 200
 
 
 def test_half_a_body_is_not_executed(service: Service) -> None:

@@ -1,6 +1,5 @@
 """Every example in the document is executed for real: what it shows is what the running service does."""
 
-import asyncio
 import json
 import re
 import time
@@ -13,9 +12,8 @@ import psycopg
 import pytest
 from redis import Redis
 
-from session_service import migrations
 from tests.conformance import DOCUMENT, PATHS, resolved, validator
-from tests.conftest import Urls
+from tests.conftest import Urls, migrate
 from tests.service import Service, running
 
 START = "/api/sessions/start"
@@ -177,7 +175,7 @@ TOLD = {
 @pytest.fixture
 def service_of_one(fresh_database: Urls) -> Iterator[Service]:
     """A service that has one session."""
-    asyncio.run(migrations.migrate(fresh_database["DATABASE_URL"]))
+    migrate(fresh_database)
     with running(fresh_database) as service:
         _session(service, 3)
         yield service

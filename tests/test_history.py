@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from tests.history.checker import Operation, check
-from tests.history.world import BOUNDED, STRICT, Fault, trial, world
+from tests.history.faults import BOUNDED, STRICT, Fault, trial
+from tests.history.world import world
 
 SECONDS = 4.0
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from session_service import embedded, keeper, migrations, queries, sql
+from session_service import embedded, keeper, queries, sql
 from session_service.models import Judged, Migration
 from session_service.sql import Column, File, SqlError
+from tests.conftest import migrate
 from tests.service import folder
 
 FILES = sorted(sql.FOLDER.glob("*.sql"))
@@ -23,8 +24,8 @@ FILES = sorted(sql.FOLDER.glob("*.sql"))
 def connection(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
     """A migrated database on each PostgreSQL at hand, from the oldest to the newest."""
     with folder() as base, keeper.servers(base, request.param) as urls:
-        asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
-        with psycopg.connect(urls["DATABASE_URL"], autocommit=True) as connection:
+        migrate(urls)
+        with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
             yield connection
 
 

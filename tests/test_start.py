@@ -1,6 +1,5 @@
 """A service that cannot do its work does not start, and says in a line why."""
 
-import asyncio
 import os
 import socket
 import subprocess
@@ -10,12 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from session_service import migrations
 from session_service.keeper import ROOT
-from tests.conftest import Urls
+from session_service.settings import SettingError, Settings
+from tests.conftest import Urls, migrate
 from tests.service import copy_house, free_port
 
 NOWHERE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}
+TOKENS = {"AUTH": "jwt", "JWT_KEYS": "/keys.json", "JWT_ISSUER": "https://x", "JWT_AUDIENCE": "x"}
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def house(tmp_path: Path) -> Path:
         ),
         (
             "session_service/handlers.py",
-            "*, id: UUID, if_none",
-            "*, key: UUID, if_none",
+            "    id: UUID,\n    if_none",
+            "    key: UUID,\n    if_none",
             "get_session takes",
         ),
         (
@@ -94,15 +94,55 @@ def test_a_house_that_does_not_fit_together(house: Path, file: str, old: str, ne
         ("CACHE_SECONDS", "-1"),
         ("DATABASE_POOL_SIZE", "\u0663"),
         ("SERVER", "secret"),
+        ("AUTH", "secret"),
+        ("ALLOW_UNAUTHENTICATED", "secret"),
+        ("RATE_LIMIT", "-1"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://quiz.example/secret"),
+        ("LOG_LEVEL", "secret"),
     ],
 )
 def test_a_setting_out_of_its_range(name: str, value: str) -> None:
-    """A bad setting is named, in one line, without its value."""
-    ended = _serve({**NOWHERE, name: value})
+    """A bad setting is named, without its value."""
+    assert "secret" not in _told(name, {**NOWHERE, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JWT_KEYS", ""),
+        ("JWT_KEYS", "http://secret/keys.json"),
+        ("JWT_KEYS", "secret.json"),
+        ("JWT_ISSUER", ""),
+        ("JWT_AUDIENCE", ""),
+        ("JWT_ALGORITHMS", "none"),
+        ("JWT_ALGORITHMS", "RS256,HS256"),
+    ],
+)
+def test_a_setting_of_tokens_out_of_its_range(name: str, value: str) -> None:
+    """Keys that anybody can exchange, signatures that anybody can make, tokens for anybody: no start."""
+    assert "secret" not in _told(name, {**NOWHERE, **TOKENS, name: value})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "quiz.example"])  # noqa: S104 - refused
+def test_no_service_for_everybody_by_accident(host: str) -> None:
+    """Without authentication the service listens on this machine only, unless it is told otherwise."""
+    assert "ALLOW_UNAUTHENTICATED" in _told("HOST", {**NOWHERE, "HOST": host})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1", "localhost", "0.0.0.0"])  # noqa: S104 - and allowed
+def test_a_service_for_everybody_on_purpose(host: str) -> None:
+    """A loopback address, or the operator's word, is enough."""
+    allowed = {"ALLOW_UNAUTHENTICATED": "yes"} if host == "0.0.0.0" else {}  # noqa: S104 - the same
+    settings = Settings.read({**NOWHERE, **allowed, "HOST": host})
+    assert settings.tokens is None
+
+
+def test_a_start_with_a_bad_setting() -> None:
+    """The line that names it is all that is said, and the exit status is not 0."""
+    ended = _serve({**NOWHERE, "PORT": "secret"})
     assert ended.returncode == 1
-    assert ended.stdout.startswith(f"session-service: {name} has to be ")
-    assert len(ended.stdout.splitlines()) == 1
-    assert "secret" not in ended.stdout
+    assert ended.stdout == "session-service: PORT has to be a whole number from 1 to 65535\n"
 
 
 def test_a_port_that_is_taken(migrated: Urls) -> None:
@@ -132,13 +172,18 @@ def test_a_database_without_the_schema(fresh_database: Urls) -> None:
 )
 def test_a_database_that_may_forget(fresh_database: Urls, setting: str, value: str, told: str) -> None:
     """A database that acknowledges what a crash can take back is not served from."""
-    url = fresh_database["DATABASE_URL"]
-    asyncio.run(migrations.migrate(url))
-    with psycopg.connect(url, autocommit=True) as connection:
+    migrate(fresh_database)
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f"alter database {connection.info.dbname} set {setting} = '{value}'")
     ended = _serve({**fresh_database, "PORT": str(free_port())})
     assert ended.returncode == 1
     assert told in ended.stdout
+
+
+def _told(name: str, env: Urls) -> str:
+    with pytest.raises(SettingError, match=f"^{name} has to be ") as raised:
+        Settings.read(env)
+    return str(raised.value)
 
 
 def _serve(env: Urls, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:

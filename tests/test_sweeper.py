@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from session_service import migrations, queries, sql
+from session_service import queries, sql
 from session_service.sessions import SWEEP_BATCH
-from tests.conftest import Urls
+from tests.conftest import Urls, migrate
 from tests.service import Service, running
 
 PLANT = """
@@ -51,8 +51,8 @@ def test_only_what_is_over_is_expired_and_once(service: Service, database: psyco
 
 def test_several_sweepers_share_a_backlog(fresh_database: Urls) -> None:
     """Each session of a backlog is expired once, however many instances sweep; no save waits for them."""
-    asyncio.run(migrations.migrate(fresh_database["DATABASE_URL"]))
-    with psycopg.connect(fresh_database["DATABASE_URL"], autocommit=True) as database:
+    migrate(fresh_database)
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
         database.execute(PLANT, [20 * SWEEP_BATCH])
         with running(fresh_database) as one, running(fresh_database) as two:
             session_id = one.start()["id"]
@@ -68,7 +68,7 @@ def test_several_sweepers_share_a_backlog(fresh_database: Urls) -> None:
 
 def test_a_row_that_is_held_is_left_to_the_next_round(fresh_database: Urls) -> None:
     """The sweeper does not wait for a row that somebody else has locked."""
-    asyncio.run(migrations.migrate(fresh_database["DATABASE_URL"]))
+    migrate(fresh_database)
     url = fresh_database["DATABASE_URL"]
     with ThreadPoolExecutor(1) as sweeper, psycopg.connect(url) as holder:
         holder.execute(PLANT, [3])

@@ -15,10 +15,9 @@ import psycopg
 import pytest
 from redis import Redis
 
-from session_service import migrations
 from session_service.errors import ServiceUnavailableError
 from session_service.together import PATIENCE, Lane
-from tests.conftest import Urls
+from tests.conftest import Urls, migrate
 from tests.history.client import Reply, Wire
 from tests.service import Service, running
 
@@ -288,7 +287,7 @@ def test_starts_and_reads_travel_together_too(private: Service, fresh_database: 
         assert statuses == [200] * 12 + [201] * 12
         assert [call.result().status_code for call in resumes].count(201) == 2
         assert count() <= 20
-    with psycopg.connect(fresh_database["DATABASE_URL"]) as database:
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as database:
         assert database.execute("select count(*) from quiz_sessions").fetchone() == (26,)
 
 
@@ -296,7 +295,10 @@ def test_a_row_that_is_held_delays_no_other(private: Service, fresh_database: Ur
     """A save of a session that somebody else has locked waits alone, and lands when it is free."""
     sessions = [private.start()["id"] for _ in range(30)]
     held, others = sessions[:3], sessions[3:]
-    with psycopg.connect(fresh_database["DATABASE_URL"]) as holder, ThreadPoolExecutor(32) as clients:
+    with (
+        psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as holder,
+        ThreadPoolExecutor(32) as clients,
+    ):
         holder.execute("select from quiz_sessions where id::text = any (%s) for update", [held])
         late = [clients.submit(private.save, session_id, 1, "late") for session_id in held]
         time.sleep(0.2)
@@ -312,7 +314,7 @@ def test_the_order_of_writes_is_kept_behind_a_row_that_is_held(
 ) -> None:
     """A save that comes when the row is free again goes behind the one that has waited for it."""
     session_id = private.start()["id"]
-    url = fresh_database["DATABASE_URL"]
+    url = fresh_database["MIGRATION_DATABASE_URL"]
     waiting = (
         "select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
     )
@@ -338,7 +340,7 @@ def test_the_order_of_writes_is_kept_behind_a_row_that_is_held(
 def test_a_row_that_stays_held_is_given_up(private: Service, fresh_database: Urls) -> None:
     """A save waits for a lock as long as it may, and is then told that nothing was done."""
     session_id = private.start()["id"]
-    with psycopg.connect(fresh_database["DATABASE_URL"]) as holder:
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as holder:
         holder.execute("select from quiz_sessions where id = %s for update", [session_id])
         begun = time.monotonic()
         reply = private.save(session_id, 1, "never")
@@ -351,7 +353,7 @@ def test_one_row_that_the_database_refuses_fails_alone(private: Service, fresh_d
     """Of a batch that PostgreSQL refuses for one row the others are saved, each once."""
     sessions = [private.start()["id"] for _ in range(12)]
     refuse = "alter table quiz_sessions add constraint refused check (answers -> '1' <> '\"refused\"')"
-    with psycopg.connect(fresh_database["DATABASE_URL"], autocommit=True) as database:
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
         database.execute(refuse)
     with ThreadPoolExecutor(12) as clients:
         with _frozen(fresh_database):
@@ -368,18 +370,18 @@ def test_an_unknown_outcome_is_told_to_each(private: Service, fresh_database: Ur
     """When the connection of a batch is lost each of its saves is told that it may have landed."""
     sessions = [private.start()["id"] for _ in range(12)]
     with (
-        psycopg.connect(fresh_database["DATABASE_URL"], autocommit=True) as database,
+        psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database,
         ThreadPoolExecutor(12) as clients,
     ):
         database.execute("create table gate ()")
         database.execute(
-            "create function wait() returns trigger language plpgsql as "
+            "create function wait() returns trigger language plpgsql security definer as "
             "'begin lock table gate in share mode; return new; end'"
         )
         database.execute(
             "create trigger wait before update on quiz_sessions for each row execute function wait()"
         )
-        with psycopg.connect(fresh_database["DATABASE_URL"]) as holder:
+        with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as holder:
             holder.execute("lock table gate in exclusive mode")
             saves = [clients.submit(private.save, session_id, 1, "x") for session_id in sessions]
             time.sleep(0.4)
@@ -443,7 +445,7 @@ def test_two_instances_lose_nothing_and_never_deadlock(fresh_database: Urls) -> 
             session = two.read(session_id).json()
             assert session["version"] == 81
             assert session["answers"] == {str(question): str(question) for question in range(40)}
-        with psycopg.connect(fresh_database["DATABASE_URL"]) as database:
+        with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as database:
             query = "select deadlocks from pg_stat_database where datname = current_database()"
             assert database.execute(query).fetchone() == (0,)
 
@@ -471,7 +473,7 @@ def _start(service: Service, user: str, if_active: str, key: str | None) -> http
 @contextmanager
 def _migrated(urls: Urls) -> Iterator[Service]:
     """A service on a database that is empty so far."""
-    asyncio.run(migrations.migrate(urls["DATABASE_URL"]))
+    migrate(urls)
     with running(urls) as service:
         yield service
 
@@ -479,7 +481,7 @@ def _migrated(urls: Urls) -> Iterator[Service]:
 @contextmanager
 def _frozen(urls: Urls) -> Iterator[None]:
     """Let no statement of the service come back, so that whatever is sent has to wait."""
-    with psycopg.connect(urls["DATABASE_URL"]) as database:
+    with psycopg.connect(urls["MIGRATION_DATABASE_URL"]) as database:
         query = (
             "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
         )

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from itertools import cycle
 from time import monotonic
 
-from tests.history.world import BOUNDED, STRICT, trial, world
+from tests.history.faults import BOUNDED, STRICT, STRICT_AND_LONG, trial
+from tests.history.world import world
 
 SECONDS = 20.0  # of each fault before the next
 COLUMNS = ("operations", "unknown", "injected", "stale", "stalest ms", "violations")
@@ -23,7 +24,7 @@ async def run(wanted: int) -> int:
     begun = monotonic()
     rows: defaultdict[str, Counter[str]] = defaultdict(Counter)
     async with world() as one:
-        for fault in cycle(STRICT + BOUNDED):
+        for fault in cycle(STRICT + STRICT_AND_LONG + BOUNDED):
             shared, verdict = await trial(one, fault, SECONDS)
             row = rows[fault.__name__]
             row["operations"] += len(shared.operations)
@@ -39,9 +40,9 @@ async def run(wanted: int) -> int:
             if done >= wanted:
                 break
         lost = one.injected["replies lost"]
-    print(f"{'fault':20}" + "".join(f"{name:>12}" for name in COLUMNS))
+    print(f"{'fault':28}" + "".join(f"{name:>12}" for name in COLUMNS))
     for name, row in rows.items():
-        print(f"{name:20}" + "".join(f"{row[column]:12,}" for column in COLUMNS))
+        print(f"{name:28}" + "".join(f"{row[column]:12,}" for column in COLUMNS))
     print(f"replies lost after the commit: {lost}")
     return min(1, broken)
 

@@ -17,10 +17,13 @@ DECLARED = [
 
 @pytest.mark.parametrize(("operation", "status"), DECLARED)
 def test_every_declared_status_has_a_test(operation: str, status: str) -> None:
-    """The file named after an operation has a test named after each status; conftest sees to its truth."""
+    """The file named after an operation, or the one for all, has a test named after each status.
+
+    conftest sees to its truth.
+    """
     name = re.sub(r"([A-Z])", r"_\1", operation).lower()
-    tests = vars(import_module(f"tests.operations.test_{name}"))
-    assert [test for test in tests if test.startswith(f"test_{status}_")]
+    modules = [import_module(f"tests.operations.test_{one}") for one in (name, "every_operation")]
+    assert [test for module in modules for test in vars(module) if test.startswith(f"test_{status}_")]
 
 
 def operation_id(module: str) -> str:

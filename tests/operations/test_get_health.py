@@ -1,5 +1,9 @@
 """getHealth: GET /health."""
 
+import time
+
+import httpx
+
 from session_service import keeper
 from tests.conftest import Urls
 from tests.service import Service, folder, running
@@ -39,11 +43,20 @@ def test_413_over_256_kib(service: Service) -> None:
 
 def test_500_without_the_table(broken_service: Service) -> None:
     """A database without the service's table is not told as healthy."""
-    assert broken_service.client.get("/health").status_code == 500
+    assert settled(broken_service, "/health").status_code == 500
 
 
 def test_503_unhealthy_without_postgresql(cut_off_service: Service) -> None:
     """Without PostgreSQL the service says so, in the shape of its other answers."""
-    reply = cut_off_service.client.get("/health")
+    reply = settled(cut_off_service, "/health")
     assert (reply.status_code, reply.json()["status"]) == (503, "unhealthy")
     assert reply.json()["checks"]["postgres"] == "down"
+
+
+def settled(service: Service, path: str) -> httpx.Response:
+    """Return what a probe is told once it is no more what was true up to a second ago."""
+    end = time.monotonic() + 5
+    while (reply := service.client.get(path)).status_code == 200:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return reply

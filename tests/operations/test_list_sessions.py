@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.service import Service
+from tests.tokens import SERVICE_SCOPE, bearer
 
 PATH = "/api/sessions"
 
@@ -118,6 +119,17 @@ def test_200_for_any_cursor_of_the_right_form(service: Service) -> None:
     """A cursor that nobody was given names a place in the list, too."""
     for cursor in ("A" * 30, "_" * 30, "-" * 30):
         assert service.client.get(PATH, params={"cursor": cursor}).status_code == 200
+
+
+def test_403_for_another_users(guarded: Service) -> None:
+    """A learner's token does not ask for the sessions of others; a service's does."""
+    asked = {"user_id": "grace"}
+    assert guarded.client.get(PATH, params=asked, headers=bearer("ada")).status_code == 403
+    assert guarded.client.get(PATH, params=asked, headers=bearer("grace")).status_code == 200
+    assert (
+        guarded.client.get(PATH, params=asked, headers=bearer("back-end", scope=SERVICE_SCOPE)).status_code
+        == 200
+    )
 
 
 def test_413_over_256_kib(service: Service) -> None:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.service import Service
+from tests.tokens import SERVICE_SCOPE, bearer
 
 PATH = "/api/sessions/start"
 BODY = {"user_id": "ada", "quiz_id": 7}
@@ -88,6 +89,18 @@ def test_400_for_an_unknown_query_parameter(service: Service) -> None:
     reply = service.client.post(PATH, json=BODY, params={"dry_run": "1"})
     assert reply.status_code == 400
     assert reply.json()["details"][0]["path"] == "query"
+
+
+def test_403_for_another_user(guarded: Service) -> None:
+    """A learner's token starts nothing for others; a service's does."""
+    body = BODY | {"user_id": "grace"}
+    reply = guarded.client.post(PATH, json=body, headers=bearer("ada"))
+    assert reply.status_code == 403
+    assert guarded.client.post(PATH, json=body, headers=bearer("grace")).status_code == 201
+    assert (
+        guarded.client.post(PATH, json=body, headers=bearer("back-end", scope=SERVICE_SCOPE)).status_code
+        == 201
+    )
 
 
 def test_413_over_256_kib(service: Service) -> None:

@@ -1,6 +1,5 @@
 """updateProgress: PUT /api/sessions/{id}/progress."""
 
-import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -10,8 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from session_service import migrations
-from tests.conftest import Urls
+from tests.conftest import Urls, migrate
 from tests.service import Service, running
 
 
@@ -316,9 +314,8 @@ def test_400_for_an_answer_that_is_nested(service: Service, depth: int) -> None:
 
 def test_503_for_a_database_that_is_read_only(fresh_database: Urls) -> None:
     """A database that takes no writes, as a standby, has certainly not taken this one."""
-    url = fresh_database["DATABASE_URL"]
-    asyncio.run(migrations.migrate(url))
-    with psycopg.connect(url, autocommit=True) as connection:
+    migrate(fresh_database)
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f"alter database {connection.info.dbname} set default_transaction_read_only = on")
     with running(fresh_database) as service:
         reply = service.save(uuid4(), 1, "x")

@@ -1,0 +1,103 @@
+"""What the service says of itself: whether it runs, whether its stores answer, whether it wants requests."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from session_service import queries
+from session_service.cache import Cache
+from session_service.errors import ServiceNotReadyError, ServiceUnavailableError, ServiceUnhealthyError
+from session_service.models import Checks, Health, Liveness, Readiness, request_id
+from session_service.sql import Pool
+
+_AGE = 1.0  # seconds for which a store is not asked again
+_BEAT = 0.05  # seconds; a beat of the loop that comes late counts once, and not against the store
+_BEATS = 20  # that a store has for an answer
+
+
+class Asked:
+    """A store's word on itself, asked for at most once a second, by one at a time, whoever wants it."""
+
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+        self._ask = ask
+        self._asked_at = 0.0
+        self._answer: asyncio.Task[bool] | None = None
+        self._verdict: asyncio.Task[bool] | None = None
+
+    async def is_up(self) -> bool:
+        """Tell whether the store is up; one that does not answer within a second is not."""
+        now = asyncio.get_running_loop().time()
+        # While an answer is out nothing more is asked: a store that stands still holds up one question.
+        if self._verdict is None or (self._answer and self._answer.done() and now - self._asked_at >= _AGE):
+            self._asked_at = now
+            self._answer = asyncio.create_task(self._ask())
+            self._verdict = asyncio.create_task(_judge(self._answer))
+        return await asyncio.shield(self._verdict)
+
+
+class Vitals:
+    """The service's state, for those who watch it, however often they ask."""
+
+    def __init__(self, pool: Pool, cache: Cache) -> None:
+        # Of its own, with one connection: when the requests hold all of theirs PostgreSQL is up all the same.
+        self._pool = pool
+        self._cache = cache
+        self._postgres = Asked(self._takes_writes)
+        self._redis = Asked(cache.ping)
+        self._draining = False
+
+    def drain(self) -> None:
+        """Say from now on that no requests are wanted: the service is about to end."""
+        self._draining = True
+
+    def liveness(self) -> Liveness:
+        """Tell that the process runs, without asking anything."""
+        return Liveness(request_id.get())
+
+    async def readiness(self) -> Readiness:
+        """Tell that requests are wanted; raise ServiceNotReadyError if they are not."""
+        if self._draining:
+            raise ServiceNotReadyError(Readiness("draining", request_id.get()))
+        if not await self._postgres.is_up():
+            raise ServiceNotReadyError(Readiness("unavailable", request_id.get()))
+        return Readiness("ready", request_id.get())
+
+    async def health(self) -> Health:
+        """Tell which stores are up; raise ServiceUnhealthyError if PostgreSQL is not."""
+        postgres, redis = await asyncio.gather(self._postgres.is_up(), self._redis_is_up())
+        health = Health(
+            status="unhealthy" if not postgres else "healthy" if redis else "degraded",
+            checks=Checks(postgres="up" if postgres else "down", redis="up" if redis else "down"),
+            timestamp=datetime.now(UTC),
+            requestId=request_id.get(),
+        )
+        if not postgres:
+            raise ServiceUnhealthyError(health)
+        return health
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    async def _takes_writes(self) -> bool:
+        with suppress(ServiceUnavailableError):
+            await queries.ping(self._pool)
+            return True
+        return False
+
+    async def _redis_is_up(self) -> bool:
+        # What a request has found out counts at once.
+        return self._cache.believed and await self._redis.is_up()
+
+
+async def _judge(answer: asyncio.Task[bool]) -> bool:
+    for _ in range(_BEATS):
+        await asyncio.wait({answer}, timeout=_BEAT)
+        if answer.done():
+            return answer.result()
+    return False

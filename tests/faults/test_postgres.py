@@ -1,0 +1,356 @@
+"""PostgreSQL goes, stands still, fills up or fails over: what clients are told, and how soon it is over."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+import psycopg
+import pytest
+from attrs import frozen
+
+from session_service.keeper import ROOT
+from tests.conftest import Urls, migrate
+from tests.faults.load import CLIENTS, load
+from tests.history.postgres import Postgres
+from tests.history.proxy import Proxy
+from tests.service import Service, folder, running
+
+FRESH = {"cache-control": "no-cache"}
+
+
+@frozen
+class Ground:
+    """A PostgreSQL that may be broken, and a service on it."""
+
+    postgres: Postgres
+    service: Service
+
+
+@contextmanager
+def grounds(urls: Urls) -> Iterator[Ground]:
+    """A PostgreSQL of one's own and a service on it, beside the shared Redis."""
+    with (
+        folder() as base,
+        server(base) as postgres,
+        running({**urls, "DATABASE_URL": postgres.url}) as service,
+    ):
+        yield Ground(postgres, service)
+
+
+@contextmanager
+def server(base: Path) -> Iterator[Postgres]:
+    """A PostgreSQL in the folder, migrated."""
+    postgres = Postgres(base)
+    postgres.start()
+    try:
+        migrate({"DATABASE_URL": postgres.url, "MIGRATION_DATABASE_URL": postgres.owner_url})
+        yield postgres
+    finally:
+        postgres.stop()
+
+
+@asynccontextmanager
+async def serving(env: Urls) -> AsyncIterator[Service]:
+    """A service that starts and ends while a proxy of the test's goes on."""
+    one = running(env)
+    service = await asyncio.to_thread(one.__enter__)
+    try:
+        yield service
+    finally:
+        await asyncio.to_thread(one.__exit__, None, None, None)
+
+
+@pytest.fixture(scope="module")
+def ground(servers: Urls) -> Iterator[Ground]:
+    """What the tests break one after the other, and mend again."""
+    with grounds(servers) as one:
+        yield one
+
+
+def test_killed(ground: Ground) -> None:
+    """Meanwhile everybody is told 503 in time; all are served within 2 s of its return, nothing is lost."""
+
+    async def run() -> None:
+        async with load(ground.service.url) as clients:
+            await asyncio.to_thread(ground.postgres.kill)
+            await clients.suffer()
+            await asyncio.to_thread(ground.postgres.start)
+            await clients.recover(monotonic())
+        assert clients.lost(ground.postgres.owner_url) == []
+
+    asyncio.run(run())
+
+
+def test_restarted(ground: Ground) -> None:
+    """Only a request whose statement was under way is told 503: the others wait until PostgreSQL is back."""
+
+    async def run() -> None:
+        async with load(ground.service.url) as clients:
+            for _ in range(3):
+                await asyncio.to_thread(ground.postgres.stop)
+                await asyncio.to_thread(ground.postgres.start)
+                await clients.recover(monotonic())
+        assert {told.outcome for told in clients.failures()} <= {"unknown"}
+        assert len(clients.failures()) <= 3 * CLIENTS
+        assert clients.lost(ground.postgres.owner_url) == []
+
+    asyncio.run(run())
+
+
+def test_restarted_while_nobody_asks(ground: Ground) -> None:
+    """Whoever comes after a restart is served, by a service whose every connection has gone meanwhile."""
+    session_id = ground.service.start()["id"]
+    for turn in range(3):
+        ground.postgres.stop()
+        ground.postgres.start()
+        assert ground.service.save(session_id, turn, "x").status_code == 200
+        assert ground.service.read(session_id, FRESH).status_code == 200
+
+
+def test_backends_killed(ground: Ground) -> None:
+    """A connection that PostgreSQL ends costs nobody but those who have a statement under way on it."""
+
+    async def run() -> None:
+        async with load(ground.service.url) as clients:
+            for _ in range(3):
+                for backend in await asyncio.to_thread(ground.postgres.backends):
+                    os.kill(backend, signal.SIGTERM)
+                    await asyncio.sleep(0.05)
+            await clients.recover(monotonic())
+        assert {told.outcome for told in clients.failures()} <= {"unknown"}
+        assert clients.lost(ground.postgres.owner_url) == []
+
+    asyncio.run(run())
+
+
+def test_out_of_connections(ground: Ground) -> None:
+    """A service that PostgreSQL has no connection for says so, nothing applied, until there is one again."""
+
+    async def run() -> None:
+        async with load(ground.service.url) as clients:
+            tell(ground, "alter role session_service connection limit 0")
+            tell(
+                ground,
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'session_service'",
+            )
+            await clients.suffer()
+            tell(ground, "alter role session_service connection limit -1")
+            await clients.recover(monotonic())
+        assert [told.outcome for told in clients.failures()].count("not_applied") >= CLIENTS
+
+    asyncio.run(run())
+
+
+def test_all_connections_held(ground: Ground) -> None:
+    """Whoever waits for what an operator has locked is told 503, nothing applied, and no longer than that."""
+
+    async def run() -> None:
+        async with load(ground.service.url) as clients:
+            with psycopg.connect(ground.postgres.owner_url) as holder:
+                holder.execute("lock table quiz_sessions in access exclusive mode")
+                await clients.suffer(CLIENTS)
+            await clients.recover(monotonic())
+        assert {told.outcome for told in clients.failures()} == {"not_applied"}
+
+    asyncio.run(run())
+
+
+def test_read_only(ground: Ground) -> None:
+    """Saves are told 503, nothing applied, reads are answered, and all is well once it takes writes again."""
+
+    async def run() -> None:
+        session_id = ground.service.start()["id"]
+        async with load(ground.service.url) as clients:
+            await asyncio.to_thread(ground.postgres.set, "default_transaction_read_only", "on")
+            await clients.suffer()
+            seen = await asyncio.to_thread(ground.service.read, session_id, FRESH)
+            await asyncio.to_thread(ground.postgres.set, "default_transaction_read_only", "off")
+            await clients.recover(monotonic())
+        assert seen.status_code == 200
+        assert {told.outcome for told in clients.failures()} == {"not_applied"}
+
+    asyncio.run(run())
+
+
+@pytest.mark.needs("mount")
+def test_disk_full(ground: Ground) -> None:
+    """What finds no room is told 503, nothing applied; once there is room it is saved, nothing is lost."""
+
+    async def run() -> None:
+        with small_disk(ground) as disk:
+            async with load(ground.service.url, size=2000) as clients:
+                fill(disk)
+                await clients.suffer()
+                (disk / "rest").unlink()
+                await clients.recover(monotonic())
+            assert {told.outcome for told in clients.failures()} == {"not_applied"}
+            assert clients.lost(ground.postgres.owner_url) == []
+
+    asyncio.run(run())
+
+
+def test_answers_in_shreds(ground: Ground, servers: Urls) -> None:
+    """What comes byte by byte is an answer; a write whose answer is torn is unknown, a read asked again."""
+
+    async def run() -> None:
+        proxy = ground.postgres.proxy()
+        urls = servers | {"DATABASE_URL": ground.postgres.url_at(await proxy.start())}
+        async with serving(urls) as service:
+            await asyncio.to_thread(_shred, service, proxy)
+        await proxy.stop()
+
+    asyncio.run(run())
+
+
+def _shred(service: Service, proxy: Proxy) -> None:
+    session_id = service.start()["id"]
+    proxy.delay, proxy.slice = 0.02, 1
+    assert service.save(session_id, 1, "slow").status_code == 200
+    assert service.read(session_id, FRESH).json()["answers"] == {"1": "slow"}
+    proxy.delay, proxy.slice = 0.0, 65536
+    proxy.torn, proxy.doomed = True, b"slow"
+    reply = service.save(session_id, 2, "torn")
+    assert (reply.status_code, reply.json()["outcome"]) == (503, "unknown")
+    proxy.doomed = b"slow"
+    assert service.read(session_id, FRESH).json()["answers"] == {"1": "slow", "2": "torn"}
+    assert proxy.lost == 2
+
+
+def test_late_at_the_start(ground: Ground, servers: Urls) -> None:
+    """A service that is started before its PostgreSQL says that it waits, and serves once that is there."""
+    ground.postgres.stop()
+    with ThreadPoolExecutor(1) as starter:
+        starting = running({**servers, "DATABASE_URL": ground.postgres.url})
+        started = starter.submit(starting.__enter__)
+        sleep(1.5)
+        assert not started.done()
+        ground.postgres.start()
+        service = started.result()
+        assert service.log.read_text().startswith("session-service: waiting for PostgreSQL: connection")
+        starting.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("loss", ["switched over", "killed"])
+def test_failed_over(servers: Urls, loss: str) -> None:
+    """The standby that is promoted is found within 2 s; a synchronous one has every acknowledged answer."""
+
+    async def run(primary: Postgres, standby: Postgres, url: str) -> None:
+        async with load(url) as clients:
+            if loss == "killed":
+                await asyncio.to_thread(primary.kill)
+            else:
+                await asyncio.to_thread(primary.set, "default_transaction_read_only", "on")
+            await asyncio.to_thread(standby.promote)
+            await clients.recover(monotonic())
+        assert clients.lost(standby.owner_url) == []
+
+    with folder() as first, folder() as second, server(first) as primary:
+        standby = Postgres(second)
+        primary.replicate(standby)
+        hosts = f"host={first},{second}&target_session_attrs=read-write"
+        urls = servers | {"DATABASE_URL": f"postgresql://session_service@/postgres?{hosts}"}
+        with running(urls) as service:
+            asyncio.run(run(primary, standby, service.url))
+        standby.stop()
+
+
+def frozen_for_long(urls: Urls) -> None:
+    """While PostgreSQL stands still each request has its reply in time; all are served soon after."""
+
+    async def run(ground: Ground) -> None:
+        async with load(ground.service.url) as clients:
+            ground.postgres.freeze()
+            await asyncio.sleep(8)
+            ground.postgres.thaw()
+            await clients.recover(monotonic())
+        assert len(clients.failures()) >= 2 * CLIENTS
+        assert clients.lost(ground.postgres.owner_url) == []
+
+    with grounds(urls) as ground:
+        asyncio.run(run(ground))
+
+
+def connections_half_open(urls: Urls) -> None:
+    """Connections that lead nowhere are given up after 6 s, all of them, and new ones made."""
+
+    async def run(postgres: Postgres) -> None:
+        proxy = postgres.proxy()
+        through = urls | {"DATABASE_URL": postgres.url_at(await proxy.start())}
+        async with serving(through) as service, load(service.url) as clients:
+            proxy.strand()
+            stranded = monotonic()
+            await clients.suffer()
+            await clients.recover(stranded + 6)
+        assert clients.lost(postgres.owner_url) == []
+        await proxy.stop()
+
+    with folder() as base, server(base) as postgres:
+        asyncio.run(run(postgres))
+
+
+def refused_at_start(urls: Urls) -> None:
+    """A service without a PostgreSQL waits for one for 30 s, then ends with a line that says why."""
+    begun = monotonic()
+    env = {**os.environ, **urls, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    command = [sys.executable, "-m", "session_service"]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert monotonic() - begun >= 30
+    assert ended.returncode == 1
+    assert "session-service: cannot start: the PostgreSQL of DATABASE_URL is out of reach: " in ended.stdout
+
+
+LONG = [frozen_for_long, connections_half_open, refused_at_start]
+Scenario = Callable[[Urls], None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outcomes(request: pytest.FixtureRequest, servers: Urls) -> Iterator[dict[Scenario, Future[None]]]:
+    """What comes of the long scenarios that were asked for, which go on beside the short ones."""
+    params = [getattr(item, "callspec", None) for item in request.session.items]
+    asked = {param.params["scenario"] for param in params if param and "scenario" in param.params}
+    with ThreadPoolExecutor(len(LONG)) as grounds:
+        yield {scenario: grounds.submit(scenario, servers) for scenario in LONG if scenario in asked}
+
+
+@pytest.mark.parametrize("scenario", LONG, ids=lambda scenario: scenario.__name__)
+def test_what_takes_long(scenario: Scenario, outcomes: dict[Scenario, Future[None]]) -> None:
+    """Each of the long scenarios ends as it says."""
+    outcomes[scenario].result()
+
+
+def tell(ground: Ground, statement: str) -> None:
+    """Give PostgreSQL an operator's command."""
+    with psycopg.connect(ground.postgres.owner_url, autocommit=True) as operator:
+        operator.execute(statement)
+
+
+@contextmanager
+def small_disk(ground: Ground) -> Iterator[Path]:
+    """A disk of 16 MB that has the service's table, and nothing else."""
+    disk = ground.postgres.base / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,uid=nobody,mode=700", "none", disk], check=True)
+    try:
+        tell(ground, f"create tablespace small location '{disk}'")
+        tell(ground, "alter table quiz_sessions set tablespace small")
+        yield disk
+        tell(ground, "alter table quiz_sessions set tablespace pg_default")
+        tell(ground, "drop tablespace small")
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Leave no room on the disk."""
+    with (disk / "rest").open("wb", buffering=0) as rest, suppress(OSError):
+        while True:
+            rest.write(bytes(4096))

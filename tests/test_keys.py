@@ -1,0 +1,507 @@
+"""The keys that tokens are checked with: which are taken, how they change, what an outage does."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from session_service import keys
+from session_service.jwks import KeysError, KeySet
+from session_service.keeper import ROOT
+from session_service.models import Caller
+from session_service.settings import SettingError
+from session_service.tokens import Tokens
+from tests.conftest import Urls
+from tests.service import free_port, running
+from tests.tokens import (
+    Key,
+    Site,
+    ask,
+    guarded,
+    is_refused,
+    judge,
+    judging,
+    jwks,
+    make_ed448_key,
+    make_key,
+    rsa_key,
+)
+
+ADA = Caller("user:ada", "ada")
+RSA = make_key("rsa", "RS256")
+EC = make_key("ec", "ES256")
+ED = make_key("ed", "EdDSA")
+
+
+async def _until(done: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until it is done, for ten seconds at the most."""
+    for _ in range(500):
+        if await done():
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("it does not happen")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file with a key of each kind."""
+    path = tmp_path / "keys.json"
+    path.write_bytes(jwks(RSA, EC, ED))
+    return path
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A site that publishes one key, whose authority is trusted; the test opens it."""
+    published = Site(tmp_path)
+    published.content = jwks(EC)
+    monkeypatch.setenv("SSL_CERT_FILE", str(published.authority))
+    return published
+
+
+ENTRIES: dict[str, tuple[list[Any], dict[str | None, list[tuple[str, ...]]]]] = {
+    "several": ([EC, ED], {"ec": [("ES256",)], "ed": [("EdDSA",)]}),
+    "the only one goes without a name": ([EC], {"ec": [("ES256",)], None: [("ES256",)]}),
+    "one without a name": ([EC.published(kid=None)], {None: [("ES256",)]}),
+    "some without a name": ([EC.published(kid=None), ED, RSA], {"ed": [("EdDSA",)], "rsa": [("RS256",)]}),
+    "two of one name": (
+        [EC, ED.published(kid="ec"), RSA],
+        {"ec": [("ES256",), ("EdDSA",)], "rsa": [("RS256",)]},
+    ),
+    "whatever pinned one fits": (
+        [RSA.published(alg=None)],
+        {"rsa": [("RS256", "PS256")], None: [("RS256", "PS256")]},
+    ),
+    "one that says so is not for encryption": (
+        [EC, ED.published(use="enc"), RSA.published(key_ops=["sign"])],
+        {"ec": [("ES256",)], None: [("ES256",)]},
+    ),
+    "one that says that it verifies": (
+        [EC.published(use=None, key_ops=["verify"])],
+        {"ec": [("ES256",)], None: [("ES256",)]},
+    ),
+    "Ed448": ([make_ed448_key("ed")], {"ed": [("EdDSA",)], None: [("EdDSA",)]}),
+    "junk between": (
+        [
+            None,
+            7,
+            "x",
+            [],
+            {},
+            {"kty": "EC"},
+            {"kty": []},
+            EC.published(x=7),
+            EC.published(x="AA"),
+            EC.published(kid=7),
+            RSA.published(n="AA"),
+            EC.published(key_ops=7),
+            EC,
+        ],
+        {"ec": [("ES256",)], None: [("ES256",)]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENTRIES)
+def test_a_key_is_for_what_it_says(case: str) -> None:
+    """Of a set public keys for signatures by pinned algorithms are taken; what else is there does no harm."""
+    entries, expected = ENTRIES[case]
+    read = KeySet.read(jwks(*entries), ("RS256", "PS256", "ES256", "EdDSA"))
+    assert {name: [key.algorithms for key in found] for name, found in read.keys.items()} == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"keys": null}',
+        b'{"keys": []}',
+        b"[" * 100_000,
+        jwks({"kty": "oct", "k": "c2VjcmV0" * 8, "kid": "secret", "alg": "HS256"}),
+        jwks(Key("short", "RS256", rsa_key(1024)).published()),
+        jwks(make_key("k", "ES256K")),
+        jwks(make_key("k", "ES384")),
+        jwks(jwt.get_algorithm_by_name("ES256").to_jwk(EC.private, as_dict=True)),
+        jwks(EC.published(kid=None), ED.published(kid=None)),
+        jwks(EC.published(alg="RS256")),
+    ],
+    ids=lambda content: content[:40],
+)
+def test_a_set_without_a_fitting_key_is_none(content: bytes) -> None:
+    """No secret, no short, private or unpinned key is ever checked with."""
+    with pytest.raises(KeysError):
+        KeySet.read(content, ("RS256", "ES256", "EdDSA"))
+
+
+def test_two_keys_of_one_name_are_both_tried(tmp_path: Path) -> None:
+    """A token is good if any of the keys that it may mean has signed it."""
+    path = tmp_path / "keys.json"
+    first, second, third = (make_key("k") for _ in range(3))
+    path.write_bytes(jwks(first, second))
+
+    async def test(guard: Tokens) -> None:
+        assert await ask(guard, first.token()) == await ask(guard, second.token()) == ADA
+        assert await is_refused(guard, third.token())
+
+    judge(path, test)
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+
+
+def _replace(file: Path, content: bytes) -> None:
+    fresh = file.with_suffix(".new")
+    fresh.write_bytes(content)
+    fresh.replace(file)
+
+
+def _remove(file: Path) -> None:
+    file.unlink()
+
+
+def test_a_file_that_is_replaced_counts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that go are no good any more, nor is a token that is remembered; half a file is no file."""
+    monkeypatch.setattr(keys, "_FILE_PERIOD", 0.02)
+    monkeypatch.setattr(keys, "_ASK_PERIOD", 60)
+    fresh = make_key("fresh")
+    old = EC.token()
+
+    async def test(guard: Tokens) -> None:
+        assert await ask(guard, old) == ADA
+        _write(file, jwks(EC, fresh)[:-9])
+        await asyncio.sleep(0.2)
+        assert await ask(guard, EC.token("bob")) == Caller("user:bob", "bob")
+        _replace(file, jwks(fresh))
+
+        async def has_changed() -> bool:
+            return await is_refused(guard, old)
+
+        await _until(has_changed)
+        assert await ask(guard, fresh.token()) == ADA
+        _remove(file)
+        await asyncio.sleep(0.2)
+        assert await ask(guard, fresh.token("bob")) == Caller("user:bob", "bob")
+
+    judge(file, test)
+
+
+def test_a_disk_that_hangs_is_asked_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an answer is out nothing more is asked, however long that takes; then keys are renewed again."""
+    monkeypatch.setattr(keys, "_FILE_PERIOD", 0.02)
+    monkeypatch.setattr(keys, "_PATIENCE", 0.02)
+    fresh = make_key("fresh")
+    pipe = file.with_suffix(".pipe")
+
+    async def test(guard: Tokens) -> None:
+        _remove(file)
+        os.mkfifo(pipe)
+        os.link(pipe, file)
+        await asyncio.sleep(0.4)
+        assert len(_reading()) == 1
+        assert await ask(guard, EC.token()) == ADA
+        _replace(file, jwks(fresh))
+        await asyncio.to_thread(_write, pipe, b"")
+
+        async def has_changed() -> bool:
+            return await is_refused(guard, EC.token())
+
+        await _until(has_changed)
+
+    judge(file, test)
+
+
+def _reading() -> list[threading.Thread]:
+    """Return the threads that look for keys."""
+    return [thread for thread in threading.enumerate() if thread.name.endswith("(_read)")]
+
+
+def test_a_rotation_is_seen_with_the_first_new_token(site: Site) -> None:
+    """A key that nobody knows yet is asked for, once by those who need it; one that has gone is no good."""
+    fresh = make_key("fresh")
+    old = EC.token()
+
+    async def test(guard: Tokens) -> None:
+        assert await ask(guard, old) == ADA
+        site.content = jwks(fresh)
+        asked = site.asked
+        callers = await asyncio.gather(*(ask(guard, fresh.token(f"{n}")) for n in range(10)))
+        assert [caller.owner for caller in callers] == [f"{n}" for n in range(10)]
+        assert site.asked == asked + 1
+        assert await is_refused(guard, old)
+
+    with site.open():
+        judge(site.url, test)
+
+
+def test_keys_are_renewed_without_being_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that the issuer takes back is no good for longer than until the next renewal."""
+    monkeypatch.setattr(keys, "_URL_PERIOD", 0.05)
+    old = EC.token()
+
+    async def test(guard: Tokens) -> None:
+        assert await ask(guard, old) == ADA
+        site.content = jwks(make_key("fresh"))
+
+        async def has_changed() -> bool:
+            return await is_refused(guard, old)
+
+        await _until(has_changed)
+
+    with site.open():
+        judge(site.url, test)
+
+
+def test_a_flood_of_unknown_keys_is_one_look(site: Site) -> None:
+    """However many tokens name keys that there are not, the issuer is asked once; good ones are served."""
+
+    async def test(guard: Tokens) -> None:
+        flood = [Key(f"unknown-{n}", "ES256", EC.private).token() for n in range(400)]
+        refused = await asyncio.gather(*(is_refused(guard, token) for token in flood))
+        assert all(refused)
+        assert all([await is_refused(guard, token) for token in flood])
+        assert site.asked == 2
+        assert await ask(guard, EC.token()) == ADA
+
+    with site.open():
+        judge(site.url, test)
+
+
+def test_few_wait_for_an_issuer_that_hangs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few requests wait for a slow issuer, the others are refused at once; the end waits for nothing."""
+    monkeypatch.setattr(keys, "_ASK_PATIENCE", 60)
+
+    async def test(guard: Tokens) -> None:
+        site.flows.clear()
+        tasks = [asyncio.create_task(is_refused(guard, make_key(f"{n}").token())) for n in range(100)]
+        await _until(lambda: _settled(tasks, 100 - 32))
+        assert await ask(guard, EC.token()) == ADA
+        for task in tasks:
+            task.cancel()
+
+    with site.open():
+        judge(site.url, test)
+        assert {thread.daemon for thread in _reading()} == {True}
+
+
+async def _settled(tasks: "list[asyncio.Task[bool]]", count: int) -> bool:
+    return sum(task.done() for task in tasks) == count
+
+
+def test_a_request_waits_for_so_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is refused in time though the issuer is not, and its answer still counts for the next one."""
+    monkeypatch.setattr(keys, "_ASK_PATIENCE", 0.05)
+    fresh = make_key("fresh")
+
+    async def test(guard: Tokens) -> None:
+        site.flows.clear()
+        site.content = jwks(EC, fresh)
+        assert await is_refused(guard, fresh.token())
+        site.flows.set()
+
+        async def is_known() -> bool:
+            return not await is_refused(guard, fresh.token())
+
+        await _until(is_known)
+        assert site.asked == 2
+
+    with site.open():
+        judge(site.url, test)
+
+
+def test_an_outage_of_the_issuer_is_not_felt(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the issuer gone its tokens go on being good; that is logged once, and over when it is back."""
+    monkeypatch.setattr(keys, "_ASK_PERIOD", 0.0)
+    fresh = make_key("fresh")
+
+    async def test(guard: Tokens) -> None:
+        opened.close()
+        for _ in range(3):
+            assert await is_refused(guard, fresh.token())
+        assert await ask(guard, EC.token()) == ADA
+        site.content = jwks(EC, fresh)
+        opened.enter_context(site.open())
+        assert await ask(guard, fresh.token()) == ADA
+
+    with ExitStack() as opened, caplog.at_level(logging.WARNING):
+        opened.enter_context(site.open())
+        judge(site.url, test)
+    assert [record.getMessage() for record in caplog.records] == [
+        "JWT_KEYS: the keys could not be renewed, the last ones stay: ConnectionRefusedError",
+        "JWT_KEYS: the keys are renewed again",
+    ]
+
+
+def _fails(site: Site) -> None:
+    site.status = 500
+
+
+def _leads_elsewhere(site: Site) -> None:
+    site.status = 302
+    site.headers = {"location": "file:///keys.json"}
+
+
+def _leads_in_a_circle(site: Site) -> None:
+    site.status = 307
+    site.headers = {"location": site.url}
+
+
+def _is_empty(site: Site) -> None:
+    site.content = b'{"keys": []}'
+
+
+def _is_too_much(site: Site) -> None:
+    site.content = b" " * keys.SIZE_LIMIT + site.content
+
+
+def _is_cut(site: Site) -> None:
+    site.headers = {"content-length": "99999"}
+    site.content = site.content[:-9]
+
+
+def _gets_stuck(site: Site) -> None:
+    site.flows.clear()
+
+
+def _drips(site: Site) -> None:
+    site.pause = 0.1
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (_fails, "the answer was 500"),
+        (_leads_elsewhere, "the answer was 302"),
+        (_leads_in_a_circle, "the answer was 307"),
+        (_is_empty, "there is no key for JWT_ALGORITHMS, or more than one and none with a kid"),
+        (_is_too_much, "there is more than a megabyte"),
+        (_is_cut, "what is there is no JWKS"),
+        (_gets_stuck, "TimeoutError"),
+        (_drips, "the answer comes too slowly"),
+    ],
+)
+def test_an_answer_that_is_no_key_set_changes_nothing(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Callable[[Site], None],
+    told: str,
+) -> None:
+    """Whatever the issuer's address answers instead of keys, the last good ones stay."""
+    monkeypatch.setattr(keys, "_PATIENCE", 0.5)
+
+    async def test(guard: Tokens) -> None:
+        site.content = jwks(make_key("fresh"))
+        fault(site)
+        assert await is_refused(guard, make_key("fresh").token())
+        assert await ask(guard, EC.token()) == ADA
+        assert site.asked == 2
+
+    with site.open(), caplog.at_level(logging.WARNING):
+        judge(site.url, test)
+    assert caplog.records[0].getMessage().endswith(f": {told}")
+
+
+def test_an_issuer_has_to_prove_itself(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys from an address whose certificate nobody vouches for are not taken."""
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(Site(tmp_path / "other").authority))
+    monkeypatch.setattr(keys, "START_PATIENCE", 0)
+    with site.open(), pytest.raises(SettingError, match=r"JWT_KEYS: .*: SSLCertVerificationError$"):
+        judge(site.url, _nothing)
+    assert site.asked == 0
+
+
+async def _nothing(_: Tokens) -> None:
+    pass
+
+
+def test_a_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An issuer that comes up later than the service is waited for, but not for ever."""
+    with site.open():
+        pass
+    monkeypatch.setattr(keys, "_PAUSE", 0.02)
+
+    async def test() -> None:
+        starting = asyncio.create_task(guard.__aenter__())
+        await asyncio.sleep(0.2)
+        assert not starting.done()
+        with site.open():
+            await asyncio.wait_for(starting, 10)
+        assert await ask(guard, EC.token()) == ADA
+        await guard.__aexit__()
+
+    guard = judging(site.url)
+    asyncio.run(test())
+    monkeypatch.setattr(keys, "START_PATIENCE", 0.1)
+    with pytest.raises(SettingError, match=r"^JWT_KEYS: no keys could be read: ConnectionRefusedError$"):
+        judge(site.url, _nothing)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "FileNotFoundError"),
+        (b"{}", "what is there is no JWKS"),
+        (b" " * 2**21, "more than a megabyte"),
+    ],
+)
+def test_a_file_without_keys_fails_at_once(tmp_path: Path, content: bytes | None, told: str) -> None:
+    """A file that is not there or is no key set will not mend itself."""
+    path = tmp_path / "keys.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingError, match=f"^JWT_KEYS: no keys could be read: .*{told}$"):
+        judge(path, _nothing)
+
+
+def test_a_service_without_keys_does_not_start(migrated: Urls, tmp_path: Path) -> None:
+    """It says in a line which setting it is, and ends."""
+    env = {**os.environ, **migrated, **guarded(tmp_path / "keys.json"), "PORT": str(free_port())}
+    (tmp_path / "keys.json").unlink()
+    ended = subprocess.run(
+        [sys.executable, "-m", "session_service"],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    told = "session-service: cannot start: JWT_KEYS: no keys could be read: FileNotFoundError"
+    assert ended.stdout.splitlines().count(told) == 1
+
+
+def test_a_service_follows_its_issuer(migrated: Urls, site: Site, tmp_path: Path) -> None:
+    """A running service takes tokens of a new key at once, and then none of the key that has gone."""
+    fresh = make_key("fresh")
+
+    def asks(key: Key) -> int:
+        headers = {"authorization": f"Bearer {key.token()}"}
+        return service.client.get("/api/sessions", headers=headers).status_code
+
+    with site.open():
+        settings = guarded(tmp_path / "keys.json") | {"JWT_KEYS": site.url}
+        with running(migrated, **settings) as service:
+            assert asks(EC) == 200
+            site.content = jwks(fresh)
+            assert asks(EC) == 200
+            assert asks(fresh) == 200
+            assert asks(EC) == 401

@@ -1,0 +1,235 @@
+"""Rate limits: each caller's own, counted by all instances together, and no worse without Redis."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from session_service import embedded
+from session_service.cache import Cache
+from session_service.errors import RateLimitedError
+from session_service.limits import Limits
+from session_service.models import Caller
+from tests.conftest import Urls
+from tests.service import folder, running
+
+ADA, BOB = Caller("ada", "ada"), Caller("bob", "bob")
+
+
+@asynccontextmanager
+async def _instances(url: str, per_minute: int, count: int = 2) -> AsyncIterator[list[Limits]]:
+    """The limits of so many instances."""
+    async with AsyncExitStack() as stack:
+        caches = [await stack.enter_async_context(Cache(url, 1, 64)) for _ in range(count)]
+        yield [Limits(cache, per_minute, 64) for cache in caches]
+
+
+async def _wait(limits: Limits, caller: Caller) -> int:
+    """Spend, and return how long the caller has to wait; 0 if it may go on."""
+    try:
+        await limits.spend(caller)
+    except RateLimitedError as error:
+        return error.retry_after
+    return 0
+
+
+async def _passed(limits: list[Limits], caller: Caller, requests: int) -> int:
+    """Send so many requests at once, by the instances in turn, and return how many may go on."""
+    sent = [_wait(limits[number % len(limits)], caller) for number in range(requests)]
+    return (await asyncio.gather(*sent)).count(0)
+
+
+def _run(work: Callable[[str, Path], Awaitable[None]]) -> None:
+    """Do it beside a Redis of its own."""
+    with folder() as base, embedded.redis(base, base) as redis:
+        asyncio.run(_bounded(work(redis.url, base)))
+
+
+async def _bounded(work: Awaitable[None]) -> None:
+    async with asyncio.timeout(20):
+        await work
+
+
+def test_a_limit_is_shared_by_all_instances() -> None:
+    """A caller has its minute's worth once, through however many instances it asks; each caller its own."""
+
+    async def work(url: str, _: Path) -> None:
+        async with _instances(url, 30) as limits:
+            assert await _passed(limits, ADA, 100) == 30
+            assert await _passed(limits, BOB, 29) == 29
+
+    _run(work)
+
+
+def test_a_caller_that_waits_as_told_goes_on() -> None:
+    """The wait is in whole seconds, long enough and not a second too long; refusals do not make it longer."""
+
+    async def work(url: str, _: Path) -> None:
+        async with _instances(url, 60) as limits:
+            assert await _passed(limits, ADA, 100) == 60
+            waits = {await _wait(limits[0], ADA) for _ in range(50)}
+            assert waits == {1}
+            await asyncio.sleep(1)
+            assert await _wait(limits[1], ADA) == 0
+
+    _run(work)
+
+
+def test_time_refills_what_was_used() -> None:
+    """At ten a second half a second is worth five requests; a longer one no more than a minute's worth."""
+
+    async def work(url: str, _: Path) -> None:
+        async with _instances(url, 600) as limits:
+            assert await _passed(limits, BOB, 5) == 5
+            assert await _passed(limits, ADA, 700) >= 600
+            begun = time.monotonic()
+            await asyncio.sleep(0.5)
+            passed = await _passed(limits, ADA, 100)
+            assert 5 <= passed <= 10 * (time.monotonic() - begun) + 2
+            assert 600 <= await _passed(limits, BOB, 700) < 650
+
+    _run(work)
+
+
+def test_redis_is_not_told_who_asks() -> None:
+    """What stands in Redis of a caller is no name, and is gone when its bucket is full again."""
+
+    async def work(url: str, _: Path) -> None:
+        async with _instances(url, 60) as limits:
+            await _passed(limits, ADA, 3)
+        with Redis.from_url(url) as connection:
+            (key,) = connection.keys()
+            assert b"ada" not in key
+            assert 2_000 < connection.pttl(key) <= 3_000
+
+    _run(work)
+
+
+@pytest.mark.parametrize("poison", ["", "x", "nan", "-1e400", "1e400", 2**63])
+def test_a_bucket_that_is_none_locks_nobody_out(poison: str | int) -> None:
+    """Whatever stands in a bucket's place, its caller goes on, and has its limit as before."""
+
+    async def work(url: str, _: Path) -> None:
+        async with _instances(url, 30) as limits:
+            await _passed(limits, ADA, 1)
+            with Redis.from_url(url) as connection:
+                connection.set(connection.keys()[0], poison)
+            assert await _passed(limits, ADA, 100) == 30
+
+    _run(work)
+
+
+def test_a_key_of_another_kind_is_replaced() -> None:
+    """Even a key that is no string becomes a bucket."""
+
+    async def work(url: str, _: Path) -> None:
+        async with _instances(url, 30) as limits:
+            await _passed(limits, ADA, 1)
+            with Redis.from_url(url) as connection:
+                key = connection.keys()[0]
+                connection.delete(key)
+                connection.rpush(key, "x")
+            assert await _passed(limits, ADA, 100) == 30
+
+    _run(work)
+
+
+def test_without_redis_each_process_counts_for_itself() -> None:
+    """Redis killed: no error, and a whole limit for each process; back again: one for all."""
+
+    async def run() -> None:
+        with folder() as base:
+            async with _instances(f"unix://{base}/redis.sock", 30) as limits:
+                with embedded.redis(base, base) as redis:
+                    assert await _passed(limits, ADA, 100) == 30
+                    redis.process.kill()
+                    redis.process.wait()
+                    assert await _passed(limits, ADA, 100) == 60
+                with embedded.redis(base, base):
+                    passed = 60
+                    for number in range(100):
+                        passed = await _passed(limits, Caller(str(number), None), 100)
+                        if passed == 30:
+                            break
+                        await asyncio.sleep(0.1)
+                    assert passed == 30
+
+    asyncio.run(_bounded(run()))
+
+
+def test_a_redis_that_stands_still_costs_one_short_wait() -> None:
+    """A frozen Redis holds up those that ask at that moment; the others are counted at once."""
+
+    async def run() -> None:
+        with folder() as base, embedded.redis(base, base) as redis:
+            async with _instances(redis.url, 30, count=1) as limits:
+                assert await _passed(limits, ADA, 1) == 1
+                redis.process.send_signal(signal.SIGSTOP)
+                try:
+                    assert await _passed(limits, ADA, 100) == 30
+                    async with asyncio.timeout(5):
+                        for number in range(200):
+                            assert await _wait(limits[0], Caller(str(number), None)) == 0
+                finally:
+                    redis.process.send_signal(signal.SIGCONT)
+
+    asyncio.run(_bounded(run()))
+
+
+def test_a_redis_that_is_full_is_as_good_as_none() -> None:
+    """A Redis that takes no bucket leaves each process to itself, and goes on being believed."""
+
+    async def work(url: str, _: Path) -> None:
+        with Redis.from_url(url) as connection:
+            connection.config_set("maxmemory", "1")
+        async with Cache(url, 1, 64) as cache:
+            assert await _passed([Limits(cache, 30, 64)], ADA, 100) == 30
+            assert cache.believed
+
+    _run(work)
+
+
+def test_a_process_remembers_so_many_callers() -> None:
+    """Of more than 10 000 callers those that asked last keep their buckets."""
+
+    async def run() -> None:
+        async with Cache("unix:///nowhere.sock", 1, 64) as cache:
+            limits = Limits(cache, 1, 64)
+            assert await _wait(limits, ADA) == 0
+            assert await _wait(limits, BOB) == 0
+            assert await _wait(limits, ADA) > 0
+            for number in range(9_999):
+                await limits.spend(Caller(str(number), None))
+            assert await _wait(limits, ADA) > 0
+            assert await _wait(limits, BOB) == 0
+
+    asyncio.run(_bounded(run()))
+
+
+def test_the_service_itself_is_asked_without_limit(migrated: Urls) -> None:
+    """Two instances count what is asked of sessions together, and nobody's probes or look at the page."""
+    with folder() as base, embedded.redis(base, base) as redis:
+        settings = {"REDIS_URL": redis.url, "RATE_LIMIT": "10"}
+        with running(migrated, **settings) as one, running(migrated, **settings) as other:
+            for path in ("/health", "/health/live", "/health/ready", "/docs", "/openapi.json"):
+                assert {one.client.get(path).status_code for _ in range(12)} == {200}
+            statuses = [at.client.get("/api/sessions").status_code for _ in range(6) for at in (one, other)]
+            assert statuses == [200] * 10 + [429] * 2
+            refused = one.client.get("/api/sessions")
+            assert 1 <= int(refused.headers["retry-after"]) <= 6
+
+
+def test_there_is_no_limit_unless_it_is_set() -> None:
+    """Off, a limit asks Redis nothing and lets everybody through."""
+
+    async def run() -> None:
+        async with Cache("unix:///nowhere.sock", 1, 64) as cache:
+            assert await _passed([Limits(cache, 0, 64)], ADA, 1000) == 1000
+            assert cache.believed
+
+    asyncio.run(_bounded(run()))

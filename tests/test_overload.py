@@ -1,0 +1,84 @@
+"""More than there is room for: refused at once, with all else untouched, and over when it ends."""
+
+import asyncio
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from session_service.edge import WORK_LIMIT
+from tests.conftest import Urls
+from tests.history.client import Reply, Wire
+from tests.service import running
+
+OVER = 100  # requests more than there is room for
+SESSIONS = 20
+
+
+@pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
+def test_what_there_is_no_room_for_is_refused_at_once(
+    migrated: Urls, database: psycopg.Connection, server: str
+) -> None:
+    """With a thousand requests at work more are refused while these wait, and no reply is false."""
+    user = f"crowd-{uuid4()}"
+    with running(migrated, SERVER=server) as service:
+        sessions = [str(service.start()["id"]) for _ in range(SESSIONS)]
+        waited = asyncio.run(_crowd(urlsplit(service.url).port or 0, sessions, user, database))
+        # Some may have waited for too long on a slow machine; they are told that nothing was done.
+        assert all(_is_refusal(reply) for reply in waited if reply.status not in {200, 201})
+        saved = sum(service.read(session).json()["version"] - 1 for session in sessions)
+        assert 0 < sum(reply.status == 200 for reply in waited) == saved
+        assert 0 < sum(reply.status == 201 for reply in waited) == _started(database, user)
+        assert service.save(sessions[0], 1, "after it").status_code == 200
+
+
+async def _crowd(port: int, sessions: list[str], user: str, database: psycopg.Connection) -> list[Reply]:
+    """Send too many requests while nothing can be written, and return the replies to those let in."""
+    wires = [Wire() for _ in range(WORK_LIMIT + OVER)]
+    with database.transaction():
+        database.execute("lock table quiz_sessions in share row exclusive mode")
+        waiting = {
+            asyncio.create_task(
+                _start(wire, port, user) if place % 2 else _save(wire, port, sessions[place % SESSIONS])
+            )
+            for place, wire in enumerate(wires)
+        }
+        refused: set[asyncio.Task[Reply]] = set()
+        while len(refused) < OVER:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            refused |= done
+        assert len(refused) == OVER
+        assert all(_is_refusal(task.result()) for task in refused)
+        await _probe(port)
+    replies = await asyncio.gather(*waiting)
+    for wire in wires:
+        wire.close()
+    return replies
+
+
+async def _save(wire: Wire, port: int, session_id: str) -> Reply:
+    path = f"/api/sessions/{session_id}/progress"
+    return await wire.send(port, "PUT", path, {"question_id": 1, "answer": "x"})
+
+
+async def _start(wire: Wire, port: int, user: str) -> Reply:
+    return await wire.send(port, "POST", "/api/sessions/start", {"user_id": user, "quiz_id": 7})
+
+
+async def _probe(port: int) -> None:
+    wire = Wire()
+    for path in ("/health", "/health/live", "/health/ready"):
+        assert (await wire.send(port, "GET", path)).status == 200
+    wire.close()
+
+
+def _started(database: psycopg.Connection, user: str) -> int:
+    row = database.execute("select count(*) from quiz_sessions where user_id = %s", [user]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _is_refusal(reply: Reply) -> bool:
+    told = (reply.status, reply.headers.get("retry-after"), reply.body.get("outcome"))
+    return told == (503, "1", "not_applied")

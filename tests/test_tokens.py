@@ -1,0 +1,277 @@
+"""Who a caller is: what makes a token good, whom it stands for, and for how long it is remembered."""
+
+import asyncio
+import base64
+import json
+import random
+import string
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from session_service import tokens
+from session_service.errors import UnauthenticatedError
+from session_service.models import Caller
+from session_service.settings import ALGORITHMS
+from session_service.tokens import LEEWAY, SIZE_LIMIT, Anyone, Tokens
+from tests.tokens import AUDIENCE, ISSUER, SERVICE_SCOPE, Key, ask, asked, is_refused, judge, jwks, make_key
+
+ADA = Caller("user:ada", "ada")
+RSA = make_key("rsa", "RS256")
+EC = make_key("ec", "ES256")
+ED = make_key("ed", "EdDSA")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file with a key of each kind."""
+    path = tmp_path / "keys.json"
+    path.write_bytes(jwks(RSA, EC, ED))
+    return path
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_good_token_says_who_asks(tmp_path: Path, algorithm: str) -> None:
+    """A token of each algorithm is taken, and its subject is the caller and the only user it may act for."""
+    key = make_key("k", algorithm)
+    path = tmp_path / "keys.json"
+    path.write_bytes(jwks(key))
+
+    async def test(guard: Tokens) -> None:
+        assert await ask(guard, key.token("ada")) == ADA
+        assert await ask(guard, key.token("Üñ \U0001f600" + 251 * "x")) is not None
+        assert await guard.identify(asked(f"bEARER  {key.token('ada', typ='at+jwt')}")) == ADA
+
+    judge(path, test)
+
+
+def _now(seconds: int) -> int:
+    return int(time.time()) + seconds
+
+
+def _public_pem(key: Key) -> bytes:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    pem: bytes = key.private.public_key().public_bytes(serialization.Encoding.PEM, form)
+    return pem
+
+
+def _packed(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def _by_secret(secret: bytes, name: str) -> str:
+    """Sign with a secret, by hand: the library does not take a public key for one."""
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": _now(900)}
+    content = f"{_packed({'alg': 'HS256', 'kid': name})}.{_packed(claims)}"
+    signature = jwt.get_algorithm_by_name("HS256").sign(content.encode(), secret)
+    return f"{content}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def _unsigned(signature: str) -> str:
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": _now(900)}
+    return f"{_packed({'alg': 'none'})}.{_packed(claims)}.{signature}"
+
+
+REFUSED: dict[str, Callable[[], str]] = {
+    "no signature": lambda: f"Bearer {_unsigned('')}",
+    "algorithm none": lambda: f"Bearer {_unsigned('AA')}",
+    "algorithm none with a key's name": lambda: (
+        f"Bearer {_packed({'alg': 'none', 'kid': 'ec'})}.{EC.token().split('.')[1]}.AA"
+    ),
+    "public key as secret": lambda: f"Bearer {_by_secret(_public_pem(RSA), 'rsa')}",
+    "published key as secret": lambda: f"Bearer {_by_secret(json.dumps(RSA.published()).encode(), 'rsa')}",
+    "algorithm that is not pinned": lambda: f"Bearer {Key('rsa', 'RS512', RSA.private).token()}",
+    "algorithm of another kind of key": lambda: f"Bearer {EC.token(header={'kid': 'rsa'})}",
+    "algorithm in words": lambda: f"Bearer {_packed({'alg': 'es256', 'kid': 'ec'})}.e30.AA",
+    "algorithm in a list": lambda: f"Bearer {_packed({'alg': ['ES256'], 'kid': 'ec'})}.e30.AA",
+    "no algorithm": lambda: f"Bearer {_packed({'kid': 'ec'})}.e30.AA",
+    "another's key": lambda: f"Bearer {make_key('ec').token()}",
+    "unknown name": lambda: f"Bearer {make_key('other').token()}",
+    "no name": lambda: f"Bearer {Key(None, 'ES256', EC.private).token()}",
+    "name that is a number": lambda: f"Bearer {_packed({'alg': 'ES256', 'kid': 1})}.e30.AA",
+    "key in the header": lambda: f"Bearer {EC.token(header={'jwk': EC.published()})}",
+    "place of keys in the header": lambda: f"Bearer {EC.token(header={'jku': 'https://a.test'})}",
+    "place of a certificate in the header": lambda: f"Bearer {EC.token(header={'x5u': 'https://a.test'})}",
+    "critical extension": lambda: f"Bearer {EC.token(header={'crit': ['exp'], 'exp': 1})}",
+    "critical extension that the library knows": lambda: (
+        f"Bearer {EC.token(header={'crit': ['b64'], 'b64': True})}"
+    ),
+    "ended": lambda: f"Bearer {EC.token(exp=_now(-10))}",
+    "no end": lambda: f"Bearer {EC.token(exp=None)}",
+    "end in words": lambda: f"Bearer {EC.token(exp='tomorrow')}",
+    "end that is never": lambda: f"Bearer {EC.token(exp=float('inf'))}",
+    "not yet": lambda: f"Bearer {EC.token(nbf=_now(12))}",
+    "issued later": lambda: f"Bearer {EC.token(iat=_now(12))}",
+    "other issuer": lambda: f"Bearer {EC.token(iss='https://issuer.test')}",
+    "no issuer": lambda: f"Bearer {EC.token(iss=None)}",
+    "other audience": lambda: f"Bearer {EC.token(aud=['another', AUDIENCE + 'x'])}",
+    "no audience": lambda: f"Bearer {EC.token(aud=None)}",
+    "empty audience": lambda: f"Bearer {EC.token(aud=[])}",
+    "audience that is none": lambda: f"Bearer {EC.token(aud={AUDIENCE: 1})}",
+    "no subject": lambda: f"Bearer {EC.token(None)}",
+    "empty subject": lambda: f"Bearer {EC.token('')}",
+    "long subject": lambda: f"Bearer {EC.token(256 * 'x')}",
+    "subject with a NUL": lambda: f"Bearer {EC.token('a' + chr(0))}",
+    "subject that is no text": lambda: f"Bearer {EC.token('a' + chr(0xD800))}",
+    "subject that is a number": lambda: f"Bearer {EC.token(7)}",
+    "service without a subject": lambda: f"Bearer {EC.token(None, scope=SERVICE_SCOPE)}",
+    "large": lambda: f"Bearer {EC.token(more=SIZE_LIMIT * 'x')}",
+    "claims that are no object": lambda: f"Bearer {_by_hand(EC, b'[]')}",
+    "claims that are no JSON": lambda: f"Bearer {_by_hand(EC, b'{')}",
+    "claims that are too deep": lambda: f"Bearer {_by_hand(EC, b'[' * 5000)}",
+    "padding": lambda: f"Bearer {EC.token()}=",
+    "two parts": lambda: "Bearer " + ".".join(EC.token().split(".")[:2]),
+    "four parts": lambda: f"Bearer {EC.token()}.x",
+    "two tokens": lambda: f"Bearer {EC.token()},{EC.token()}",
+    "parameter": lambda: f'Bearer token="{EC.token()}"',
+    "no token": lambda: "Bearer",
+    "no scheme": EC.token,
+    "other scheme": lambda: f"DPoP {EC.token()}",
+    "password": lambda: "Basic YWRhOmFkYQ==",
+    "nothing": lambda: "",
+    "characters beyond ASCII": lambda: "Bearer \u00fc.\u00fc.\u00fc",
+}
+
+
+def _by_hand(key: Key, claims: bytes) -> str:
+    content = f"{_packed({'alg': key.algorithm, 'kid': key.name})}." + (
+        base64.urlsafe_b64encode(claims).rstrip(b"=").decode()
+    )
+    signature = jwt.get_algorithm_by_name(key.algorithm).sign(content.encode(), key.private)
+    return f"{content}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_cannot_be_believed_is_refused(file: Path, fault: str) -> None:
+    """A token that is wrong in one thing is no token, and a good one still is one."""
+
+    async def test(guard: Tokens) -> None:
+        for _ in range(2):
+            with pytest.raises(UnauthenticatedError) as refusal:
+                await guard.identify(asked(REFUSED[fault]()))
+            assert refusal.value.given
+        assert await ask(guard, EC.token()) == ADA
+
+    judge(file, test, "RS256", "ES256", "EdDSA")
+
+
+def test_one_header_has_to_say_it(file: Path) -> None:
+    """Without a header a token is asked for; of two none is chosen, though both be the same."""
+
+    async def test(guard: Tokens) -> None:
+        with pytest.raises(UnauthenticatedError) as refusal:
+            await guard.identify(asked())
+        assert not refusal.value.given
+        good = f"Bearer {EC.token()}"
+        with pytest.raises(UnauthenticatedError) as refusal:
+            await guard.identify(asked(good, good))
+        assert refusal.value.given
+
+    judge(file, test)
+
+
+def test_clocks_may_differ_a_little(file: Path) -> None:
+    """A token of an issuer whose clock is ahead is good at once, and for a moment past its end."""
+
+    async def test(guard: Tokens) -> None:
+        assert await ask(guard, EC.token(nbf=_now(LEEWAY - 2), iat=_now(LEEWAY - 2))) == ADA
+        assert await ask(guard, EC.token(exp=_now(2 - LEEWAY))) == ADA
+        assert await ask(guard, EC.token(exp=10**400)) == ADA
+
+    judge(file, test)
+
+
+@pytest.mark.parametrize("key", [RSA, EC, ED], ids=lambda key: key.algorithm)
+def test_no_character_of_a_token_can_be_changed(file: Path, key: Key) -> None:
+    """Whichever character of a good token is another one, it is refused, and so is whatever else is sent."""
+    good = key.token()
+    letters = string.ascii_letters + string.digits + "-_"
+    chance = random.Random(7)
+    changed = [
+        good[:place] + chance.choice(letters.replace(good[place], "")) + good[place + 1 :]
+        for place in range(len(good))
+        if good[place] != "."
+    ]
+    junk = ["".join(chance.choices(string.printable + "..", k=chance.randrange(80))) for _ in range(300)]
+
+    async def test(guard: Tokens) -> None:
+        for token in changed + junk:
+            assert await is_refused(guard, token), token
+
+    judge(file, test)
+
+
+@pytest.mark.parametrize(
+    ("claims", "serves"),
+    [
+        ({"scope": SERVICE_SCOPE}, True),
+        ({"scope": f"openid {SERVICE_SCOPE} x"}, True),
+        ({"scp": ["openid", SERVICE_SCOPE]}, True),
+        ({"scp": f"x {SERVICE_SCOPE}"}, True),
+        ({"scope": "openid", "scp": [SERVICE_SCOPE]}, True),
+        ({"scope": SERVICE_SCOPE + "x"}, False),
+        ({"scope": SERVICE_SCOPE.upper()}, False),
+        ({"scope": SERVICE_SCOPE.replace(":", " ")}, False),
+        ({"scope": {SERVICE_SCOPE: True}}, False),
+        ({"scp": [[SERVICE_SCOPE], 7, None]}, False),
+        ({"scp": 7}, False),
+        ({"scopes": SERVICE_SCOPE, "roles": [SERVICE_SCOPE]}, False),
+    ],
+)
+def test_the_scope_makes_a_service(file: Path, claims: dict[str, Any], serves: bool) -> None:  # noqa: FBT001
+    """Who has the scope may act for anyone, and is not taken for a user who is called the same."""
+    expected = Caller("service:ada", None) if serves else ADA
+
+    async def test(guard: Tokens) -> None:
+        assert await ask(guard, EC.token("ada", **claims)) == expected
+        assert await ask(guard, EC.token("ada")) == ADA
+
+    judge(file, test)
+
+
+def test_without_tokens_callers_are_told_apart_by_their_addresses() -> None:
+    """Where no token is asked for whoever comes may act for anyone."""
+
+    async def test() -> None:
+        async with Anyone() as guard:
+            assert await guard.identify({"client": ("10.0.0.1", 7)}) == Caller("address:10.0.0.1", None)
+            assert await guard.identify({"client": None}) == Caller("address:unknown", None)
+
+    asyncio.run(test())
+
+
+def test_a_token_ends_though_it_is_remembered(file: Path) -> None:
+    """What was found good is good until its end."""
+
+    async def test(guard: Tokens) -> None:
+        token = EC.token(exp=_now(2 - LEEWAY))
+        assert await ask(guard, token) == ADA
+
+        for _ in range(200):
+            if await is_refused(guard, token):
+                return
+            await asyncio.sleep(0.05)
+        pytest.fail("it does not end")
+
+    judge(file, test)
+
+
+def test_no_more_tokens_are_remembered_than_there_is_room_for(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were used longest ago are forgotten first, and are good all the same."""
+    monkeypatch.setattr(tokens, "REMEMBERED", 3)
+    good = [EC.token(f"{n}") for n in range(4)]
+
+    async def test(guard: Tokens) -> None:
+        for n in (0, 1, 2, 0, 3):
+            assert (await ask(guard, good[n])).owner == f"{n}"
+        held = [proof.caller.owner for proof in guard._proofs.values()]  # noqa: SLF001 - a leak shows nowhere else
+        assert held == ["2", "0", "3"]
+
+    judge(file, test)
