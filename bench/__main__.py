@@ -11,9 +11,9 @@ from pathlib import Path
 
 from bench import picture, report
 from bench.measure import OPERATIONS, BenchError, Case, rows
-from bench.overload import PEAK, overload
+from bench.overload import CAPACITY, overload
 from bench.rounds import Bench
-from bench.soak import growth, soak
+from bench.soak import CHURN, growth, make_tasks_told, soak
 from bench.stores import Stores
 from bench.targets import TARGETS, Target, missing, running
 from session_service.embedded import EmbeddedError
@@ -41,6 +41,8 @@ def _run(wanted: argparse.Namespace, stack: ExitStack) -> None:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-service-bench-")))
     stores = Stores(stack.enter_context(servers(base)), folder)
     facts = report.machine(stores)
+    if wanted.soak:
+        make_tasks_told()
     started = [stack.enter_context(running(target, stores, folder)) for target in _targets(wanted)]
     bench = Bench(stores, started, wanted.seconds or 3, folder)
     if wanted.soak:
@@ -61,7 +63,7 @@ def _run(wanted: argparse.Namespace, stack: ExitStack) -> None:
 
 
 def _soak(bench: Bench, wanted: argparse.Namespace, facts: dict[str, object]) -> None:
-    case = Case("mix", wanted.connections[0])
+    case = bench.half_load(Case("mix", wanted.connections[0], churn=CHURN))
     soaks = {}
     for target in bench.started:
         samples = soak(bench.stores, target, case, wanted.soak)
@@ -74,12 +76,11 @@ def _soak(bench: Bench, wanted: argparse.Namespace, facts: dict[str, object]) ->
 def _overload(bench: Bench, wanted: argparse.Namespace, facts: dict[str, object]) -> None:
     found = []
     for _ in range(wanted.rounds or 1):
-        peaks = bench.interleaved([PEAK], 1)
+        peaks = bench.interleaved([CAPACITY], 1)
         for target, peak in zip(bench.started, peaks, strict=True):
-            for patient in (True, False):
-                sessions = bench.stores.prepare(target.database, PEAK, wanted.overload)
-                found.append(overload(target, peak, sessions, seconds=wanted.overload, patient=patient))
-                target.forget_log()
+            sessions = bench.stores.prepare(target.database, CAPACITY, wanted.overload)
+            found += overload(target, peak.rate, sessions, wanted.overload)
+            target.forget_log()
     print(f"{report.summary(facts)}\n\n{report.overloads(found)}")
     if wanted.results:
         report.write_overloads(wanted.results, facts, found)
@@ -130,8 +131,15 @@ def _arguments() -> argparse.Namespace:
     modes.add_argument("--latency", action="store_true", help="at half the peak of the slowest target")
     modes.add_argument("--stored", type=_counts, metavar="1000,100000", help="with so many sessions")
     modes.add_argument("--answers", type=_counts, metavar="10,100,500", help="with so many in each session")
-    modes.add_argument("--overload", type=_count, metavar="SECONDS", help="four times the peak for so long")
-    modes.add_argument("--soak", type=_minutes, metavar="MINUTES", help="look for growth under a long mix")
+    modes.add_argument(
+        "--overload",
+        type=_count,
+        metavar="SECONDS",
+        help="up to four times what it can take, for so long each",
+    )
+    modes.add_argument(
+        "--soak", type=_minutes, metavar="MINUTES", help="look for growth under a long mix, at half the peak"
+    )
     wanted = parser.parse_args()
     if wanted.soak and (wanted.operations or wanted.rounds or wanted.seconds or wanted.picture):
         parser.error("--soak goes with --targets, --connections and --results only")

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.server import Server
@@ -13,10 +12,13 @@ def app() -> ASGIApp:
     """Return the service's application, in the worker's process."""
     # Here, so that the bare application is served without it.
     from session_service.app import build  # noqa: PLC0415
+    from session_service.log import AccessLog  # noqa: PLC0415
     from session_service.settings import Settings  # noqa: PLC0415
 
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    return build(Settings.read())
+    log = AccessLog()
+    log.start()
+    logging.basicConfig(stream=log, level=logging.INFO, format="%(message)s")
+    return build(Settings.read(), log)
 
 
 def serve(target: str, port: int, *, factory: bool) -> None:

@@ -37,16 +37,17 @@ function request()
   return wrk.format("PUT", path, { ["content-type"] = "application/json" }, body)
 end
 
-local function thought() return -math.log(1 - math.random()) * set.think end
+-- Not for so long that the server takes the connection for one that is not needed any more.
+local function thought() return math.min(4000, -math.log(1 - math.random()) * set.think) end
 
 function response(status, headers)
   local pause = 0
   if status == 200 then
     good = good + 1
     pause = thought()
-  elseif status == 503 and headers["retry-after"] == "1" then
+  elseif status == 503 and headers["retry-after"] then
     refused = refused + 1
-    pause = set.patient > 0 and 1000 or 0
+    pause = set.patient > 0 and 1000 * headers["retry-after"] or 0
   else
     strange = strange + 1
   end

@@ -11,41 +11,55 @@ from statistics import quantiles
 from threading import Event
 
 import httpx
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from bench import measure
 from bench.drive import Sessions
-from bench.measure import BenchError, Case, Measurement
+from bench.measure import BenchError, Case
 from bench.targets import Running
 
-PEAK = Case("put", 256)
-"""What a target's peak is measured with."""
+CAPACITY = Case("put", 256)
+"""What a target can take is measured with."""
 
-_TIMES = 4  # the peak
 _CLIENTS = 4000
-_CALM = 3.0  # seconds before and after the load, in which one client's saves are watched
+_CALM = 3.0  # seconds before and after a load, in which one client's saves are watched
 _WINDOW = 0.25  # seconds whose saves are judged together
 _SLOW = 1 / 20  # of a window's saves may be slower than was normal
 _PAUSE = 0.05  # seconds between looks at /health
 
 
 @frozen
-class Overload:
-    """A target under too much: rates a second, good replies for a CPU second, and what one client saw."""
+class Offer:
+    """How much of what it can take a target is offered, and whether clients that are refused wait as told."""
+
+    share: float
+    patient: bool
+    rate: float = 0.0  # requests/s
+
+
+_OFFERS = (
+    Offer(0.7, patient=True),
+    Offer(1.0, patient=True),
+    Offer(4.0, patient=True),
+    Offer(4.0, patient=False),
+)
+
+
+@frozen
+class Load:
+    """What came of one load: rates a second, good replies for a CPU second, and what single clients saw."""
 
     target: str
-    patient: bool
-    peak: float
-    offered: float
+    offer: Offer
     good: float
     refused: float
     broken: int
     per_cpu: float
-    ratio: float  # to the peak's good replies for a CPU second
-    back: float  # seconds after the load in which saves were normal again
+    back: float  # seconds after the load until one client's saves were normal again
     probes: int
     failed: int  # probes that were not 200
     slowest: float  # milliseconds that /health took
+    ratio: float = 0.0  # to the best for a CPU second of those loads that the target can take
 
 
 @define
@@ -83,38 +97,37 @@ class Witness:
                 self.probes.append(_timed(lambda: client.get("/health")))
 
 
-def overload(
-    target: Running, peak: Measurement, sessions: Sessions, *, seconds: int, patient: bool
-) -> Overload:
-    """Offer a target four times its peak for so many seconds, by clients that wait when told to, or do not."""
+def overload(target: Running, capacity: float, sessions: Sessions, seconds: int) -> list[Load]:
+    """Offer a target each load for so many seconds, by the same clients, who think less for more of it."""
+    offers = [evolve(offer, rate=offer.share * capacity) for offer in _OFFERS]
+    loads = [_load(target, offer, sessions, seconds) for offer in offers]
+    best = max(load.per_cpu for load in loads if load.offer.share <= 1)
+    return [evolve(load, ratio=load.per_cpu / best) for load in loads]
+
+
+def _load(target: Running, offer: Offer, sessions: Sessions, seconds: int) -> Load:
     assert target.process is not None
-    assert peak.cpu is not None
     witness = Witness(target.url, sessions.ids.read_text().partition("\n")[0])
     with witness.watching():
         time.sleep(_CALM)
         begun, before = time.monotonic(), measure.cpu_seconds(target.process.pid)
-        told = _wrk(
-            target.url, sessions.ids, think=_CLIENTS / (_TIMES * peak.rate), patient=patient, seconds=seconds
-        )
+        told = _wrk(target.url, sessions.ids, offer, seconds)
         ended, spent = time.monotonic(), measure.cpu_seconds(target.process.pid) - before
         time.sleep(_CALM)
-    good = told["good"] + sum(status == 200 for moment, _, status in witness.saves if begun < moment < ended)
-    took = told["microseconds"] / 1e6
+    seen = [status for moment, _, status in witness.saves if begun < moment < ended]
     probes = [probe for probe in witness.probes if begun < probe[0] < ended]
-    return Overload(
+    took = told["microseconds"] / 1e6
+    return Load(
         target=target.target.name,
-        patient=patient,
-        peak=peak.rate,
-        offered=_TIMES * peak.rate,
-        good=good / took,
+        offer=offer,
+        good=told["good"] / took,
         refused=told["refused"] / took,
         broken=told["broken"] + told["strange"],
-        per_cpu=good / spent,
-        ratio=good / spent * peak.cpu / 1e6,
+        per_cpu=(told["good"] + seen.count(200)) / spent,
         back=_back(witness.saves, begun, ended),
         probes=len(probes),
         failed=sum(status != 200 for _, _, status in probes),
-        slowest=max(seconds for _, seconds, _ in probes) * 1000,
+        slowest=max(taken for _, taken, _ in probes) * 1000,
     )
 
 
@@ -140,9 +153,11 @@ def _back(saves: list[tuple[float, float, int]], begun: float, ended: float) -> 
     return back
 
 
-def _wrk(url: str, ids: Path, *, think: float, patient: bool, seconds: int) -> dict[str, int]:
-    settings = {"ids": ids, "pool": PEAK.stored, "think": round(think * 1000), "patient": int(patient)}
-    command = ["wrk", "-t2", f"-c{_CLIENTS}", f"-d{seconds}s", "--timeout", "10s"]
+def _wrk(url: str, ids: Path, offer: Offer, seconds: int) -> dict[str, int]:
+    think = round(_CLIENTS / offer.rate * 1000)
+    settings = {"ids": ids, "pool": CAPACITY.stored, "think": think, "patient": int(offer.patient)}
+    # Whoever offers the load is not to take from those who work on it what they need.
+    command = ["nice", "-n", "15", "wrk", "-t2", f"-c{_CLIENTS}", f"-d{seconds}s", "--timeout", "10s"]
     command += ["-s", str(Path(__file__).with_suffix(".lua")), url, "--"]
     command += [f"{name}={value}" for name, value in settings.items()]
     run = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import asdict
 
 from bench.measure import SAVES, Measurement, rows
-from bench.overload import Overload
+from bench.overload import Load
 from bench.soak import Growth, Sample
 from bench.stores import Stores
 
@@ -83,27 +83,25 @@ def growths(target: str, found: list[Growth]) -> str:
     return f"### {target}\n\n{_table([['', 'first', 'last', 'peak', 'slope/minute'], *lines])}"
 
 
-def overloads(found: list[Overload]) -> str:
-    """Return the table of targets under too much load."""
+def overloads(found: list[Load]) -> str:
+    """Return the table of targets under more and more load."""
     head = [
         "",
-        "clients that",
-        "peak/s",
+        "load",
+        "refused clients",
         "offered/s",
         "good/s",
         "refused/s",
         "broken",
         "good/CPU s",
-        "of the peak's",
+        "of the best",
     ]
     lines = [
         [
             one.target,
-            "wait" if one.patient else "do not",
-            *(
-                f"{value:,.0f}"
-                for value in (one.peak, one.offered, one.good, one.refused, one.broken, one.per_cpu)
-            ),
+            f"{one.offer.share:.1f}",
+            "wait" if one.offer.patient else "do not wait",
+            *(f"{value:,.0f}" for value in (one.offer.rate, one.good, one.refused, one.broken, one.per_cpu)),
             f"{one.ratio:.2f}",
             f"{one.back:.2f}",
             f"{one.probes}",
@@ -112,7 +110,7 @@ def overloads(found: list[Overload]) -> str:
         ]
         for one in found
     ]
-    return _table([[*head, "back after s", "/health asked", "not 200", "slowest ms"], *lines])
+    return _table([[*head, "normal after s", "/health asked", "not 200", "slowest ms"], *lines])
 
 
 def write_measurements(path: Path, facts: dict[str, Any], measurements: list[Measurement]) -> None:
@@ -125,7 +123,7 @@ def write_measurements(path: Path, facts: dict[str, Any], measurements: list[Mea
     path.write_text(json.dumps(told, indent=1) + "\n")
 
 
-def write_overloads(path: Path, facts: dict[str, Any], found: list[Overload]) -> None:
+def write_overloads(path: Path, facts: dict[str, Any], found: list[Load]) -> None:
     """Write all that was seen of targets under too much load as JSON."""
     told = {"machine": facts, "overloads": [asdict(one) for one in found]}
     path.write_text(json.dumps(told, indent=1) + "\n")

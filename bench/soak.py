@@ -1,5 +1,8 @@
-"""A long load: memory, file descriptors and threads of a process over time, and whether they grow."""
+"""A long load: memory, file descriptors, threads and tasks of a process over time, and whether they grow."""
 
+import os
+import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +16,10 @@ from bench import drive, measure
 from bench.measure import BenchError, Case
 from bench.stores import Stores
 from bench.targets import Running
+from session_service.keeper import ROOT
+
+CHURN = 20
+"""A connection lives for so many requests."""
 
 _PAUSE = 10.0  # seconds between samples
 _PIECE = 60  # seconds after which there are fresh sessions to complete
@@ -26,6 +33,7 @@ class Sample:
     memory: float  # MiB
     descriptors: int
     threads: int
+    tasks: int | None  # of its event loop, if it is one of Python's
 
 
 @frozen
@@ -39,6 +47,11 @@ class Growth:
     slope: float
 
 
+def make_tasks_told() -> None:
+    """Have every target that is written in Python write, on SIGUSR2, how many tasks it has."""
+    os.environ["PYTHONPATH"] = str(ROOT / "tests" / "faults")
+
+
 def soak(stores: Stores, target: Running, case: Case, minutes: float) -> list[Sample]:
     """Load a target with a case for so many minutes and return what it held every ten seconds."""
     if target.process is None or case.operation not in target.target.operations:
@@ -50,7 +63,7 @@ def soak(stores: Stores, target: Running, case: Case, minutes: float) -> list[Sa
             sessions = stores.prepare(target.database, case, min(left, _PIECE))
             target.forget_log()
             done = Event()
-            sampled = pool.submit(_samples, target.process.pid, begin, done)
+            sampled = pool.submit(_samples, target, begin, done)
             try:
                 told = drive.wrk(target.url, case, sessions, seconds=min(left, _PIECE))
             except BenchError as error:
@@ -69,6 +82,7 @@ def growth(samples: list[Sample]) -> list[Growth]:
         "memory, MiB": lambda sample: sample.memory,
         "file descriptors": lambda sample: sample.descriptors,
         "threads": lambda sample: sample.threads,
+        "tasks": lambda sample: sample.tasks or 0,
     }
     late = [sample for sample in samples if sample.minute >= samples[-1].minute / 5]
     told = []
@@ -81,14 +95,29 @@ def growth(samples: list[Sample]) -> list[Growth]:
     return told
 
 
-def _samples(pid: int, begin: float, done: Event) -> list[Sample]:
-    """Return what a process held under load: not before or after it, when it has no connections."""
+def _samples(target: Running, begin: float, done: Event) -> list[Sample]:
+    """Return what a target held under load: not before or after it, when it has no connections."""
     samples = []
     while not done.wait(_PAUSE):
-        samples.append(_sample(pid, begin))
+        samples.append(_sample(target, begin))
     return samples
 
 
-def _sample(pid: int, begin: float) -> Sample:
+def _sample(target: Running, begin: float) -> Sample:
+    assert target.process is not None
+    pid = target.process.pid
     minute = (time.monotonic() - begin) / 60
-    return Sample(minute, measure.memory(pid, "VmRSS"), measure.descriptors(pid), measure.threads(pid))
+    memory = measure.memory(pid, "VmRSS")
+    return Sample(minute, memory, measure.descriptors(pid), measure.threads(pid), _tasks(target, pid))
+
+
+def _tasks(target: Running, pid: int) -> int | None:
+    """Return how many tasks the target has; None if it is not the kind that tells."""
+    if target.target.command[0] != sys.executable:
+        return None
+    os.kill(pid, signal.SIGUSR2)
+    time.sleep(0.2)
+    told = re.findall(r"^tasks: (\d+)$", target.log.read_text(errors="replace"), re.MULTILINE)
+    if not told:
+        raise BenchError(f"{target.target.name} did not tell its tasks")
+    return int(told[-1])

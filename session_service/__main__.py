@@ -6,6 +6,7 @@ import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from session_service.app import build
+from session_service.log import AccessLog
 from session_service.servers import serve
 from session_service.settings import SettingError, Settings
 from session_service.supervisor import supervise
@@ -32,14 +33,23 @@ def arguments() -> Namespace:
 
 def run(settings: Settings, options: Namespace) -> None:
     """Serve until SIGINT or SIGTERM, then end what is under way; exit with 1 if the start fails."""
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    log = AccessLog()
+    logging.basicConfig(stream=log, level=settings.log_level, format="%(message)s")
+    log.start()
+    try:
+        _serve(settings, options, log)
+    finally:
+        log.stop()
+
+
+def _serve(settings: Settings, options: Namespace, log: AccessLog) -> None:
     if options.worker is not None:
-        serve(settings.server, build(settings), socket.socket(fileno=options.worker), worker=True)
+        serve(settings.server, build(settings, log), socket.socket(fileno=options.worker), worker=True)
     elif options.workers > 1:
         supervise(_listen(settings), options.workers)
     else:
         # Before the port is taken: a house that does not fit together does not need one.
-        app = build(settings)
+        app = build(settings, log)
         serve(settings.server, app, _listen(settings))
 
 

@@ -5,11 +5,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import getmembers, isfunction
+from traceback import format_tb
 
 from starlette.routing import Router
 
-from session_service import contract, docs, handlers, migrations, queries, sessions, sql
+from session_service import contract, docs, exposure, handlers, migrations, queries, sessions, sql
 from session_service.cache import Cache
+from session_service.callers import callers
 from session_service.contract import ContractError
 from session_service.cors import Cors
 from session_service.edge import Edge
@@ -23,44 +25,62 @@ from session_service.routes import Answers, Routes
 from session_service.sessions import Context
 from session_service.settings import SettingError, Settings
 from session_service.store import Store
-from session_service.tokens import callers
 
 SWEEP_PAUSE = 2.0  # seconds between rounds of the sweeper
 
 _log = logging.getLogger(__name__)
 
 
-def build(settings: Settings) -> Edge:
+def build(settings: Settings, log: AccessLog) -> Edge:
     """Return the application; raise ContractError if the contract and the handlers do not fit together."""
-    pool = sql.pool(settings.database_url, settings.database_pool_size, queries.configure)
-    cache = Cache(settings.redis_url, settings.cache_seconds, settings.batch_size)
-    health = Vitals(sql.pool(settings.database_url, 1, queries.configure), cache)
-    limits = Limits(cache, settings.rate_limit, settings.batch_size)
-    who = callers(settings)
-    ctx = Context(pool, cache, Store(pool, cache, settings), health, who, limits)
-    access = AccessLog()
+    ctx = _context(settings)
+    cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
 
     @asynccontextmanager
     async def lifespan(_: Router) -> AsyncIterator[None]:
-        async with pool, cache, health, AsyncExitStack() as stack:
-            try:
-                await sql.await_server(pool, seconds=30)
-                await migrations.check(pool)
-                await sessions.check_durability(ctx)
-                await stack.enter_async_context(who)
-            except (ServiceError, MigrationError, SettingError) as error:
-                _log.critical("session-service: cannot start: %s", error)
-                raise
+        async with AsyncExitStack() as stack:
+            await _begin(ctx, settings, stack)
             sweeper = asyncio.create_task(_sweep(ctx))
-            access.start()
             try:
                 yield
             finally:
-                access.stop()
                 sweeper.cancel()
 
-    cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
-    return Edge(_routes(ctx), access, health, cors, Router(lifespan=lifespan))
+    return Edge(_routes(ctx), log, ctx.health, cors, Router(lifespan=lifespan))
+
+
+def _context(settings: Settings) -> Context:
+    pool = sql.pool(settings.database_url, settings.database_pool_size, queries.configure)
+    cache = Cache(settings.redis_url, settings.cache_seconds, settings.batch_size)
+    return Context(
+        pool,
+        cache,
+        Store(pool, cache, settings),
+        Vitals(sql.pool(settings.database_url, 1, queries.configure), cache),
+        callers(settings),
+        Limits(cache, settings.rate_limit, settings.batch_size),
+    )
+
+
+async def _begin(ctx: Context, settings: Settings, stack: AsyncExitStack) -> None:
+    """Wait for what the service needs, to be given up with the stack; log why it cannot start."""
+    try:
+        for danger in exposure.find(settings.database_url, settings.redis_url):
+            _log.warning("session-service: %s", danger)
+        for store in (ctx.pool, ctx.cache, ctx.health):
+            await stack.enter_async_context(store)
+        await sql.await_server(ctx.pool, seconds=30)
+        await migrations.check(ctx.pool)
+        await sessions.check_durability(ctx)
+        await stack.enter_async_context(ctx.callers)
+    except (ServiceError, MigrationError, SettingError) as error:
+        _log.critical("session-service: cannot start: %s", error)
+        raise
+    except Exception as error:
+        # Without its text: that may repeat a setting.
+        where = "".join(format_tb(error.__traceback__))
+        _log.critical("session-service: cannot start: %s\n%s", type(error).__name__, where)
+        raise
 
 
 async def _sweep(ctx: Context) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import islice
 from time import monotonic
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
 import redis.asyncio as redis
@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from session_service.models import Snapshot
+from session_service.settings import SettingError
 from session_service.together import Lane
 
 T = TypeVar("T")
@@ -109,16 +110,7 @@ class Cache:
     """The sessions that were told lately, as the bytes of their replies."""
 
     def __init__(self, url: str, seconds: int, batch_size: int) -> None:
-        # The library's own defaults would wait seconds and repeat ten times.
-        self._redis = redis.Redis.from_url(
-            url,
-            protocol=2,
-            max_connections=10_000,
-            # Its limits would count the loop's delays as Redis's; `Limit` holds for all that is asked.
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = _client(url)
         self._entries: Lane[UUID, bytes | str | None] = Lane(self._read, places=1, size=batch_size)
         self._raise = self._redis.register_script(_RAISE)
         self._discard = self._redis.register_script(_DISCARD)
@@ -300,6 +292,26 @@ class Cache:
         for session_id, version in owed.items():
             if self._owed[session_id] == version:
                 del self._owed[session_id]
+
+
+def _client(url: str) -> redis.Redis:
+    """Return a client, not yet connected; raise SettingError if the URL is none that it can use."""
+    try:
+        # The library's own defaults would wait seconds and repeat ten times.
+        client = redis.Redis.from_url(
+            url,
+            protocol=2,
+            max_connections=10_000,
+            # Its limits would count the loop's delays as Redis's; `Limit` holds for all that is asked.
+            socket_timeout=None,
+            socket_connect_timeout=None,
+            retry=Retry(NoBackoff(), 0),
+        )
+        # An option that there is not is found out when a connection is made, and not before.
+        cast("Any", client.connection_pool).make_connection()
+    except (TypeError, ValueError):
+        raise SettingError("REDIS_URL has to be a URL that redis-py can read") from None
+    return client
 
 
 def _key(session_id: UUID) -> str:

@@ -8,12 +8,13 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import quote
 
-from attrs import define, field
+from attrs import define, evolve, field
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from session_service import wire
 from session_service.cors import Cors
+from session_service.crowd import PAUSE, Crowd
 from session_service.endpoint import session_headers
 from session_service.errors import (
     HeadersTooLargeError,
@@ -64,6 +65,7 @@ class Edge:
         self._arriving = 0
         self._bodies = 0
         self._at_work = 0
+        self._crowd = Crowd()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -172,7 +174,8 @@ class Edge:
         """Count the request as at work; refuse it if it and the others would be too much."""
         size = len(scope["body"])
         if self._at_work >= WORK_LIMIT or self._bodies + size > BODIES_LIMIT:
-            raise ServiceUnavailableError("not_applied")
+            error = ServiceUnavailableError("not_applied", self._crowd.turn_away())
+            return evolve(error_reply(error), pause=PAUSE)
         self._at_work += 1
         self._bodies += size
         try:

@@ -151,14 +151,15 @@ class ServiceUnavailableError(ServiceError):
         "The service cannot reach its database, or has too much to do.",
     )
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, retry_after: int = 1) -> None:
         self.outcome = outcome
+        self.retry_after = retry_after
 
     def fields(self) -> dict[str, Any]:
         return {"retryable": True, "outcome": self.outcome}
 
     def headers(self) -> dict[str, str]:
-        return {"retry-after": "1"}
+        return {"retry-after": str(self.retry_after)}
 
 
 class ServiceUnhealthyError(ServiceUnavailableError):

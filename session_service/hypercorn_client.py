@@ -10,7 +10,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.typing import ConnectionState
+from hypercorn.typing import ConnectionState, H11SendableEvent
 
 from session_service.connections import HEAD_SECONDS, LINGER_SECONDS, Patience
 from session_service.heads import Connection
@@ -50,7 +50,7 @@ class Client:
     async def send(self, event: Event) -> None:
         """Do what the protocol has decided."""
         if isinstance(event, RawData):
-            await self._write(event.data)
+            await self.write(event.data)
         elif not isinstance(event, Updated):
             self.close(linger=self._protocol.is_reading)
         elif not event.idle:
@@ -60,6 +60,17 @@ class Client:
             self._wait(HEAD_SECONDS, self._cut_off_head)
         else:
             self.close()
+
+    async def write(self, *pieces: bytes) -> None:
+        """Send the pieces in one, and wait while the client has not taken enough of what came before."""
+        # What is for a client that is gone goes nowhere.
+        with suppress(ConnectionError, RuntimeError):
+            self._transport.writelines(pieces)
+            if self._transport.get_write_buffer_size() > UNTAKEN:
+                self._patience.begin()
+                await self._writer.drain()
+                if not self._transport.is_closing():
+                    self._patience.end()
 
     def begin_head(self) -> None:
         """Give the head of which something has come its own time."""
@@ -107,15 +118,6 @@ class Client:
             await self._protocol.handle(Closed())
             self.close()
 
-    async def _write(self, data: bytes) -> None:
-        # What is for a client that is gone goes nowhere.
-        with suppress(ConnectionError, RuntimeError):
-            self._writer.write(data)
-            if self._transport.get_write_buffer_size() > UNTAKEN:
-                self._patience.begin()
-                await self._writer.drain()
-                self._patience.end()
-
     def _cut_off_head(self) -> None:
         if self._in_head:
             self.refuse(408)
@@ -140,6 +142,7 @@ class _Protocol(H11Protocol):
         )
         self.connection = Connection()
         self._client = client
+        self._head = b""
 
     @property
     def is_reading(self) -> bool:
@@ -208,11 +211,18 @@ class _Protocol(H11Protocol):
         if self.connection.they_are_waiting_for_100_continue:
             await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
 
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        data = self.connection.send(event)
+        if isinstance(event, h11.Response):
+            # It goes with the body: two writes cost twice as much.
+            self._head = data
+        elif self._head or data:
+            head, self._head = self._head, b""
+            await self._client.write(head, data)
+
     async def _refuse(self, status: int) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             self._client.refuse(431 if status == 431 else 400)
         else:
             self._client.close()
-        # What the application still has to say is no reply to what came.
-        self.connection.send_failed()
         await self.handle(Closed())

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from time import time
 from typing import Any
 
 from hypercorn.asyncio.worker_context import WorkerContext
@@ -23,10 +24,14 @@ class Settings(Config):
     include_server_header = False
     errorlog = logging.getLogger("hypercorn.error")
     ending = False
+    _made = 0
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
-        headers = super().response_headers(protocol)
-        return [*headers, CLOSE] if self.ending else headers
+        """Return the date, which is made once in a second, and that word."""
+        if self._made != int(time()):
+            self._made = int(time())
+            self._date = super().response_headers(protocol)
+        return [*self._date, CLOSE] if self.ending else self._date
 
 
 class Work:

@@ -1,5 +1,7 @@
 """What is sent back: status, headers and body, as ASGI has them."""
 
+import asyncio
+
 from attrs import frozen
 from starlette.types import Send
 
@@ -14,13 +16,17 @@ PLAIN: Headers = [
 
 @frozen
 class Reply:
-    """A reply that is complete; a body of None has no length either, as 204 and 304 have none."""
+    """A reply that is complete; a body of None has no length either, as 204 and 304 have none.
+
+    After it, nothing is heard from its connection for `pause` seconds.
+    """
 
     status: int
     headers: Headers
     body: bytes | None = None
     media_type: bytes = b"application/json"
     security: Headers = PLAIN
+    pause: float = 0.0
 
     def head(self, request_id: str) -> Headers:
         """Return all headers of the reply, marked with its request's id."""
@@ -32,4 +38,10 @@ class Reply:
     async def send(self, send: Send, request_id: str) -> None:
         """Send the reply as ASGI has it."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.head(request_id)})
-        await send({"type": "http.response.body", "body": self.body or b""})
+        if self.pause:
+            # The client has the whole of it; the server takes it for unfinished, and reads no next request.
+            await send({"type": "http.response.body", "body": self.body or b"", "more_body": True})
+            await asyncio.sleep(self.pause)
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await send({"type": "http.response.body", "body": self.body or b""})

@@ -1,17 +1,16 @@
 """The servers that the application runs on: Hypercorn, or uvicorn with httptools, which costs less.
 
-Both refuse a head of over 64 KiB, cut off one that is not whole after 5 s, trust no proxy's headers, answer
-pipelined requests in order and end in the same way. What differs:
+Both keep to what `connections` says, speak HTTP/1.1 and nothing that a client may want to upgrade to, refuse
+what has two readings, tell why, answer pipelined requests in order, trust no proxy's headers and end in the
+same way. What differs still:
 
-- HTTP/2 in clear text (h2c): Hypercorn takes it; uvicorn refuses it and answers an upgrade as HTTP/1.1.
-- WebSocket, which the service does not have: a bare 403 from Hypercorn, uvicorn takes it for a plain request.
-- Expect: 100-continue: Hypercorn answers at once, uvicorn when the application reads the body.
-- What both refuse gets a bare 400, 431 or 501, without a body or a request id, and the connection ends.
-  Hypercorn refuses an HTTP/1.1 without Host and blank lines before a request, too, and a head that is over
-  16 KiB before it is whole. uvicorn refuses a method that it does not know (or in small letters), a header
-  with a control character in it, bare line feeds, folded lines, and Content-Length beside Transfer-Encoding.
-- After an upgrade that it did not follow uvicorn drops what came in the same read: who asks for one has to
-  wait for the reply before the next request.
+- The same Content-Length twice is one for Hypercorn; uvicorn refuses it.
+- A method that is not known (or in small letters) and a control character in a header are refused by uvicorn;
+  Hypercorn hands them on. Two spaces in a request line are one for uvicorn; Hypercorn refuses them.
+- Hypercorn ends a connection after a thousand requests.
+- Where the reply did not wait for the whole request, Hypercorn takes what still comes for two seconds, so that
+  the reply can be read; uvicorn closes the connection at once.
+- Expect: 100-continue: Hypercorn answers before the application has asked for the body, uvicorn then.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ from session_service.connections import Application, Terms, room
 
 # The default of 100 refuses connections in the rush at the start of an exam.
 BACKLOG = 1024
-# Longer than any request takes: one that is cut off gets a reply outside the contract.
+# Longer than any reply takes, and less than what is left before a container is killed.
 GRACE = 8
 DRAIN = 0.5  # seconds in which a worker's clients move to another one
 

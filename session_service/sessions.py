@@ -6,6 +6,7 @@ from attrs import frozen
 
 from session_service import queries
 from session_service.cache import Cache
+from session_service.callers import Callers
 from session_service.errors import (
     ForbiddenError,
     IdempotencyKeyReusedError,
@@ -32,7 +33,6 @@ from session_service.models import (
 from session_service.settings import SettingError
 from session_service.sql import Pool
 from session_service.store import Store, Told
-from session_service.tokens import Anyone, Tokens
 
 SWEEP_BATCH = 250  # rows: such a batch was seen to hold its locks for 91 ms at the most
 
@@ -45,7 +45,7 @@ class Context:
     cache: Cache
     store: Store
     health: Vitals
-    callers: Anyone | Tokens
+    callers: Callers
     limits: Limits
 
 

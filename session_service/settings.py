@@ -86,7 +86,7 @@ def database_url(env: Mapping[str, str] = os.environ) -> str:
 
 
 def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
-    """Read where the database is and as whom to migrate it: its tables' owner, whom the service need not be."""
+    """Read where the database is and as whom to migrate it: as its tables' owner."""
     name = "MIGRATION_DATABASE_URL" if env.get("MIGRATION_DATABASE_URL") else "DATABASE_URL"
     return _url(env, name, ("postgresql://", "postgres://"))
 

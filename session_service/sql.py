@@ -16,6 +16,7 @@ import attrs
 import orjson
 import psycopg
 from psycopg import AsyncCursor
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import args_row, tuple_row
 from psycopg.types.json import Jsonb, set_json_loads
@@ -104,8 +105,13 @@ def count(name: str) -> Statement[int]:
 def pool(url: str, size: int, configure: Statement[int]) -> Pool:
     """Return a pool, not yet open, of connections as the statements expect them.
 
-    `configure` is the statement that is run on each new one.
+    `configure` is the statement that is run on each new one. Raise SettingError if the URL is none that libpq
+    can read: its own words would repeat it.
     """
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise SettingError("DATABASE_URL has to be a URL that libpq can read") from None
 
     async def prepare(connection: Connection) -> None:
         # JSON stays the text that it is: the replies carry it on unread.
@@ -254,8 +260,9 @@ def _adapt(column: Column, value: object) -> object:
 
 
 def _is_final(error: psycopg.OperationalError) -> bool:
-    """Whether waiting mends nothing: the name, the password, the database or the certificate is wrong."""
-    return (error.sqlstate or "")[:2] in {"28", "3D"} or "certificate" in str(error)
+    """Whether waiting mends nothing: the role, the password, the database or the server's proof is wrong."""
+    unproven = re.search("SSL error:|certificate|does not support SSL", str(error))
+    return (error.sqlstate or "")[:2] in {"28", "3D"} or unproven is not None
 
 
 def _outcome(file: File, error: psycopg.Error) -> Outcome:

@@ -1,4 +1,4 @@
-"""Who asks: the caller that a bearer token stands for, or, where none is asked for, whoever comes."""
+"""Who asks: the caller that a bearer token stands for."""
 
 import re
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from session_service.errors import UnauthenticatedError
 from session_service.jwks import Key
 from session_service.keys import Keys
 from session_service.models import Caller
-from session_service.settings import Settings, TokenSettings
+from session_service.settings import TokenSettings
 
 SIZE_LIMIT = 8 * 1024  # bytes of a token
 REMEMBERED = 10_000  # tokens
@@ -26,21 +26,6 @@ _CREDENTIALS = re.compile(rb"bearer +([\w-]+\.[\w-]+\.[\w-]+)", re.IGNORECASE)
 _REQUIRED = ["iss", "aud", "exp", "sub"]
 # They name a key beside the issuer's, or ask for what nobody here understands.
 _REFUSED = {"jku", "jwk", "x5u", "crit"}
-
-
-class Anyone:
-    """Takes every caller, by the address that it comes from, for one that may act for anyone."""
-
-    async def identify(self, scope: Mapping[str, Any]) -> Caller:
-        """Return the caller."""
-        address = scope["client"][0] if scope.get("client") else "unknown"
-        return Caller(f"address:{address}", None)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
 
 
 @frozen
@@ -119,11 +104,6 @@ class Tokens:
                 # Two keys may have the same name.
                 continue
         raise UnauthenticatedError(given=True)
-
-
-def callers(settings: Settings) -> Anyone | Tokens:
-    """Return what tells who a caller is, as the settings have it."""
-    return Tokens(settings.tokens) if settings.tokens else Anyone()
 
 
 def _proof(claims: dict[str, Any], service_scope: str) -> Proof:

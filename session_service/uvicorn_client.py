@@ -7,7 +7,6 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn import Config
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from session_service.connections import (
@@ -80,14 +79,14 @@ class Client(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._is_heard:
             return
-        begun, cycle = self._in_head, self.cycle
-        waiting = begun or not self._is_answering()
+        begun, cycle, idle = self._in_head, self.cycle, not self._is_answering()
         self._measured = begun or len(data) > HEAD_LIMIT
         self._unset_keepalive_if_required()
-        self._feed(memoryview(data))
+        self._feed(data)
         if self._in_head or not self._is_answering():
-            # Only where no other head ended, and no body, is all that came of this one.
-            self._size = self._size + len(data) if waiting and cycle is self.cycle else 0
+            # Where no other head ended in the read, and no body, all of it is of this one.
+            alone = (begun or idle) and self.cycle is cycle
+            self._size = self._size + len(data) if alone else 0
             if self._size > HEAD_LIMIT:
                 self._refuse(431)
             elif self._timer is None or self._in_head > begun:
@@ -108,6 +107,8 @@ class Client(HttpToolsProtocol):
         # httptools' own reading of a URL takes //x for a host and refuses what the application can answer.
         self.url = b"/"
         super().on_headers_complete()
+        if not self.pipeline:
+            self._at_work = self.cycle
         path, _, query = target.partition(b"?")
         self.scope["path"] = unquote(path.decode())
         self.scope["raw_path"] = path
@@ -117,32 +118,30 @@ class Client(HttpToolsProtocol):
             self.cycle.keep_alive = self._is_heard = False
 
     def on_response_complete(self) -> None:
-        was_last = not self.pipeline
+        following = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         if self.transport.is_closing():
             self._patience.begin()
-        elif was_last and self._refused:
+        elif following is not None:
+            self._at_work = following
+        elif self._refused:
             self._tell_refusal()
-        elif was_last and not self._is_heard:
+        elif not self._is_heard:
             self._close()
 
     def timeout_keep_alive_handler(self) -> None:
         self._close()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._at_work = cycle
-        super()._start_asgi_task(cycle, app)
-
     def _is_answering(self) -> bool:
         return self._at_work is not None and not self._at_work.response_complete
 
-    def _feed(self, data: memoryview) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         while data and self._is_heard:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 # It is not followed: what comes after it is a request like any other.
-                data = data[upgrade.args[0] :]
+                data = memoryview(data)[upgrade.args[0] :]
             except httptools.HttpParserError:
                 self._refuse(400)
                 return
@@ -154,12 +153,15 @@ class Client(HttpToolsProtocol):
         names = [name for name, _ in self.headers]
         if len(names) > LINES_LIMIT or (self._measured and self._head_size() > HEAD_LIMIT):
             return 431
-        version = self.parser.get_http_version()
-        hosts = names.count(b"host")
+        version, hosts = self.parser.get_http_version(), names.count(b"host")
         plain = (version == "1.1" and hosts == 1) or (version == "1.0" and hosts <= 1)
-        coded = b"transfer-encoding" in names
-        clear = not coded or (version == "1.1" and (b"transfer-encoding", b"chunked") in self.headers)
-        return 0 if plain and clear and self.url.isascii() else 400
+        if not plain or not self.url.isascii():
+            return 400
+        if b"transfer-encoding" not in names:
+            return 0
+        return (
+            0 if version == "1.1" and dict(self.headers)[b"transfer-encoding"].lower() == b"chunked" else 400
+        )
 
     def _head_size(self) -> int:
         first = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -85,6 +86,13 @@ def guarded(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield service
 
 
+@pytest.fixture(scope="session")
+def limited(migrated: Urls) -> Iterator[Service]:
+    """A service that lets each caller ask sixty times a minute."""
+    with running(migrated, RATE_LIMIT="60") as service:
+        yield service
+
+
 @pytest.fixture
 def database(migrated: Urls) -> Iterator[psycopg.Connection]:
     """A connection of the operator's to the service's database."""
@@ -119,6 +127,11 @@ def broken_service(servers: Urls) -> Iterator[Service]:
     with running(urls, CACHE_SECONDS="1") as service:
         with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
             connection.execute("alter table quiz_sessions rename to taken_away")
+        end = time.monotonic() + 10
+        # For a second it says what it found when it last looked.
+        while service.client.get("/health").status_code == 200:
+            assert time.monotonic() < end
+            time.sleep(0.05)
         yield service
 
 

@@ -15,6 +15,9 @@ from redis import Redis
 from tests.conformance import DOCUMENT, PATHS, resolved, validator
 from tests.conftest import Urls, migrate
 from tests.service import Service, running
+from tests.test_health import ask_at_the_end
+from tests.tokens import bearer
+from tests.wire import HEALTH, exchange
 
 START = "/api/sessions/start"
 ID, TIME = r"[0-9a-f]{8}-[0-9a-f-]{27}", r"20\d\d-[0-9T:.-]+Z"
@@ -126,6 +129,10 @@ def _ask_health(service: Service) -> httpx.Response:
     return _wait(lambda: service.client.get("/health"), lambda health: health["checks"]["redis"] == "up")
 
 
+def _ask_too_often(service: Service) -> httpx.Response:
+    return next(reply for _ in range(100) if (reply := service.read(uuid4())).status_code == 429)
+
+
 def _wait(ask: Callable[[], httpx.Response], ready: Callable[[Any], bool]) -> httpx.Response:
     end = time.monotonic() + 16
     while not ready((reply := ask()).json()):
@@ -153,13 +160,31 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
         "PayloadTooLargeError.payloadTooLargeError": lambda at: at.client.post(START, content=b" " * 262_145),
         "UnsupportedMediaTypeError.unsupportedMediaTypeError": lambda at: at.client.post(START, content="x"),
         "IdempotencyKeyReusedError.idempotencyKeyReusedError": _reuse_a_key,
+        "Liveness.alive": lambda at: at.client.get("/health/live"),
+        "Readiness.ready": lambda at: at.client.get("/health/ready"),
+        "RequestTimeoutError.requestTimeoutError": lambda at: exchange(
+            at.url, b"GET /health HTTP/1.1\r\n", asked=(HEALTH,)
+        )[0],
+        "UriTooLongError.uriTooLongError": lambda at: at.client.get("/api/sessions?user_id=" + 4096 * "x"),
+        "HeadersTooLargeError.headersTooLargeError": lambda at: at.client.get(
+            "/health", headers=[(f"x-{number}", "1") for number in range(101)]
+        ),
     },
+    "guarded": {
+        "UnauthenticatedError.unauthenticatedError": lambda at: at.read(uuid4()),
+        "ForbiddenError.forbiddenError": lambda at: at.client.get(
+            "/api/sessions", params={"user_id": "grace"}, headers=bearer("ada")
+        ),
+    },
+    "limited": {"RateLimitedError.rateLimitedError": _ask_too_often},
     "service_of_one": {"SessionPage.last": lambda at: at.client.get("/api/sessions")},
     "broken_service": {"InternalServerError.internalServerError": lambda at: at.read(uuid4())},
     "cut_off_service": {
         "ServiceUnavailableError.serviceUnavailableError": lambda at: at.read(uuid4()),
         "ServiceUnhealthyError.unhealthy": _ask_health,
+        "ServiceNotReadyError.unavailable": lambda at: at.client.get("/health/ready"),
     },
+    "service_to_end": {"ServiceNotReadyError.draining": ask_at_the_end},
 }
 WHERE = {name: fixture for fixture, scenarios in SCENARIOS.items() for name in scenarios}
 
@@ -169,6 +194,7 @@ TOLD = {
     "location": "StartedSession.started",
     "retry-after": "SessionConflictError.sessionConflictError",
     "allow": "MethodNotAllowedError.methodNotAllowedError",
+    "www-authenticate": "UnauthenticatedError.unauthenticatedError",
 }
 
 
@@ -178,6 +204,13 @@ def service_of_one(fresh_database: Urls) -> Iterator[Service]:
     migrate(fresh_database)
     with running(fresh_database) as service:
         _session(service, 3)
+        yield service
+
+
+@pytest.fixture
+def service_to_end(migrated: Urls) -> Iterator[Service]:
+    """A service that nobody else needs."""
+    with running(migrated) as service:
         yield service
 
 
@@ -234,9 +267,10 @@ def test_every_response_example_is_answered(request: pytest.FixtureRequest, name
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_every_header_example_is_answered(service: Service, name: str) -> None:
+def test_every_header_example_is_answered(request: pytest.FixtureRequest, name: str) -> None:
     """The header is the example to the letter, but for ids."""
-    reply = SCENARIOS["service"][TOLD[name]](service)
+    response = TOLD[name]
+    reply = SCENARIOS[WHERE[response]][response](request.getfixturevalue(WHERE[response]))
     assert _masked(reply.headers[name]) == _masked(str(HEADERS[name]))
 
 

@@ -27,6 +27,10 @@ class Guard:
 
 SAVE = "tests/operations/test_update_progress.py"
 GET = "tests/operations/test_get_session.py"
+EVERY = "tests/operations/test_every_operation.py -k 414"
+BODY = "tests/operations/test_every_operation.py -k 408"
+OWNERSHIP = "tests/test_ownership.py"
+KEYS = "tests/test_keys.py"
 
 START = "tests/operations/test_start_session.py"
 CACHE = "tests/test_cache.py"
@@ -232,6 +236,93 @@ GUARDS = [
         "else quote(raw, safe=",
         "else str(raw, 'latin-1') or quote(raw, safe=",
         "tests/test_edge.py",
+    ),
+    Guard(
+        "owner of what is cached",
+        "session_service/store.py",
+        "if held and (owner is None or wire.is_of(held, owner)):",
+        "if held:",
+        OWNERSHIP,
+    ),
+    Guard(
+        "owner of what is read",
+        "sql/get_sessions.sql",
+        " and (a.owner is null or s.user_id = a.owner)",
+        "",
+        OWNERSHIP,
+    ),
+    Guard(
+        "owner of what is written",
+        "sql/write_sessions.sql",
+        "      and (a.owner is null or s.user_id = a.owner)\n    for",
+        "    for",
+        OWNERSHIP,
+    ),
+    Guard(
+        "owner of what is busy",
+        "sql/write_sessions.sql",
+        " and (a.owner is null or s.user_id = a.owner)\n  where not",
+        "\n  where not",
+        OWNERSHIP,
+    ),
+    Guard(
+        "owner of what is listed",
+        "session_service/sessions.py",
+        "caller.owner or wanted.user_id",
+        "wanted.user_id",
+        OWNERSHIP,
+    ),
+    Guard(
+        "start for another user",
+        "session_service/sessions.py",
+        "    _check_user(caller, wanted.user_id)\n    told",
+        "    told",
+        OWNERSHIP,
+    ),
+    Guard("pinned algorithms", "session_service/jwks.py", "name in wanted and ", "", KEYS),
+    Guard(
+        "one look for unknown keys",
+        "session_service/keys.py",
+        "under_way or monotonic() >= self._may_ask_at",
+        "True",
+        KEYS,
+    ),
+    Guard(
+        "claims of a token",
+        "session_service/tokens.py",
+        'options={"require": _REQUIRED}',
+        "options={}",
+        "tests/test_tokens.py",
+    ),
+    Guard(
+        "end of what is remembered",
+        "session_service/tokens.py",
+        " and time() < proof.until",
+        "",
+        "tests/test_tokens.py",
+    ),
+    Guard(
+        "loopback without authentication",
+        "session_service/settings.py",
+        "if not allowed and not _is_loopback(host):",
+        "if False:",
+        "tests/test_start.py -k everybody",
+    ),
+    Guard("time for a body", "session_service/edge.py", "BODY_SECONDS = 10.0", "BODY_SECONDS = 30.0", BODY),
+    Guard("length of a path", "session_service/edge.py", "TARGET_LIMIT = 4 ", "TARGET_LIMIT = 8 ", EVERY),
+    Guard(
+        "room for saves",
+        "session_service/edge.py",
+        "crowded = size > SMALL_BODY and",
+        "crowded =",
+        "tests/test_edge.py -k crowd",
+    ),
+    Guard(
+        "query out of the log",
+        "session_service/edge.py",
+        'raw: bytes = scope["raw_path"]',
+        'raw: bytes = scope["raw_path"] + scope["query_string"]',
+        "tests/test_edge.py -k one_line",
     ),
     Guard("declared status", "session_service/errors.py", "409, ", "412, ", SAVE),
     Guard(

@@ -151,20 +151,26 @@ def test_a_connection_that_has_broken_is_no_word_on_the_server(postgres: Databas
 def test_a_service_that_ends_wants_no_requests(migrated: Urls, server: str) -> None:
     """Once told to end, a service tells it on the connections that it still has."""
     with running(migrated, SERVER=server) as service:
-        connection = HTTPConnection(urlsplit(service.url).netloc, timeout=10)
-        connection.putrequest("GET", "/health/ready")
-        connection.putheader("content-length", "2")
-        connection.endheaders()
-        # With a request under way the service does not end; this one has begun to arrive.
-        time.sleep(0.3)
-        service.process.terminate()
-        _await(lambda: not _listens(service))
-        connection.send(b"{}")
-        with connection.getresponse() as told:
-            reply = httpx.Response(told.status, headers=told.getheaders(), content=told.read())
-        reply.request = httpx.Request("GET", f"{service.url}/health/ready")
-        conformance.check(reply)
+        reply = ask_at_the_end(service)
         assert (reply.status_code, reply.json()["status"]) == (503, "draining")
+
+
+def ask_at_the_end(service: Service) -> httpx.Response:
+    """Tell the service to end, and return what it says of its readiness on a connection that it still has."""
+    connection = HTTPConnection(urlsplit(service.url).netloc, timeout=10)
+    connection.putrequest("GET", "/health/ready")
+    connection.putheader("content-length", "2")
+    connection.endheaders()
+    # With a request under way the service does not end; this one has begun to arrive.
+    time.sleep(0.3)
+    service.process.terminate()
+    _await(lambda: not _listens(service))
+    connection.send(b"{}")
+    with connection.getresponse() as told:
+        reply = httpx.Response(told.status, headers=told.getheaders(), content=told.read())
+    reply.request = httpx.Request("GET", f"{service.url}/health/ready")
+    conformance.check(reply)
+    return reply
 
 
 def _forget() -> None:

@@ -13,10 +13,22 @@ PACKAGE = Path(session_service.__file__).parent
 
 # A module imports from lower floors only.
 FLOORS = [
-    {"models", "settings", "contract", "smoke", "embedded", "exposure", "jwks", "log", "reply", "supervisor"},
+    {
+        "models",
+        "settings",
+        "contract",
+        "smoke",
+        "crowd",
+        "embedded",
+        "exposure",
+        "jwks",
+        "log",
+        "reply",
+        "supervisor",
+    },
     {"errors", "keeper", "keys", "connections", "cors"},
     {"wire", "pool", "together", "tokens", "heads", "hypercorn_work", "uvicorn_client"},
-    {"sql", "hypercorn_client", "uvicorn_server"},
+    {"sql", "hypercorn_client", "uvicorn_server", "callers"},
     {"queries", "cache", "hypercorn_server"},
     {"store", "migrations", "health", "limits", "servers"},
     {"sessions"},

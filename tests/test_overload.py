@@ -7,6 +7,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from session_service.crowd import Crowd
 from session_service.edge import WORK_LIMIT
 from tests.conftest import Urls
 from tests.history.client import Reply, Wire
@@ -33,25 +34,43 @@ def test_what_there_is_no_room_for_is_refused_at_once(
         assert service.save(sessions[0], 1, "after it").status_code == 200
 
 
+def test_the_more_are_refused_the_later_they_come_again() -> None:
+    """A crowd is not told to come back all at once; when it has, the next is told to wait a second again."""
+
+    async def run() -> None:
+        crowd, few = Crowd(), Crowd()
+        assert [crowd.turn_away() for _ in range(4000)][-1] == 10
+        assert [few.turn_away() for _ in range(401)] == [1] * 400 + [2]
+        await asyncio.sleep(1.1)
+        assert few.turn_away() == 1
+
+    asyncio.run(run())
+
+
 async def _crowd(port: int, sessions: list[str], user: str, database: psycopg.Connection) -> list[Reply]:
     """Send too many requests while nothing can be written, and return the replies to those let in."""
     wires = [Wire() for _ in range(WORK_LIMIT + OVER)]
     with database.transaction():
         database.execute("lock table quiz_sessions in share row exclusive mode")
-        waiting = {
+        sent = {
             asyncio.create_task(
                 _start(wire, port, user) if place % 2 else _save(wire, port, sessions[place % SESSIONS])
-            )
+            ): wire
             for place, wire in enumerate(wires)
         }
+        waiting = set(sent)
         refused: set[asyncio.Task[Reply]] = set()
         while len(refused) < OVER:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             refused |= done
         assert len(refused) == OVER
         assert all(_is_refusal(task.result()) for task in refused)
+        impatient = asyncio.create_task(sent[refused.pop()].send(port, "GET", "/health/live"))
         await _probe(port)
+        # A client that does not wait as it was told to is not heard for a while, and costs nothing.
+        assert not impatient.done()
     replies = await asyncio.gather(*waiting)
+    assert (await impatient).status == 200
     for wire in wires:
         wire.close()
     return replies

@@ -1,5 +1,6 @@
 """The servers that the service runs on: what a head may be, how a service ends, the contract on uvicorn."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 
+from session_service.hypercorn_work import Inbox
 from session_service.keeper import ROOT
 from tests.conftest import Urls
 from tests.service import Service, free_port, running
@@ -90,6 +92,22 @@ def test_pipelined_requests_are_answered_in_order(either: Service) -> None:
     sent = b"".join(head + b"\r\n" for head in heads[:-1]) + heads[-1] + END
     told = exchange(either.url, sent, asked=(HEALTH,))
     assert [reply.headers["x-request-id"] for reply in told] == [f"r{number}" for number in range(5)]
+
+
+def test_the_end_of_a_client_finds_room() -> None:
+    """An application that reads no more keeps nobody from telling it that its client is gone."""
+
+    async def fill() -> list[str]:
+        inbox = Inbox()
+        pieces = [asyncio.create_task(inbox.put({"type": "http.request"})) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert not all(piece.done() for piece in pieces)
+        async with asyncio.timeout(5):
+            await inbox.put({"type": "http.disconnect"})
+            await asyncio.gather(*pieces)
+        return [(await inbox.get())["type"] for _ in range(22)]
+
+    assert asyncio.run(fill()) == ["http.request"] * 20 + ["http.disconnect"] * 2
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from session_service.keeper import ROOT
@@ -41,6 +42,18 @@ def test_serve_finds_its_data_again_and_leaves_nothing_behind(clone: Path) -> No
         assert psutil.wait_procs(family, timeout=5)[1] == []
     with _serving(clone) as (client, _):
         assert client.get(f"/api/sessions/{session['id']}").json() == session
+
+
+def test_serve_works_on_a_database_that_is_given(clone: Path, fresh_database: Urls) -> None:
+    """It is migrated as its owner and served from as the other role; no worker is told of the owner."""
+    urls = {name: fresh_database[name] for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL")}
+    with _serving(clone, "--workers", "2", **urls) as (client, process):
+        client.post("/api/sessions/start", json={"user_id": "ada", "quiz_id": 7})
+        workers = [member for member in _family(process) if "--worker" in member.cmdline()]
+        assert len(workers) == 2
+        assert all("MIGRATION_DATABASE_URL" not in worker.environ() for worker in workers)
+    with psycopg.connect(urls["DATABASE_URL"]) as service:
+        assert service.execute("select user_id from quiz_sessions").fetchall() == [("ada",)]
 
 
 def test_servers_end_with_a_serve_that_is_killed(clone: Path) -> None:
@@ -124,11 +137,17 @@ def test_migrate_tells_what_it_applied(fresh_database: Urls) -> None:
 
 
 @contextmanager
-def _serving(clone: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+def _serving(
+    clone: Path, *arguments: str, **settings: str
+) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(
-        ["bin/serve"], cwd=clone, env=_env(port), stdout=subprocess.DEVNULL, start_new_session=True
+        ["bin/serve", *arguments],
+        cwd=clone,
+        env=_env(port) | settings,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         await_reply(url, process)

@@ -15,10 +15,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from session_service import tokens
+from session_service.callers import Anyone
 from session_service.errors import UnauthenticatedError
 from session_service.models import Caller
 from session_service.settings import ALGORITHMS
-from session_service.tokens import LEEWAY, SIZE_LIMIT, Anyone, Tokens
+from session_service.tokens import LEEWAY, SIZE_LIMIT, Tokens
 from tests.tokens import AUDIENCE, ISSUER, SERVICE_SCOPE, Key, ask, asked, is_refused, judge, jwks, make_key
 
 ADA = Caller("user:ada", "ada")

@@ -62,6 +62,11 @@ CLEAR = {
     "a whole URL": (b"GET http://evil/health HTTP/1.1\r\nhost: x\r\n\r\n", NOWHERE, 404),
     "*": (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", NOWHERE, 404),
     "an empty line before it": (b"\r\n" + GET + b"\r\n", HEALTH, 200),
+    "a coding in capitals": (
+        GET.replace(b"/health", b"/nowhere") + b"transfer-encoding: CHUNKED\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        NOWHERE,
+        404,
+    ),
     "a body that nobody asks for": (
         GET.replace(b"/health", b"/nowhere") + b"content-length: 2\r\n\r\n{}",
         NOWHERE,

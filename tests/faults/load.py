@@ -60,7 +60,7 @@ class Load:
         """Return what was told without success to those who asked since a moment."""
         return [told for told in self.told if told.status != 200 and told.begin >= since]
 
-    async def suffer(self, count: int = 2 * CLIENTS) -> None:
+    async def suffer(self, count: int = CLIENTS) -> None:
         """Wait until so many requests have failed."""
         end = monotonic() + 4 * DEADLINE
         while len(self.failures()) < count:

@@ -9,18 +9,21 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import psycopg
 import pytest
 from attrs import frozen
 
+from session_service import queries, sql
 from session_service.keeper import ROOT
+from session_service.settings import SettingError
+from session_service.sql import Pool
 from tests.conftest import Urls, migrate
 from tests.faults.load import CLIENTS, load
 from tests.history.postgres import Postgres
 from tests.history.proxy import Proxy
-from tests.service import Service, folder, running
+from tests.service import Service, await_reply, folder, free_port, running
 
 FRESH = {"cache-control": "no-cache"}
 
@@ -68,9 +71,9 @@ async def serving(env: Urls) -> AsyncIterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def ground(servers: Urls) -> Iterator[Ground]:
+def ground(migrated: Urls) -> Iterator[Ground]:
     """What the tests break one after the other, and mend again."""
-    with grounds(servers) as one:
+    with grounds(migrated) as one:
         yield one
 
 
@@ -114,6 +117,21 @@ def test_restarted_while_nobody_asks(ground: Ground) -> None:
         assert ground.service.read(session_id, FRESH).status_code == 200
 
 
+def test_restarted_while_one_waits(ground: Ground) -> None:
+    """A lone statement that finds no connection has one once PostgreSQL is back, with nobody to wake it."""
+
+    async def run() -> None:
+        async with sql.pool(ground.postgres.url, 1, queries.configure) as pool:
+            await queries.ping(pool)
+            await asyncio.to_thread(ground.postgres.stop)
+            waiting = asyncio.ensure_future(queries.ping(pool))
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(ground.postgres.start)
+            await waiting
+
+    asyncio.run(run())
+
+
 def test_backends_killed(ground: Ground) -> None:
     """A connection that PostgreSQL ends costs nobody but those who have a statement under way on it."""
 
@@ -155,7 +173,7 @@ def test_all_connections_held(ground: Ground) -> None:
         async with load(ground.service.url) as clients:
             with psycopg.connect(ground.postgres.owner_url) as holder:
                 holder.execute("lock table quiz_sessions in access exclusive mode")
-                await clients.suffer(CLIENTS)
+                await clients.suffer(1)
             await clients.recover(monotonic())
         assert {told.outcome for told in clients.failures()} == {"not_applied"}
 
@@ -226,27 +244,45 @@ def _shred(service: Service, proxy: Proxy) -> None:
 def test_late_at_the_start(ground: Ground, servers: Urls) -> None:
     """A service that is started before its PostgreSQL says that it waits, and serves once that is there."""
     ground.postgres.stop()
-    with ThreadPoolExecutor(1) as starter:
-        starting = running({**servers, "DATABASE_URL": ground.postgres.url})
-        started = starter.submit(starting.__enter__)
-        sleep(1.5)
-        assert not started.done()
+    port = free_port()
+    env = {**os.environ, **servers, "DATABASE_URL": ground.postgres.url, "PORT": str(port)}
+    command = [sys.executable, "-m", "session_service"]
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("session-service: waiting for PostgreSQL: connection")
         ground.postgres.start()
-        service = started.result()
-        assert service.log.read_text().startswith("session-service: waiting for PostgreSQL: connection")
-        starting.__exit__(None, None, None)
+        await_reply(f"http://127.0.0.1:{port}", process)
+        process.terminate()
+        process.stdout.read()
+    assert process.returncode == 0
 
 
-@pytest.mark.parametrize("loss", ["switched over", "killed"])
-def test_failed_over(servers: Urls, loss: str) -> None:
-    """The standby that is promoted is found within 2 s; a synchronous one has every acknowledged answer."""
+def test_refused_at_the_start() -> None:
+    """A service waits for a PostgreSQL as long as it is told to, and then says in a line why it has none."""
+    begun = monotonic()
+    pool = sql.pool("postgresql://nobody@127.0.0.1:1/none", 1, queries.configure)
+    with pytest.raises(
+        SettingError, match=r"PostgreSQL of DATABASE_URL is out of reach: .* refused"
+    ) as error:
+        asyncio.run(sql.await_server(pool, seconds=0.5))
+    assert monotonic() - begun >= 0.5
+    assert "\n" not in str(error.value)
 
+
+def switched_over(urls: Urls) -> None:
+    """A primary that takes no writes any more is left for the standby that was promoted."""
+    _fail_over(urls, lambda primary: primary.set("default_transaction_read_only", "on"))
+
+
+def failed_over(urls: Urls) -> None:
+    """The standby that takes a dead primary's place is found, and has every answer if it is synchronous."""
+    _fail_over(urls, Postgres.kill)
+
+
+def _fail_over(urls: Urls, end: Callable[[Postgres], None]) -> None:
     async def run(primary: Postgres, standby: Postgres, url: str) -> None:
         async with load(url) as clients:
-            if loss == "killed":
-                await asyncio.to_thread(primary.kill)
-            else:
-                await asyncio.to_thread(primary.set, "default_transaction_read_only", "on")
+            await asyncio.to_thread(end, primary)
             await asyncio.to_thread(standby.promote)
             await clients.recover(monotonic())
         assert clients.lost(standby.owner_url) == []
@@ -255,8 +291,7 @@ def test_failed_over(servers: Urls, loss: str) -> None:
         standby = Postgres(second)
         primary.replicate(standby)
         hosts = f"host={first},{second}&target_session_attrs=read-write"
-        urls = servers | {"DATABASE_URL": f"postgresql://session_service@/postgres?{hosts}"}
-        with running(urls) as service:
+        with running(urls | {"DATABASE_URL": f"postgresql://session_service@/postgres?{hosts}"}) as service:
             asyncio.run(run(primary, standby, service.url))
         standby.stop()
 
@@ -271,6 +306,21 @@ def frozen_for_long(urls: Urls) -> None:
             ground.postgres.thaw()
             await clients.recover(monotonic())
         assert len(clients.failures()) >= 2 * CLIENTS
+        assert clients.lost(ground.postgres.owner_url) == []
+
+    with grounds(urls) as ground:
+        asyncio.run(run(ground))
+
+
+def killed_for_long(urls: Urls) -> None:
+    """However long PostgreSQL was away, all are served within 2 s of its return."""
+
+    async def run(ground: Ground) -> None:
+        async with load(ground.service.url) as clients:
+            await asyncio.to_thread(ground.postgres.kill)
+            await asyncio.sleep(8)
+            await asyncio.to_thread(ground.postgres.start)
+            await clients.recover(monotonic())
         assert clients.lost(ground.postgres.owner_url) == []
 
     with grounds(urls) as ground:
@@ -295,30 +345,46 @@ def connections_half_open(urls: Urls) -> None:
         asyncio.run(run(postgres))
 
 
-def refused_at_start(urls: Urls) -> None:
-    """A service without a PostgreSQL waits for one for 30 s, then ends with a line that says why."""
-    begun = monotonic()
-    env = {**os.environ, **urls, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-    command = [sys.executable, "-m", "session_service"]
-    ended = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert monotonic() - begun >= 30
-    assert ended.returncode == 1
-    assert "session-service: cannot start: the PostgreSQL of DATABASE_URL is out of reach: " in ended.stdout
+def bounds_of_a_session(urls: Urls) -> None:
+    """PostgreSQL itself ends what goes on for 5 s, and a transaction that nobody goes on with for as long."""
+
+    async def sleep_long(pool: Pool) -> None:
+        async with pool.lend() as connection:
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                await connection.execute("select pg_sleep(9)")
+
+    async def leave_open(pool: Pool) -> None:
+        async with pool.lend() as connection:
+            await connection.execute("begin")
+            await asyncio.sleep(5.2)
+            with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+                await connection.execute("select from quiz_sessions")
+
+    async def run() -> None:
+        async with sql.pool(urls["DATABASE_URL"], 2, queries.configure) as pool:
+            await asyncio.gather(sleep_long(pool), leave_open(pool))
+
+    asyncio.run(run())
 
 
-LONG = [frozen_for_long, connections_half_open, refused_at_start]
+LONG = [
+    switched_over,
+    failed_over,
+    frozen_for_long,
+    killed_for_long,
+    connections_half_open,
+    bounds_of_a_session,
+]
 Scenario = Callable[[Urls], None]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def outcomes(request: pytest.FixtureRequest, servers: Urls) -> Iterator[dict[Scenario, Future[None]]]:
+def outcomes(request: pytest.FixtureRequest, migrated: Urls) -> Iterator[dict[Scenario, Future[None]]]:
     """What comes of the long scenarios that were asked for, which go on beside the short ones."""
     params = [getattr(item, "callspec", None) for item in request.session.items]
     asked = {param.params["scenario"] for param in params if param and "scenario" in param.params}
     with ThreadPoolExecutor(len(LONG)) as grounds:
-        yield {scenario: grounds.submit(scenario, servers) for scenario in LONG if scenario in asked}
+        yield {scenario: grounds.submit(scenario, migrated) for scenario in LONG if scenario in asked}
 
 
 @pytest.mark.parametrize("scenario", LONG, ids=lambda scenario: scenario.__name__)

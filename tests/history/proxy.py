@@ -23,6 +23,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._flows = asyncio.Event()
         self._flows.set()
+        self._stranded: list[asyncio.Event] = []
         self._cut = False
         self._tls = tls
         self._asked = asked
@@ -44,6 +45,8 @@ class Proxy:
         """Close everything."""
         self._server.close()
         self._drop()
+        for flows in (self._flows, *self._stranded):
+            flows.set()
         # What was dropped is closed in the loop's next turns.
         await asyncio.sleep(0.01)
 
@@ -59,6 +62,7 @@ class Proxy:
     def strand(self) -> None:
         """Pass nothing on any more on the connections that there are; new ones are as good as ever."""
         self._flows.clear()
+        self._stranded.append(self._flows)
         self._flows = asyncio.Event()
         self._flows.set()
 

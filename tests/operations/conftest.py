@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import conformance
-from tests.conftest import Urls
 from tests.operations.test_every_operation import OPERATIONS, filled
 from tests.operations.test_every_status import operation_id
-from tests.service import Service, running
+from tests.service import Service
 
 
 @pytest.hookimpl(trylast=True)
@@ -47,10 +46,3 @@ def stalled(service: Service) -> Iterator[dict[str, http.client.HTTPConnection]]
     yield connections
     for connection in connections.values():
         connection.close()
-
-
-@pytest.fixture(scope="session")
-def limited(migrated: Urls) -> Iterator[Service]:
-    """A service that lets each caller ask twice a minute."""
-    with running(migrated, RATE_LIMIT="2") as service:
-        yield service
