@@ -198,7 +198,7 @@ def test_ten_megabytes_under_a_session_s_key_are_a_miss(service: Service, cache:
     session = service.start()
     key = f"session:{session['id']}"
     cache.set(key, b"s1 1 99999999999999 {" + b"x" * 10_000_000)
-    # A slow machine takes so large an answer for one that does not come, and does not believe Redis for a while.
+    # A slow machine takes so large an answer for none, and does not believe Redis for a while.
     end = time.monotonic() + 8
     while cache.strlen(key) > 1000:
         assert service.read(session["id"]).json() == session
