@@ -8,8 +8,8 @@ same way. What differs still:
 - A method that is not known (or in small letters) and a control character in a header are refused by uvicorn;
   Hypercorn hands them on. Two spaces in a request line are one for uvicorn; Hypercorn refuses them.
 - Hypercorn ends a connection after a thousand requests.
-- Where the reply did not wait for the whole request, Hypercorn takes what still comes for two seconds, so that
-  the reply can be read; uvicorn closes the connection at once.
+- Where the reply did not wait for the whole request, Hypercorn takes what still comes for two seconds, so
+  that the reply can be read; uvicorn closes the connection at once.
 - Expect: 100-continue: Hypercorn answers before the application has asked for the body, uvicorn then.
 """
 

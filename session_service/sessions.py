@@ -68,14 +68,15 @@ async def list_sessions(ctx: Context, caller: Caller, wanted: Filter) -> Session
     """
     if wanted.user_id is not None:
         _check_user(caller, wanted.user_id)
-    found = await queries.list_sessions(
-        ctx.pool,
-        user_id=caller.owner or wanted.user_id,
-        quiz_id=wanted.quiz_id,
-        status=wanted.status,
-        before_ms=wanted.cursor.created_ms if wanted.cursor else None,
-        before_id=wanted.cursor.id if wanted.cursor else None,
-        count=wanted.limit + 1,
+    found = await ctx.store.find(
+        {
+            "user_id": caller.owner or wanted.user_id,
+            "quiz_id": wanted.quiz_id,
+            "status": wanted.status,
+            "before_ms": wanted.cursor.created_ms if wanted.cursor else None,
+            "before_id": wanted.cursor.id if wanted.cursor else None,
+            "count": wanted.limit + 1,
+        }
     )
     items = found[: wanted.limit]
     return SessionPage(items, _behind(items[-1]) if len(found) > wanted.limit else None)

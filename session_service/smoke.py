@@ -1,6 +1,10 @@
-"""Live checks against a running service; needs nothing but its URL and Python's own library."""
+"""Live checks against a running service; needs nothing but its URL and Python's own library.
+
+Where the service asks for tokens, `TOKEN` is one of its subject `smoke`, or of a service.
+"""
 
 import json
+import os
 import sys
 import time
 import urllib.error
@@ -113,6 +117,8 @@ def _expect(
     """Send a request; return the reply's body, or fail if its status or its request id is not as promised."""
     data = None if sent is None else json.dumps(sent).encode()
     headers = {"content-type": "application/json", "x-request-id": f"smoke-{uuid4()}"}
+    if token := os.environ.get("TOKEN"):
+        headers["authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url + path, data, headers, method=method)  # noqa: S310 - the operator's URL
     try:
         reply = urllib.request.urlopen(request, timeout=10)  # noqa: S310 - the same

@@ -11,7 +11,7 @@ from attrs import frozen
 from session_service import queries, sql, wire
 from session_service.cache import Cache
 from session_service.errors import ServiceUnavailableError
-from session_service.models import Judged, Snapshot, StartSession, Verdict, Write
+from session_service.models import Judged, SessionSummary, Snapshot, StartSession, Verdict, Write
 from session_service.settings import Settings
 from session_service.sql import Pool, RejectedError
 from session_service.together import Lane
@@ -49,8 +49,10 @@ class Store:
         self._writes: Lane[Record, Told | None] = lane(self._write)
         self._starts: Lane[Record, Told | None] = lane(self._start)
         self._resumes: Lane[Record, Told | None] = lane(self._resume)
-        # Locks are waited for on half of the connections at the most.
-        self._alone = Lane(self._wait, places=max(1, settings.database_pool_size // 2), size=1)
+        # Locks are waited for, and lists made, on the connections that those above and the sweeper leave.
+        left = settings.database_pool_size - 5
+        self._alone = Lane(self._wait, places=max(1, left * 3 // 5), size=1)
+        self._lists = Lane(self._list, places=max(1, left * 2 // 5), size=1)
         # The sessions whose locks are waited for, with how many writes do so.
         self._locked: Counter[UUID] = Counter()
 
@@ -107,6 +109,10 @@ class Store:
             raise ServiceUnavailableError("not_applied")
         return told
 
+    async def find(self, wanted: Record) -> list[SessionSummary]:
+        """Return the sessions that the statement's parameters let through."""
+        return await self._lists(wanted)
+
     async def _read(self, ids: list[Record]) -> list[Told | None]:
         return await self._tell(len(ids), partial(queries.get_sessions, self._pool, ids=_numbered(ids)))
 
@@ -131,6 +137,9 @@ class Store:
 
     async def _wait(self, asked: list[Ask]) -> list[Told | None]:
         return await self._tell(1, asked[0])
+
+    async def _list(self, wanted: list[Record]) -> list[list[SessionSummary]]:
+        return [await queries.list_sessions(self._pool, **wanted[0])]
 
     async def _start_unlocked(self, starts: list[Record]) -> list[Judged]:
         """Start those that nobody else is resuming."""

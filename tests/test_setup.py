@@ -17,6 +17,7 @@ from session_service.keeper import ROOT
 from tests.conftest import Urls
 from tests.judge import judging
 from tests.service import Service, await_reply, copy_house, free_port, judged
+from tests.tokens import bearer
 
 
 @pytest.fixture
@@ -96,6 +97,17 @@ def test_smoke_tells_each_step_and_the_verdict(service: Service) -> None:
     lines = run.stdout.splitlines()
     assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 7
     assert lines[-1] == f"{judge.url}: all 7 checks passed"
+
+
+def test_smoke_brings_its_token(guarded: Service) -> None:
+    """Where tokens are asked for, all is well with one, and nothing is without."""
+    env = os.environ | {"TOKEN": bearer("smoke")["authorization"].removeprefix("Bearer ")}
+    command = ["bin/smoke", guarded.url]
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stdout.endswith("6 of 7 checks failed\n")
 
 
 def test_smoke_fails_where_nothing_serves() -> None:
