@@ -4,7 +4,7 @@ import asyncio
 
 PAUSE = 1.0  # seconds in which nothing is heard from a connection that was refused
 
-_RETURNS = 400  # a second: to refuse costs nearly as much as to serve, and is not to take a fifth of the time
+_RETURNS = 500  # a second: to refuse costs nearly as much as to serve, and is not to take a fifth of the time
 
 
 class Crowd:

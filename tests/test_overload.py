@@ -39,8 +39,8 @@ def test_the_more_are_refused_the_later_they_come_again() -> None:
 
     async def run() -> None:
         crowd, few = Crowd(), Crowd()
-        assert [crowd.turn_away() for _ in range(4000)][-1] == 10
-        assert [few.turn_away() for _ in range(401)] == [1] * 400 + [2]
+        assert [crowd.turn_away() for _ in range(4500)][-1] == 9
+        assert [few.turn_away() for _ in range(501)] == [1] * 500 + [2]
         await asyncio.sleep(1.1)
         assert few.turn_away() == 1
 

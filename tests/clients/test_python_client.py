@@ -21,7 +21,7 @@ OPERATIONS = {
         "start_session",
         "update_progress",
     },
-    "health": {"get_health"},
+    "health": {"get_health", "get_liveness", "get_readiness"},
 }
 
 # Prints where a public name of the client is typed Any.

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,6 +25,9 @@ from tests.wire import HEALTH, REFUSED, Asked, connected, exchange, replies
 SERVERS = ("hypercorn", "uvicorn")
 STARTED: Asked = REFUSED
 FILES = 256
+SERVED = (
+    FILES - 150 - 1
+)  # but for the files of the service's own, and the connection of the test's own client
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +168,7 @@ def test_clients_over_the_limit_of_files(server: str, migrated: Urls) -> None:
         for connection in connections:
             connection.sendall(GET.replace(b"/health", path.encode()) + b"\r\n")
         told = [replies(_json(connection), ("GET", path)) for connection in connections]
-        assert {tuple(reply.status_code for reply in one) for one in told} == {(200,), (503,)}
+        assert Counter(reply.status_code for one in told for reply in one) == {200: SERVED, 503: 400 - SERVED}
         assert service.save(path.split("/")[3], 1, "kept").status_code == 200
         assert service.client.get("/health").json()["status"] == "healthy"
         crowd.close()
