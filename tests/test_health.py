@@ -170,6 +170,7 @@ def ask_at_the_end(service: Service) -> httpx.Response:
         reply = httpx.Response(told.status, headers=told.getheaders(), content=told.read())
     reply.request = httpx.Request("GET", f"{service.url}/health/ready")
     conformance.check(reply)
+    assert service.process.wait(timeout=20) == 0
     return reply
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import psycopg
@@ -167,7 +168,7 @@ def _trickle(url: str, start: bytes, more: bytes) -> list[httpx.Response]:
     """Send a start, then more of it twice a second; return the replies when the connection has ended."""
     told = b""
     end = time.monotonic() + 7
-    with connected(url) as connection:
+    with connected(url) as connection, suppress(ConnectionError):
         connection.sendall(start)
         connection.settimeout(0.5)
         while True:

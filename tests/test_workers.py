@@ -129,7 +129,7 @@ def test_a_worker_that_dies_is_replaced(group: Group) -> None:
     assert load.refused == 0
     # Each of the six clients has one request at a time.
     assert len(load.failures) + load.reset <= 6, load
-    assert f"worker {victim.pid} ended with -9" in group.log.read_text()
+    assert _waited(lambda: f"worker {victim.pid} ended with -9" in group.log.read_text(), 10)
 
 
 def test_sighup_renews_every_worker_and_no_request_fails(group: Group) -> None:

@@ -20,17 +20,17 @@ HEALTH: Asked = ("GET", "/health")
 
 @contextmanager
 def connected(url: str) -> Iterator[socket.socket]:
-    """Connect to the service at the URL; that the connection is reset is no error."""
+    """Connect to the service at the URL."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 0)
-    with socket.create_connection(address, timeout=15) as connection, suppress(ConnectionError):
+    with socket.create_connection(address, timeout=15) as connection:
         yield connection
 
 
 def exchange(url: str, *pieces: bytes, asked: tuple[Asked, ...] = (REFUSED,)) -> list[httpx.Response]:
     """Send the pieces, one after the other; return the replies that come until the connection ends."""
     told = b""
-    with connected(url) as connection:
+    with connected(url) as connection, suppress(ConnectionError):
         for number, piece in enumerate(pieces):
             time.sleep(0.05 if number else 0)
             connection.sendall(piece)

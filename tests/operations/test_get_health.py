@@ -1,6 +1,7 @@
 """getHealth: GET /health."""
 
 import time
+from collections.abc import Callable
 
 import httpx
 
@@ -11,10 +12,11 @@ from tests.service import Service, folder, running
 
 def test_200_healthy(service: Service) -> None:
     """With both stores the service is healthy."""
-    reply = service.client.get("/health", headers={"x-request-id": "probe-1"})
+    # On a busy machine the service may doubt its Redis for a second.
+    reply = told(service, "/health", lambda reply: reply.json()["status"] == "healthy")
     body = reply.json()
     assert reply.status_code == 200
-    assert (body["status"], body["checks"]) == ("healthy", {"postgres": "up", "redis": "up"})
+    assert body["checks"] == {"postgres": "up", "redis": "up"}
     assert body["requestId"] == "probe-1"
 
 
@@ -43,20 +45,20 @@ def test_413_over_256_kib(service: Service) -> None:
 
 def test_500_without_the_table(broken_service: Service) -> None:
     """A database without the service's table is not told as healthy."""
-    assert settled(broken_service, "/health").status_code == 500
+    assert broken_service.client.get("/health").status_code == 500
 
 
 def test_503_unhealthy_without_postgresql(cut_off_service: Service) -> None:
     """Without PostgreSQL the service says so, in the shape of its other answers."""
-    reply = settled(cut_off_service, "/health")
+    reply = told(cut_off_service, "/health", lambda reply: reply.status_code != 200)
     assert (reply.status_code, reply.json()["status"]) == (503, "unhealthy")
     assert reply.json()["checks"]["postgres"] == "down"
 
 
-def settled(service: Service, path: str) -> httpx.Response:
+def told(service: Service, path: str, settled: Callable[[httpx.Response], bool]) -> httpx.Response:
     """Return what a probe is told once it is no more what was true up to a second ago."""
-    end = time.monotonic() + 5
-    while (reply := service.client.get(path)).status_code == 200:
+    end = time.monotonic() + 10
+    while not settled(reply := service.client.get(path, headers={"x-request-id": "probe-1"})):
         assert time.monotonic() < end
         time.sleep(0.05)
     return reply

@@ -134,7 +134,9 @@ def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
     reply = broken_service.client.post(PATH, json=BODY)
     assert reply.status_code == 500
     assert "quiz_sessions" not in reply.text
-    assert reply.json()["requestId"] in broken_service.log.read_text()
+    end = time.monotonic() + 8
+    while f"request {reply.json()['requestId']} failed" not in broken_service.log.read_text():
+        assert time.monotonic() < end
 
 
 def test_503_without_postgresql(cut_off_service: Service) -> None:
