@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 
 import httpx
 import psycopg
@@ -43,6 +44,15 @@ def test_a_common_head_is_served(either: Service) -> None:
         assert reply.status_code == 200
         assert "date" in reply.headers
         assert "server" not in reply.headers
+
+
+def test_a_reply_carries_the_time(either: Service) -> None:
+    """The date of a reply is that of its second."""
+    (first,) = exchange(either.url, HEAD + END, asked=(HEALTH,))
+    time.sleep(2)
+    (second,) = exchange(either.url, HEAD + END, asked=(HEALTH,))
+    dates = [parsedate_to_datetime(reply.headers["date"]) for reply in (first, second)]
+    assert 1 <= (dates[1] - dates[0]).total_seconds() <= 10
 
 
 def test_a_head_has_room_for_16_kib_and_100_lines(either: Service) -> None:
