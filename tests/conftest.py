@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 import psycopg
@@ -107,14 +108,21 @@ def cache(migrated: Urls) -> Iterator[Redis]:
         yield connection
 
 
-@pytest.fixture
-def fresh_database(migrated: Urls) -> Iterator[Urls]:
-    """An empty database of the test's own, beside the shared Redis; the service's role is there."""
+@contextmanager
+def fresh(migrated: Urls) -> Iterator[Urls]:
+    """Make an empty database beside the shared Redis, where the service's role is, and drop it."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(migrated["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f"create database {name} template template0 strategy file_copy")
         yield _named(migrated, name)
         connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def fresh_database(migrated: Urls) -> Iterator[Urls]:
+    """An empty database of the test's own."""
+    with fresh(migrated) as urls:
+        yield urls
 
 
 @pytest.fixture(scope="session")
