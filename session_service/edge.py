@@ -110,8 +110,7 @@ class Edge:
     async def _read_body(self, receive: Receive) -> bytes:
         """Return the whole body; raise an error of the contract, once it is read, if there is no room for it.
 
-        It is read to its end on every path: Hypercorn keeps a connection and its tasks for ever when an
-        application answers while more than ten of its messages are waiting.
+        It is read to its end on every path, so that the connection can go on.
         """
         chunks: list[bytes] = []
         size = 0
