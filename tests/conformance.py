@@ -55,16 +55,14 @@ _FILE_HEADERS = {
     "x-content-type-options": {"schema": {"const": "nosniff"}},
 }
 
-# What a request that belongs to no operation is told: that it does not, or that it is none, or too much.
+# What a request that belongs to no operation is told: that it does not, or that it is too much.
 _STRAYS = {
-    "400": "ValidationError",
     "404": "RouteNotFoundError",
     "405": "MethodNotAllowedError",
     "408": "RequestTimeoutError",
     "413": "PayloadTooLargeError",
     "414": "UriTooLongError",
     "431": "HeadersTooLargeError",
-    "503": "ServiceUnavailableError",
 }
 _ALWAYS = ("408", "413", "414", "431")
 
@@ -148,16 +146,11 @@ def _template(path: str) -> str | None:
 
 
 def _declared(method: str, path: str) -> dict[str, Any]:
-    """Return the responses declared for the request, those of no operation included where it has none.
-
-    Without a path it is what the server could not read as a request.
-    """
+    """Return the responses declared for the request, those of no operation included where it has none."""
     found = operation(method, path) or (_file(FILES[path]) if path in FILES and method in _READS else None)
     if found:
         declared: dict[str, Any] = found["responses"]
         return declared
-    if not path:
-        return _refusals("400", "503")
     return _refusals("405" if _template(path) or path in FILES else "404")
 
 
