@@ -173,6 +173,8 @@ class Edge:
         """Count the request as at work; refuse it if it and the others would be too much."""
         size = len(scope["body"])
         if self._at_work >= WORK_LIMIT or self._bodies + size > BODIES_LIMIT:
+            # It would stay in memory for as long as the reply takes.
+            scope["body"] = b""
             error = ServiceUnavailableError("not_applied", self._crowd.turn_away())
             return evolve(error_reply(error), pause=PAUSE)
         self._at_work += 1
@@ -208,6 +210,8 @@ class Exchange:
             await reply.send(self._send, self.identity)
         finally:
             self.log(reply.status)
+        if reply.pause:
+            await reply.end(self._send)
 
     def answer_late(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have it said that nothing has come of the request in time."""

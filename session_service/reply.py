@@ -38,10 +38,11 @@ class Reply:
     async def send(self, send: Send, request_id: str) -> None:
         """Send the reply as ASGI has it."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.head(request_id)})
-        if self.pause:
-            # The client has the whole of it; the server takes it for unfinished, and reads no next request.
-            await send({"type": "http.response.body", "body": self.body or b"", "more_body": True})
-            await asyncio.sleep(self.pause)
-            await send({"type": "http.response.body", "body": b""})
-        else:
-            await send({"type": "http.response.body", "body": self.body or b""})
+        # Before a pause the client has the whole of it, but the server takes it for unfinished, and reads
+        # no next request.
+        await send({"type": "http.response.body", "body": self.body or b"", "more_body": self.pause > 0})
+
+    async def end(self, send: Send) -> None:
+        """End a reply that has a pause, when that is over."""
+        await asyncio.sleep(self.pause)
+        await send({"type": "http.response.body"})
