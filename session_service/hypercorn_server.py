@@ -6,7 +6,7 @@ from typing import Any, cast
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.lifespan import Lifespan
 
-from session_service.connections import Application, Terms
+from session_service.connections import DRAIN_SECONDS, Application, Terms
 from session_service.hypercorn_client import Client
 from session_service.hypercorn_work import Work
 
@@ -53,8 +53,9 @@ class _Server:
         self.work.settings.ending = True
 
     async def end(self, grace: float) -> None:
-        """End what is idle at once, and the rest when it is done or its time is over."""
+        """End what stays idle, and the rest when it is done or its time is over."""
         await self.work.context.terminated.set()
+        await self.work.end(DRAIN_SECONDS)
         for client in list(self._clients):
             client.close_idle()
         await self.work.end(grace)

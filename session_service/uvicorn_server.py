@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from uvicorn import Config, Server
 
-from session_service.connections import CLOSE, HEAD_SECONDS, Application, Terms
+from session_service.connections import CLOSE, DRAIN_SECONDS, HEAD_SECONDS, Application, Terms
 from session_service.uvicorn_client import Client, Settings
 
 
@@ -64,6 +64,8 @@ class _Server(Server):
 
     async def _serve_out(self) -> None:
         await self._terms.last(self._close_by_reply)
+        if self.server_state.connections:
+            await asyncio.sleep(DRAIN_SECONDS)
         self.should_exit = True
 
     def _close_by_reply(self) -> None:

@@ -90,14 +90,14 @@ class Service:
 @contextmanager
 def running(env: Mapping[str, str], **settings: str) -> Iterator[Service]:
     """Run a service process with the settings; it has to obey SIGTERM with exit status 0."""
-    port = free_port()
+    port = settings.get("PORT") or str(free_port())
     url = f"http://127.0.0.1:{port}"
     log = Path(tempfile.mkdtemp(prefix="session-service-test-")) / "log"
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "session_service"],
             cwd=ROOT,
-            env={**os.environ, **env, "PORT": str(port), **settings},
+            env={**os.environ, **env, "PORT": port, **settings},
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,

@@ -141,6 +141,21 @@ def test_the_end_waits_for_replies(server: str, migrated: Urls, database: psycop
 
 
 @pytest.mark.parametrize("server", SERVERS)
+def test_the_end_waits_for_what_is_on_its_way(server: str, migrated: Urls) -> None:
+    """A connection that was idle when the service was told to end has a reply yet, and that is its last."""
+    with running(migrated, SERVER=server) as service, connected(service.url) as connection:
+        connection.sendall(HEAD + b"\r\n")
+        told = connection.recv(65536)
+        service.process.terminate()
+        time.sleep(0.2)
+        connection.sendall(HEAD + b"\r\n")
+        while more := connection.recv(65536):
+            told += more
+        assert [reply.headers.get("connection") for reply in replies(told, HEALTH)] == [None, "close"]
+        assert service.process.wait(timeout=5) == 0
+
+
+@pytest.mark.parametrize("server", SERVERS)
 def test_a_start_that_fails(server: str, fresh_database: Urls) -> None:
     """On either server a service that cannot start says why in a line and exits with 1."""
     ended = subprocess.run(

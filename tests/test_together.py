@@ -309,6 +309,29 @@ def test_a_row_that_is_held_delays_no_other(private: Service, fresh_database: Ur
         assert [save.result().json()["answers"] for save in late] == [{"1": "late"}] * 3
 
 
+def test_lists_leave_connections_for_everything_else(private: Service, fresh_database: Urls) -> None:
+    """However many lists are slow, a session is started, saved and completed meanwhile."""
+    slow = private.start(user_id="slow")
+    # The database takes its time wherever this user's sessions are looked at by the service's role.
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
+        database.execute("alter table quiz_sessions enable row level security")
+        database.execute(
+            "create policy slow on quiz_sessions using (user_id <> 'slow' or pg_sleep(2.5) is not null)"
+        )
+    with ThreadPoolExecutor(30) as clients:
+        query = {"user_id": "slow"}
+        lists = [clients.submit(private.client.get, "/api/sessions", params=query) for _ in range(30)]
+        time.sleep(0.5)
+        session_id = private.start()["id"]
+        assert private.save(session_id, 1, "x").status_code == 200
+        assert private.complete(session_id).status_code == 200
+        assert not any(reply.done() for reply in lists)
+        replies = [reply.result() for reply in lists]
+    told = [reply.json()["items"][0]["id"] for reply in replies if reply.status_code == 200]
+    assert set(told) == {slow["id"]}
+    assert {reply.status_code for reply in replies} == {200, 503}
+
+
 def test_the_order_of_writes_is_kept_behind_a_row_that_is_held(
     private: Service, fresh_database: Urls
 ) -> None:
