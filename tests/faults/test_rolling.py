@@ -15,8 +15,8 @@ from tests.conftest import Urls
 from tests.faults.load import load
 from tests.service import Service, free_port, running
 
-# It asks every instance all the time whether it wants requests. Whoever is refused by one goes to another; what
-# was sent is never sent again.
+# It asks every instance all the time whether it wants requests. Whoever is refused by one goes to another;
+# what was sent is never sent again.
 HAPROXY = """
 defaults
   mode http
