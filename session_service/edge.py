@@ -5,7 +5,7 @@ import logging
 import re
 from random import getrandbits
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from attrs import define, evolve, field
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from session_service import wire
 from session_service.cors import Cors
 from session_service.crowd import PAUSE, Crowd
+from session_service.deadlines import Deadlines
 from session_service.endpoint import session_headers
 from session_service.errors import (
     HeadersTooLargeError,
@@ -66,6 +67,8 @@ class Edge:
         self._bodies = 0
         self._at_work = 0
         self._crowd = Crowd()
+        self._arrivals = Deadlines(BODY_SECONDS, _give_up)
+        self._replies = Deadlines(REPLY_SECONDS, Exchange.answer_late)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,12 +103,18 @@ class Edge:
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """Return the body of a request; raise the contract's errors, and ClientDisconnect."""
         if not any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]):
-            return await self._read_body(receive)
+            return b""
+        reading = cast("asyncio.Task[None]", asyncio.current_task())
+        arrival = self._arrivals.begin(reading)
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await self._read_body(receive)
-        except TimeoutError:
+            return await self._read_body(receive)
+        except asyncio.CancelledError:
+            if not arrival.missed:
+                raise
+            reading.uncancel()
             raise RequestTimeoutError from None
+        finally:
+            arrival.meet()
 
     async def _read_body(self, receive: Receive) -> bytes:
         """Return the whole body; raise an error of the contract, once it is read, if there is no room for it.
@@ -142,12 +151,11 @@ class Edge:
         What is under way then goes on to its end: a write that is cancelled half-way is no less unknown, and
         psycopg takes ten seconds to cancel a statement of a database that stands still.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.call_later(REPLY_SECONDS, exchange.answer_late, loop)
+        deadline = self._replies.begin(exchange)
         try:
             reply = await self._answer(exchange.scope)
         finally:
-            deadline.cancel()
+            deadline.meet()
         await exchange.answer(reply)
         if exchange.late:
             await exchange.late
@@ -213,11 +221,11 @@ class Exchange:
         if reply.pause:
             await reply.end(self._send)
 
-    def answer_late(self, loop: asyncio.AbstractEventLoop) -> None:
+    def answer_late(self) -> None:
         """Have it said that nothing has come of the request in time."""
         reads = self.scope["method"] in {"GET", "HEAD"}
         error = ServiceUnavailableError("not_applied" if reads else "unknown")
-        self.late = loop.create_task(self.answer(error_reply(error)))
+        self.late = asyncio.create_task(self.answer(error_reply(error)))
 
     def log(self, status: int) -> None:
         """Log the request as one line."""
@@ -256,6 +264,10 @@ def _refusal(status: int) -> ServiceError:
     if status == ServiceUnavailableError.status:
         return ServiceUnavailableError("not_applied")
     return ValidationError([{"path": "request", "message": "has to be HTTP/1.1 (RFC 9112)"}])
+
+
+def _give_up(reading: asyncio.Task[None]) -> None:
+    reading.cancel()
 
 
 def _check_target(scope: Scope) -> None:

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from attrs import define
 
+from session_service.deadlines import Deadline, Deadlines
 from session_service.errors import ServiceUnavailableError
 
 Item = TypeVar("Item")
@@ -17,13 +18,12 @@ PATIENCE = 2.0  # seconds that a call waits for its turn
 
 @define(eq=False)
 class Waiting(Generic[Item, Result]):
-    """A call that waits for its turn since a moment of the loop's clock, or for what comes of it."""
+    """A call that waits for its turn, until a deadline, and then for what comes of it."""
 
     item: Item
     key: Hashable
     result: asyncio.Future[Result]
-    since: float
-    waits: bool = True
+    turn: Deadline[asyncio.Future[Result]]
 
 
 class Lane(Generic[Item, Result]):
@@ -57,9 +57,7 @@ class Lane(Generic[Item, Result]):
         # The keys that wait and are not under way, the longest first.
         self._ready: deque[Hashable] = deque()
         self._waiting = 0
-        # Those that wait, in their order, and the one timer that looks after their patience.
-        self._watched: deque[Waiting[Item, Result]] = deque()
-        self._watch: asyncio.TimerHandle | None = None
+        self._turns: Deadlines[asyncio.Future[Result]] = Deadlines(PATIENCE, _refuse)
         self._batches: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item, key: Hashable = None) -> Result:
@@ -77,30 +75,13 @@ class Lane(Generic[Item, Result]):
     async def _wait(self, item: Item, key: Hashable) -> Result:
         if self._waiting >= self._room:
             raise ServiceUnavailableError("not_applied")
-        loop = asyncio.get_running_loop()
-        call = Waiting[Item, Result](item, key, loop.create_future(), loop.time())
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         if key not in self._behind:
             self._behind[key] = deque()
             self._ready.append(key)
-        self._behind[key].append(call)
+        self._behind[key].append(Waiting(item, key, result, self._turns.begin(result)))
         self._waiting += 1
-        while self._watched and not self._watched[0].waits:
-            self._watched.popleft()
-        self._watched.append(call)
-        if self._watch is None:
-            self._watch = loop.call_at(call.since + PATIENCE, self._refuse_late, loop)
-        return await call.result
-
-    def _refuse_late(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse those that have waited too long, and come again when the next will have."""
-        late = loop.time() - PATIENCE
-        while self._watched and (self._watched[0].since <= late or not self._watched[0].waits):
-            call = self._watched.popleft()
-            if call.waits:
-                _fail(call.result, ServiceUnavailableError("not_applied"))
-        self._watch = None
-        if self._watched:
-            self._watch = loop.call_at(self._watched[0].since + PATIENCE, self._refuse_late, loop)
+        return await result
 
     def _arrive(self, keys: list[Hashable]) -> None:
         """Make room for the next batches, behind those that have just arrived."""
@@ -125,7 +106,7 @@ class Lane(Generic[Item, Result]):
             while behind:
                 call = behind.popleft()
                 self._waiting -= 1
-                call.waits = False
+                call.turn.meet()
                 if not call.result.done():
                     batch.append(call)
                     break
@@ -157,6 +138,10 @@ class Lane(Generic[Item, Result]):
             for call, result in zip(batch, results, strict=True):
                 if not call.result.done():
                     call.result.set_result(result)
+
+
+def _refuse(result: asyncio.Future[Result]) -> None:
+    _fail(result, ServiceUnavailableError("not_applied"))
 
 
 def _fail(result: asyncio.Future[Result], error: Exception) -> None:

@@ -19,6 +19,7 @@ FLOORS = [
         "contract",
         "smoke",
         "crowd",
+        "deadlines",
         "embedded",
         "exposure",
         "jwks",
