@@ -154,8 +154,10 @@ class Cache:
         """
         if self._writable:
             with suppress(UnreachableError):
+                # Of a session the newest comes last.
+                rising = sorted(fills, key=lambda fill: fill[0].version)
                 await self._write(
-                    {snapshot.id: (snapshot.version, _encode(snapshot, until)) for snapshot, until in fills}
+                    {snapshot.id: (snapshot.version, _encode(snapshot, until)) for snapshot, until in rising}
                 )
                 return
         for snapshot, _ in fills:

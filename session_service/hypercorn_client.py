@@ -29,7 +29,7 @@ class Client:
         self._writer = writer
         self._transport = writer.transport
         self._patience = Patience(writer.transport)
-        self._protocol = _Protocol(self, work)
+        self._protocol = _Protocol(self, work, writer.get_extra_info("peername"))
         self._loop = asyncio.get_running_loop()
         self.is_heard = True
         self._in_head = False
@@ -134,11 +134,11 @@ class _Protocol(H11Protocol):
 
     connection: Connection
 
-    def __init__(self, client: Client, work: Work) -> None:
+    def __init__(self, client: Client, work: Work, address: tuple[str, int] | None) -> None:
         app, group = cast("Any", work.app), cast("Any", work)
         state, send = ConnectionState({}), client.send
         super().__init__(
-            app, work.settings, work.context, group, state, ssl=False, client=None, server=None, send=send
+            app, work.settings, work.context, group, state, ssl=False, client=address, server=None, send=send
         )
         self.connection = Connection()
         self._client = client

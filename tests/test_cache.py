@@ -40,6 +40,19 @@ def test_an_older_version_never_replaces_a_newer(migrated: Urls, order: tuple[in
     assert _with_cache(migrated, fill) == _snapshot(session_id, max(order))
 
 
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_of_what_is_told_at_once_the_newest_is_held(migrated: Urls, order: tuple[int, int]) -> None:
+    """Of two versions of a session in one call the newer one is read afterwards, whichever comes first."""
+    session_id = uuid4()
+
+    async def fill(cache: Cache) -> Snapshot | None:
+        until = await cache.now() + 30_000
+        await cache.raise_to([(_snapshot(session_id, version), until) for version in order])
+        return await cache.get(session_id)
+
+    assert _with_cache(migrated, fill) == _snapshot(session_id, 2)
+
+
 def test_a_refusal_raises_the_cache_too(service: Service, cache: Redis) -> None:
     """A 409 and a 410 show a session, so no later read may show an older one."""
     session = service.start()

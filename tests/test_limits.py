@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from session_service.limits import Limits
 from session_service.models import Caller
 from tests.conftest import Urls
 from tests.service import folder, running
+from tests.wire import connected, replies
 
 ADA, BOB = Caller("ada", "ada"), Caller("bob", "bob")
 
@@ -233,3 +235,26 @@ def test_there_is_no_limit_unless_it_is_set() -> None:
             assert cache.believed
 
     asyncio.run(_bounded(run()))
+
+
+@pytest.mark.parametrize(
+    ("server", "often", "once"),
+    [("hypercorn", "127.0.0.2", "127.0.0.3"), ("uvicorn", "127.0.0.4", "127.0.0.5")],
+)
+def test_without_tokens_an_address_is_a_caller(server: str, often: str, once: str, migrated: Urls) -> None:
+    """On either server one address that has asked too often leaves another one alone."""
+    head = b"GET /api/sessions/00000000-0000-4000-8000-000000000000 HTTP/1.1\r\nhost: x\r\n\r\n"
+    asked = ("GET", "/api/sessions/00000000-0000-4000-8000-000000000000")
+
+    def ask(url: str, source: str, count: int) -> list[int]:
+        with connected(url, source) as connection:
+            connection.sendall(head * count)
+            connection.shutdown(socket.SHUT_WR)
+            told = b""
+            while more := connection.recv(65536):
+                told += more
+        return [reply.status_code for reply in replies(told, asked)]
+
+    with running(migrated, RATE_LIMIT="5", SERVER=server) as service:
+        assert ask(service.url, often, 6) == [404] * 5 + [429]
+        assert ask(service.url, once, 1) == [404]

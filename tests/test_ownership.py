@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psutil
 import psycopg
 import pytest
 from attrs import frozen
@@ -352,6 +353,46 @@ def test_a_user_and_a_service_write_one_after_the_other(
     assert max(sum(not write["queues"] for write in batch) for batch in batches) == 1
 
 
+def test_who_was_told_reads_what_was_told(house: House, ada: Visitor, platform: Visitor) -> None:
+    """While another caller's write still waits, who was told of an own one reads what was told."""
+    session_id = str(ada.start(user_id=ADA)["id"])
+    first = str(ada.start(user_id=ADA)["id"])
+    held = [str(ada.start(user_id=ADA)["id"]) for _ in range(3)]
+    with (
+        ThreadPoolExecutor(6) as clients,
+        psycopg.connect(house.urls["MIGRATION_DATABASE_URL"]) as holder,
+    ):
+        # All places where a write may wait for a row are taken.
+        holder.execute("select from quiz_sessions where id::text = any (%s) for update", [held])
+        waiting = [clients.submit(ada.save, one, 1, "x") for one in held]
+        _await_lock(house, len(held))
+        with _frozen(house):
+            saves = []
+            for visitor, one in ((ada, first), (ada, session_id), (platform, session_id)):
+                saves.append(clients.submit(visitor.save, one, 1, "x"))
+                time.sleep(0.2)
+        assert [save.result().json()["version"] for save in saves[:2]] == [2, 2]
+        assert not saves[2].done()
+        assert ada.read(session_id).json()["version"] == 2
+        holder.rollback()
+        assert saves[2].result().json()["version"] == 3
+        assert {save.result().status_code for save in waiting} == {200}
+
+
+@contextmanager
+def _frozen(house: House) -> Iterator[None]:
+    """Let no statement of the service come back before the end of the block."""
+    query = "select pid from pg_stat_activity where usename = 'session_service'"
+    backends = [psutil.Process(pid) for (pid,) in house.database.execute(query).fetchall()]
+    # With the server itself, so that there is no new connection either.
+    members = [*backends, *backends[0].parents()[:1]]
+    for member in members:
+        member.suspend()
+    yield
+    for member in members:
+        member.resume()
+
+
 @contextmanager
 def _locked_table(house: House) -> Iterator[None]:
     """Let no statement of the service come back before the end of the block."""
@@ -360,10 +401,11 @@ def _locked_table(house: House) -> Iterator[None]:
         yield
 
 
-def _await_lock(house: House) -> None:
+def _await_lock(house: House, count: int = 1) -> None:
     query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
     for _ in range(200):
-        if house.database.execute(query).fetchone() != (0,):
+        (waiting,) = house.database.execute(query).fetchone() or (0,)
+        if waiting >= count:
             return
         time.sleep(0.01)
     pytest.fail("nobody waits")

@@ -19,11 +19,11 @@ HEALTH: Asked = ("GET", "/health")
 
 
 @contextmanager
-def connected(url: str) -> Iterator[socket.socket]:
-    """Connect to the service at the URL."""
+def connected(url: str, source: str = "127.0.0.1") -> Iterator[socket.socket]:
+    """Connect to the service at the URL, from an address of this machine."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 0)
-    with socket.create_connection(address, timeout=15) as connection:
+    with socket.create_connection(address, timeout=15, source_address=(source, 0)) as connection:
         yield connection
 
 
