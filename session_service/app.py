@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import getmembers, isfunction
-from traceback import format_tb
 
 from starlette.routing import Router
 
@@ -19,7 +18,7 @@ from session_service.endpoint import Endpoint
 from session_service.errors import ServiceError
 from session_service.health import Vitals
 from session_service.limits import Limits
-from session_service.log import AccessLog
+from session_service.log import AccessLog, outline
 from session_service.migrations import MigrationError
 from session_service.routes import Answers, Routes
 from session_service.sessions import Context
@@ -77,9 +76,7 @@ async def _begin(ctx: Context, settings: Settings, stack: AsyncExitStack) -> Non
         _log.critical("session-service: cannot start: %s", error)
         raise
     except Exception as error:
-        # Without its text: that may repeat a setting.
-        where = "".join(format_tb(error.__traceback__))
-        _log.critical("session-service: cannot start: %s\n%s", type(error).__name__, where)
+        _log.critical("session-service: cannot start\n%s", outline(error))
         raise
 
 
@@ -91,8 +88,8 @@ async def _sweep(ctx: Context) -> None:
             await sessions.expire_sessions(ctx)
         except ServiceError as error:
             _log.warning("sessions were not expired: %s", error)
-        except Exception:  # noqa: BLE001 - a round that fails is not the last one
-            _log.exception("sessions were not expired")
+        except Exception as error:  # noqa: BLE001 - a round that fails is not the last one
+            _log.error("sessions were not expired\n%s", outline(error))
 
 
 def _routes(ctx: Context) -> Routes:

@@ -32,7 +32,7 @@ from session_service.errors import (
     ValidationError,
 )
 from session_service.health import Vitals
-from session_service.log import AccessLog
+from session_service.log import AccessLog, outline
 from session_service.models import request_id
 from session_service.reply import Reply
 from session_service.routes import Answers, Routes
@@ -173,8 +173,8 @@ class Edge:
             return asked or error_reply(error)
         except ServiceError as error:
             return error_reply(error)
-        except Exception:  # noqa: BLE001 - a bug, too, gets a reply
-            _log.exception("request %s failed", request_id.get())
+        except Exception as error:  # noqa: BLE001 - a bug, too, gets a reply
+            _log.error("request %s failed\n%s", request_id.get(), outline(error))
             return error_reply(InternalServerError())
 
     async def _work(self, endpoint: Answers, scope: Scope, path: dict[str, Any]) -> Reply:

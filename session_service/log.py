@@ -5,6 +5,7 @@ import os
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
+from traceback import format_tb
 
 _PAUSE = 0.01  # seconds in which the lines of requests gather before they are written together
 _ROOM = 4 * 1024 * 1024  # bytes that wait for a reader who has stopped reading
@@ -63,3 +64,15 @@ class AccessLog:
                     left = left[os.write(1, left) :]
             with self._lock:
                 self._held -= len(data)
+
+
+def outline(error: BaseException) -> str:
+    """Return where an error and its causes were raised, and of what kinds they are.
+
+    What it says of itself is left out, unless it is one of the service's own: PostgreSQL's repeat the row,
+    and others a setting.
+    """
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    own = f": {error}" if type(error).__module__.startswith("session_service.") else ""
+    trace = "".join(format_tb(error.__traceback__))
+    return (outline(cause) if cause else "") + f"{trace}{type(error).__name__}{own}\n"

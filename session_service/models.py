@@ -246,8 +246,6 @@ class Migration:
 
 @frozen
 class Durability:
-    """The settings of a PostgreSQL session on which `acknowledged means committed` rests."""
+    """The setting of PostgreSQL's own on which `acknowledged means committed` rests."""
 
-    synchronous_commit: str
     fsync: str
-    isolation: str

@@ -252,7 +252,7 @@ async def _ask(
         # Without a code it is the driver's own, about a result that may have been committed.
         if error.sqlstate is None:
             raise
-        raise RejectedError(file.name) from error
+        raise RejectedError(f"{file.name}: {error.sqlstate}") from error
 
 
 def _adapt(column: Column, value: object) -> object:

@@ -40,6 +40,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 words = [*_good_day(service), *_bad_requests(service)]
                 redis.process.kill()
                 words += _good_day(service)
+                words += _refused_row(service, urls["MIGRATION_DATABASE_URL"])
                 _rename_table(urls["MIGRATION_DATABASE_URL"])
                 words += _good_day(service)
                 _lock_out(urls["MIGRATION_DATABASE_URL"])
@@ -73,6 +74,7 @@ def test_the_canaries_were_there(told: str) -> None:
     ):
         assert sign in told, sign
     assert "redis is not believed" in told
+    assert "RejectedError: write_sessions: 23514" in told
     assert "cannot start" in told
 
 
@@ -157,6 +159,21 @@ def _words(reply: httpx.Response) -> str:
         body = {}
     body.pop("session", None)
     return f" {reply.status_code} {body} {reply.headers}"
+
+
+def _refused_row(service: Service, url: str) -> list[str]:
+    """Return what is told where PostgreSQL refuses a row, and repeats it in its own words."""
+    who = tokens.bearer("canary-user", aud="canary-audience")
+    body = {"user_id": "canary-user", "quiz_id": 7}
+    session_id = service.client.post("/api/sessions/start", json=body, headers=who).json()["id"]
+    with psycopg.connect(url, autocommit=True) as operator:
+        refuse = "check (not answers ? '13')"
+        operator.execute(f"alter table quiz_sessions add constraint refused {refuse} not valid")
+        answer = {"question_id": 13, "answer": "canary-answer"}
+        reply = service.client.put(f"/api/sessions/{session_id}/progress", json=answer, headers=who)
+        operator.execute("alter table quiz_sessions drop constraint refused")
+    assert reply.status_code == 500
+    return [_words(reply)]
 
 
 def _rename_table(url: str) -> None:

@@ -257,6 +257,19 @@ def test_late_at_the_start(ground: Ground, servers: Urls) -> None:
     assert process.returncode == 0
 
 
+def test_a_server_that_may_forget(ground: Ground, servers: Urls) -> None:
+    """A PostgreSQL without fsync, which forgets in a crash what it acknowledged, is not served from."""
+    ground.postgres.set("fsync", "off")
+    env = {**os.environ, **servers, "DATABASE_URL": ground.postgres.url, "PORT": str(free_port())}
+    command = [sys.executable, "-m", "session_service"]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    ground.postgres.set("fsync", "on")
+    assert ended.returncode == 1
+    assert "cannot start: PostgreSQL has to have fsync on" in ended.stdout
+
+
 def test_refused_at_the_start() -> None:
     """A service waits for a PostgreSQL as long as it is told to, and then says in a line why it has none."""
     begun = monotonic()
