@@ -116,6 +116,7 @@ class Cache:
         self._discard = self._redis.register_script(_DISCARD)
         self._seconds = seconds
         self._sample: Sample | None = None
+        self._measuring: asyncio.Task[Sample] | None = None
         self._trusted = True
         self._writable = True
         self._owed: dict[UUID, int] = {}
@@ -240,7 +241,10 @@ class Cache:
             return None
         if self._sample and monotonic() - self._sample.received < _SAMPLE_AGE:
             return self._sample
-        return await self._measure()
+        # However many want to know: each of them would take a connection of its own.
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._measure())
+        return await asyncio.shield(self._measuring)
 
     async def _measure(self) -> Sample:
         sent = monotonic()

@@ -12,6 +12,7 @@ import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Coroutine
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from attrs import field, frozen
@@ -20,6 +21,7 @@ PATIENCE = 9.0  # seconds for a worker that was told to end: longer than its ser
 HANDOVER = 0.4  # seconds in which one worker serves what waits while the others stop
 EARLY = 10.0  # seconds: a worker that ends sooner has failed to start
 FAILURES = 5
+PAUSE = 1.0  # seconds between attempts to start one
 
 T = TypeVar("T")
 
@@ -117,11 +119,24 @@ class Supervisor:
         return asyncio.shield(self._spawn(self._launch()))
 
     async def _launch(self) -> Worker:
+        """Return a new worker; while others serve, the system may have no room for one for a time."""
+        while True:
+            try:
+                return await self._try_to_launch()
+            except OSError as error:
+                if not self._workers:
+                    raise
+                _log.warning("session-service: a worker could not be started yet: %s", error)
+            await asyncio.sleep(PAUSE)
+
+    async def _try_to_launch(self) -> Worker:
         number = self._listener.fileno()
         command = [sys.executable, "-m", "session_service", "--worker", str(number)]
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as stack:
+            stack.callback(ours.close)
             process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), pass_fds=[number])
+            stack.pop_all()
         worker = Worker(process, *await asyncio.open_connection(sock=ours))
         self._workers.append(worker)
         self._spawn(self._watch(worker))

@@ -269,6 +269,24 @@ def test_a_version_is_guarded_for_as_long_as_an_older_one_may_live(migrated: Url
     assert cache.pttl(f"session:{session_id}") > 29_000
 
 
+def test_many_that_want_the_time_ask_once() -> None:
+    """After a silence five hundred reads are two questions to Redis, the time and then all sessions."""
+
+    async def run(url: str) -> dict[str, int]:
+        async with Cache(url, 30, 512) as cache:
+            assert await asyncio.gather(*(cache.get(uuid4()) for _ in range(500))) == [None] * 500
+        with Redis.from_url(url) as connection:
+            counts = connection.info("commandstats")
+            calls = {name: counts[f"cmdstat_{name}"]["calls"] for name in ("time", "mget")}
+            return calls | {"connections": connection.info("stats")["total_connections_received"] - 1}
+
+    with folder() as base, embedded.redis(base, base) as redis:
+        calls = asyncio.run(run(redis.url))
+    assert calls["time"] == 1
+    assert calls["mget"] <= 2
+    assert calls["connections"] <= 3
+
+
 def test_what_an_address_is_called_says_nothing_of_the_fault() -> None:
     """Whatever words are in Redis's address, out of reach is out of reach, and no request fails for it."""
 

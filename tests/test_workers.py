@@ -132,6 +132,21 @@ def test_a_worker_that_dies_is_replaced(group: Group) -> None:
     assert _waited(lambda: f"worker {victim.pid} ended with -9" in group.log.read_text(), 10)
 
 
+def test_a_worker_that_cannot_be_replaced_yet_is_replaced_later(group: Group) -> None:
+    """While the system lets no process be started the other workers serve on, and then there is a new one."""
+    supervisor = psutil.Process(group.process.pid)
+    limit = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+    with Load(group.url).running() as load:
+        supervisor.rlimit(psutil.RLIMIT_NOFILE, (supervisor.num_fds() - 1, limit[1]))
+        group.workers()[0].kill()
+        assert _waited(lambda: "a worker could not be started yet" in group.log.read_text(), 10)
+        assert len(group.workers()) == COUNT - 1
+        before = load.replies
+        supervisor.rlimit(psutil.RLIMIT_NOFILE, limit)
+        assert _waited(lambda: len(group.workers()) == COUNT, 5)
+        assert load.replies > before
+
+
 def test_sighup_renews_every_worker_and_no_request_fails(group: Group) -> None:
     """Under load all workers are replaced, and no connection is refused or reset."""
     with Load(group.url).running() as load:
