@@ -223,6 +223,8 @@ class Exchange:
 
     def answer_late(self) -> None:
         """Have it said that nothing has come of the request in time."""
+        # The timer is everybody's.
+        request_id.set(self.identity)
         reads = self.scope["method"] in {"GET", "HEAD"}
         error = ServiceUnavailableError("not_applied" if reads else "unknown")
         self.late = asyncio.create_task(self.answer(error_reply(error)))

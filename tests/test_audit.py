@@ -1,11 +1,15 @@
 """The audit of the dependencies: what it must not take for good news."""
 
+import re
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from session_service.keeper import ROOT
 from tests.audit import judge, locked
 
+LOCKS = ROOT / "requirements"
 WANTED = {"attrs", "redis"}
 GOOD = [{"name": "attrs", "version": "1", "vulns": []}, {"name": "redis", "version": "1", "vulns": []}]
 
@@ -38,6 +42,17 @@ def test_the_lock_files_are_read_whole() -> None:
     assert names <= found
     assert len(names) > 20
     assert "tzdata" not in found
+
+
+@pytest.mark.parametrize("lock", ["service.lock", "dev.lock", "bench.lock"])
+def test_no_lock_has_a_driver_that_loses_connections(lock: str) -> None:
+    """Before these psycopg could lose what was cancelled, and its pool a connection."""
+    pins = dict(
+        re.findall(r"^(psycopg[a-z-]*)(?:\[\S+\])?==([0-9.]+)", (LOCKS / lock).read_text(), re.MULTILINE)
+    )
+    versions = {name: tuple(map(int, version.split("."))) for name, version in pins.items()}
+    assert versions["psycopg"] >= (3, 3, 9)
+    assert versions["psycopg-pool"] >= (3, 3, 3)
 
 
 def test_the_command_fails_where_nothing_can_be_asked(tmp_path: Path) -> None:

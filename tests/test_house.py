@@ -86,6 +86,11 @@ def test_a_library_is_used_at_home_only(module: str) -> None:
     assert {library for library in libraries if module not in HOMES[library]} == set()
 
 
+def test_nothing_stands_between_a_request_and_its_handler() -> None:
+    """There is no middleware: Starlette's costs a task or a generator each, and swallows cancellations."""
+    assert {module for module in MODULES if any("middleware" in name for name in _imports(module))} == set()
+
+
 def test_every_library_has_a_home() -> None:
     """No library comes in without a line here."""
     known = HOMES.keys() | {"attrs", "session_service"}

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import jsonschema
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -156,6 +157,22 @@ def test_whatever_else_is_refused(service: Service, content: bytes) -> None:
     """What is no I-JSON, and what the schema does not have, is refused before the session is looked for."""
     reply = service.client.put(f"/api/sessions/{uuid4()}/progress", content=content, headers=JSON)
     assert reply.status_code == 400
+
+
+def test_what_is_refused_costs_little(service: Service) -> None:
+    """No body, however it is made, costs more than 50 ms of the processor."""
+    path = f"/api/sessions/{uuid4()}/progress"
+    process = psutil.Process(service.process.pid)
+
+    def spent() -> float:
+        times = process.cpu_times()
+        return times.user + times.system
+
+    for content in REFUSED:
+        before = spent()
+        for _ in range(5):
+            assert service.client.put(path, content=content, headers=JSON).status_code == 400
+        assert (spent() - before) / 5 < 0.05, content[:60]
 
 
 def test_a_name_twice_is_refused_at_any_depth(service: Service) -> None:

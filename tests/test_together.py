@@ -309,6 +309,31 @@ def test_a_row_that_is_held_delays_no_other(private: Service, fresh_database: Ur
         assert [save.result().json()["answers"] for save in late] == [{"1": "late"}] * 3
 
 
+def test_a_herd_on_one_session_is_a_few_statements(private: Service, fresh_database: Urls) -> None:
+    """Whoever reads a session that is in no cache goes with all the others who do."""
+    session = private.start()
+    path = f"/api/sessions/{session['id']}"
+
+    async def read_all() -> list[Reply]:
+        wires = [Wire() for _ in range(200)]
+        port = int(private.url.rpartition(":")[2])
+        with _frozen(fresh_database):
+            reads = [
+                asyncio.ensure_future(wire.send(port, "GET", path, None, {"cache-control": "no-cache"}))
+                for wire in wires
+            ]
+            await asyncio.sleep(0.7)
+        replies = await asyncio.gather(*reads)
+        for wire in wires:
+            wire.close()
+        return replies
+
+    with _batches(fresh_database) as count:
+        replies = asyncio.run(read_all())
+        assert count() <= 6
+    assert [reply.body for reply in replies] == [session] * 200
+
+
 def test_lists_leave_connections_for_everything_else(private: Service, fresh_database: Urls) -> None:
     """However many lists are slow, a session is started, saved and completed meanwhile."""
     slow = private.start(user_id="slow")

@@ -123,6 +123,7 @@ def test_a_worker_that_dies_is_replaced(group: Group) -> None:
         victim.kill()
         victim.wait()
         assert _waited(lambda: len(group.workers()) == COUNT, 2)
+        assert _waited(lambda: group.log.read_text().count("Running on ") == COUNT + 1, 2)
         before = load.replies
         time.sleep(1)
         assert load.replies > before

@@ -3,8 +3,12 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Awaitable
 from contextlib import suppress
+from time import monotonic
 from urllib.parse import urlsplit
+
+from attrs import frozen
 
 from tests.faults.corpus import GET, POST
 from tests.wire import Asked, connected, exchange
@@ -16,13 +20,35 @@ _BUNDLE = b"/docs/swagger-ui-bundle.js"
 _RESET = struct.pack("ii", 1, 0)
 
 
-async def attack(urls: list[str]) -> list[bytes]:
-    """Be slow in three ways, a hundred times each; return what was told when the connections have ended."""
+@frozen
+class Ended:
+    """How an attack came to its end: what was told, and after how many seconds."""
+
+    way: str
+    told: bytes
+    seconds: float
+
+
+async def attack(urls: list[str]) -> list[Ended]:
+    """Be slow in three ways, a hundred times each, until the connections have ended."""
     body = POST + b"content-length: 1000\r\n\r\n"
-    attacks = [_trickle(url, start) for url in urls * 100 for start in (GET, body)]
-    attacks += [_take_nothing(url) for url in urls * 100]
+    attacks = [
+        attack
+        for url in urls * 100
+        for attack in (
+            _timed("head", _trickle(url, GET)),
+            _timed("body", _trickle(url, body)),
+            _timed("reader", _take_nothing(url)),
+        )
+    ]
     async with asyncio.timeout(25):
         return await asyncio.gather(*attacks)
+
+
+async def _timed(way: str, attack: Awaitable[bytes]) -> Ended:
+    begun = monotonic()
+    told = await attack
+    return Ended(way, told, monotonic() - begun)
 
 
 async def _trickle(url: str, start: bytes) -> bytes:

@@ -38,9 +38,12 @@ def services(migrated: Urls) -> Iterator[dict[str, Service]]:
             server: stack.enter_context(running(migrated, SERVER=server, PYTHONPATH=INSIDE))
             for server in SERVERS
         }
+        held = {server: Held.by(service) for server, service in found.items()}
         yield found
-        for service in found.values():
+        for server, service in found.items():
+            assert " failed\n" not in service.log.read_text()
             assert "Traceback" not in service.log.read_text()
+            assert held[server].excess(service) == []
 
 
 @pytest.fixture(params=SERVERS)
@@ -146,13 +149,17 @@ def test_slow_clients_are_cut_off(services: dict[str, Service]) -> None:
     with ThreadPoolExecutor(len(services)) as clients:
         served = [clients.submit(_save_on, service, over) for service in services.values()]
         try:
-            told = asyncio.run(attack([service.url for service in services.values()]))
+            ended = asyncio.run(attack([service.url for service in services.values()]))
         finally:
             over.set()
-        assert all(saves.result() for saves in served)
-    slow = [replies(one, REFUSED) for one in told if one]
-    assert {tuple(reply.status_code for reply in one) for one in slow} == {(408,)}
-    assert len(slow) == 2 * len(told) / 3
+        assert max(slowest.result() for slowest in served) < 2
+    for way, seconds, statuses in (("head", 5, (408,)), ("body", 10, (408,)), ("reader", 10, ())):
+        found = [one for one in ended if one.way == way]
+        told = {tuple(reply.status_code for reply in replies(one.told, REFUSED)) for one in found}
+        assert told == {statuses}
+        assert seconds - 0.1 < min(one.seconds for one in found)
+        # A reader is looked at once a second.
+        assert max(one.seconds for one in found) < seconds + 4
     for before, service in zip(held, services.values(), strict=True):
         assert before.excess(service) == []
 
@@ -183,14 +190,15 @@ def test_no_client_keeps_a_service_from_its_end(ended: Future[list[bytes]]) -> N
     assert ended.result() == [b"", b""]
 
 
-def _save_on(service: Service, over: Event) -> int:
-    """Save, one answer after the other, until it is over; return how many there were."""
+def _save_on(service: Service, over: Event) -> float:
+    """Save, one answer after the other, until it is over; return how many seconds the slowest took."""
     session_id = service.start()["id"]
-    saves = 0
+    slowest = 0.0
     while not over.is_set():
-        assert service.save(session_id, 1, f"answer {saves}").status_code == 200
-        saves += 1
-    return saves
+        begun = time.monotonic()
+        assert service.save(session_id, 1, f"answer of {begun}").status_code == 200
+        slowest = max(slowest, time.monotonic() - begun)
+    return slowest
 
 
 def _start(header: bytes = b"") -> tuple[str, bytes]:

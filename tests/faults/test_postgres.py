@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import psycopg
 import pytest
@@ -20,7 +20,7 @@ from session_service.keeper import ROOT
 from session_service.settings import SettingError
 from session_service.sql import Pool
 from tests.conftest import Urls, migrate
-from tests.faults.load import CLIENTS, load
+from tests.faults.load import CLIENTS, DEADLINE, load
 from tests.history.postgres import Postgres
 from tests.history.proxy import Proxy
 from tests.service import Service, await_reply, folder, free_port, running
@@ -180,6 +180,33 @@ def test_all_connections_held(ground: Ground) -> None:
     asyncio.run(run())
 
 
+def test_the_one_connection_held(ground: Ground, servers: Urls) -> None:
+    """Where every connection is held each operation is 503 in time, nothing applied; probes are answered."""
+    urls = servers | {"DATABASE_URL": ground.postgres.url}
+    with (
+        running(urls, DATABASE_POOL_SIZE="1") as service,
+        psycopg.connect(ground.postgres.owner_url) as holder,
+        ThreadPoolExecutor(8) as clients,
+    ):
+        session_id = service.start()["id"]
+        holder.execute("lock table quiz_sessions in access exclusive mode")
+        begun = monotonic()
+        asked = [
+            clients.submit(service.save, session_id, 1, "x"),
+            clients.submit(service.read, session_id, FRESH),
+            clients.submit(service.complete, session_id),
+            clients.submit(service.client.get, "/api/sessions"),
+            clients.submit(service.client.post, "/api/sessions/start", json={"user_id": "u", "quiz_id": 7}),
+        ]
+        assert service.client.get("/health").status_code == 200
+        assert not any(reply.done() for reply in asked)
+        replies = [reply.result() for reply in asked]
+        assert monotonic() - begun < DEADLINE
+    assert {reply.status_code for reply in replies} == {503}
+    assert {reply.json()["outcome"] for reply in replies} == {"not_applied"}
+    assert all(reply.headers["retry-after"] for reply in replies)
+
+
 def test_read_only(ground: Ground) -> None:
     """Saves are told 503, nothing applied, reads are answered, and all is well once it takes writes again."""
 
@@ -212,6 +239,24 @@ def test_disk_full(ground: Ground) -> None:
             assert clients.lost(ground.postgres.owner_url) == []
 
     asyncio.run(run())
+
+
+def test_told_to_end_while_it_stands_still(ground: Ground, servers: Urls) -> None:
+    """A service that has to end while PostgreSQL stands still answers, and ends, in time."""
+    urls = servers | {"DATABASE_URL": ground.postgres.url}
+    with running(urls) as service, ThreadPoolExecutor(1) as clients:
+        session_id = service.start()["id"]
+        ground.postgres.freeze()
+        try:
+            begun = monotonic()
+            saved = clients.submit(service.save, session_id, 1, "x")
+            sleep(0.3)
+            service.process.terminate()
+            assert (saved.result().status_code, saved.result().json()["outcome"]) == (503, "unknown")
+            assert monotonic() - begun < DEADLINE + 1
+            assert service.process.wait(timeout=15) == 0
+        finally:
+            ground.postgres.thaw()
 
 
 def test_answers_in_shreds(ground: Ground, servers: Urls) -> None:
@@ -380,7 +425,21 @@ def bounds_of_a_session(urls: Urls) -> None:
     asyncio.run(run())
 
 
+def refused_at_the_start_for_long(urls: Urls) -> None:
+    """A service waits for PostgreSQL for 30 s, then ends with a line that says so."""
+    nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "PORT": str(free_port())}
+    begun = monotonic()
+    command = [sys.executable, "-m", "session_service"]
+    ended = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **urls, **nowhere}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stdout.count("cannot start: the PostgreSQL of DATABASE_URL is out of reach: ") == 1
+    assert 30 < monotonic() - begun < 36
+
+
 LONG = [
+    refused_at_the_start_for_long,
     switched_over,
     failed_over,
     frozen_for_long,

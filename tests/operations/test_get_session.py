@@ -81,6 +81,11 @@ def test_413_over_256_kib(service: Service) -> None:
     assert reply.status_code == 413
 
 
+def test_400_for_no_id_asks_no_store(cut_off_service: Service) -> None:
+    """What cannot be a session's id is refused although PostgreSQL is gone."""
+    assert cut_off_service.read("7").status_code == 400
+
+
 def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
     """A bug is told in the contract's shape."""
     assert broken_service.read(uuid4()).status_code == 500
