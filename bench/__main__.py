@@ -11,9 +11,9 @@ from pathlib import Path
 
 from bench import picture, report
 from bench.measure import OPERATIONS, BenchError, Case, rows
-from bench.overload import CAPACITY, overload
+from bench.overload import CAPACITY, overload, shortfalls
 from bench.rounds import Bench
-from bench.soak import CHURN, growth, make_tasks_told, soak
+from bench.soak import CHURN, growth, leaks, make_tasks_told, soak
 from bench.stores import Stores
 from bench.targets import TARGETS, Target, missing, running
 from session_service.embedded import EmbeddedError
@@ -22,7 +22,10 @@ from tests.service import folder as private_folder
 
 
 def main() -> None:
-    """Run what the arguments ask for; exit with 1 if a reply was an error, with 2 if there is no wrk."""
+    """Run what the arguments ask for.
+
+    Exit with 1 if a reply was an error or a bound was missed, with 2 if there is no wrk.
+    """
     wanted = _arguments()
     if shutil.which("wrk") is None:
         print("bench: wrk is needed (on Debian: apt-get install wrk)", file=sys.stderr)
@@ -64,13 +67,19 @@ def _run(wanted: argparse.Namespace, stack: ExitStack) -> None:
 
 def _soak(bench: Bench, wanted: argparse.Namespace, facts: dict[str, object]) -> None:
     case = bench.half_load(Case("mix", wanted.connections[0], churn=CHURN))
-    soaks = {}
+    soaks, leaking = {}, []
     for target in bench.started:
         samples = soak(bench.stores, target, case, wanted.soak)
         soaks[target.target.name] = samples
-        print(report.growths(target.target.name, growth(samples)), flush=True)
+        found = growth(samples)
+        print(report.growths(target.target.name, found), flush=True)
+        # What is warming up grows in any shorter time.
+        if wanted.soak >= 10:
+            leaking += [f"{target.target.name}: {leak}" for leak in leaks(found)]
     if wanted.results:
         report.write_samples(wanted.results, facts, soaks)
+    if leaking:
+        raise BenchError("; ".join(leaking))
 
 
 def _overload(bench: Bench, wanted: argparse.Namespace, facts: dict[str, object]) -> None:
@@ -84,6 +93,8 @@ def _overload(bench: Bench, wanted: argparse.Namespace, facts: dict[str, object]
     print(f"{report.summary(facts)}\n\n{report.overloads(found)}")
     if wanted.results:
         report.write_overloads(wanted.results, facts, found)
+    if short := shortfalls(found):
+        raise BenchError("; ".join(short))
 
 
 def _targets(wanted: argparse.Namespace) -> list[Target]:

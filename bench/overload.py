@@ -25,6 +25,8 @@ _CLIENTS = 4000
 _CALM = 3.0  # seconds before and after a load, in which one client's saves are watched
 _WINDOW = 0.25  # seconds whose saves are judged together
 _SLOW = 1 / 20  # of a window's saves may be slower than was normal
+_STILL = 0.8  # of the best for a CPU second, under more than it can take
+_BACK = 2.0  # seconds until it has to be normal again
 _PAUSE = 0.05  # seconds between looks at /health
 
 
@@ -103,6 +105,19 @@ def overload(target: Running, capacity: float, sessions: Sessions, seconds: int)
     loads = [_load(target, offer, sessions, seconds) for offer in offers]
     best = max(load.per_cpu for load in loads if load.offer.share <= 1)
     return [evolve(load, ratio=load.per_cpu / best) for load in loads]
+
+
+def shortfalls(loads: list[Load]) -> list[str]:
+    """Return where a target did less than docs/promises.md says of four times what it can take."""
+    found = []
+    for load in loads:
+        if load.offer.share > 1 and load.offer.patient and load.ratio < _STILL:
+            found.append(f"{load.target}: {load.ratio:.2f} of the best for a CPU second")
+        if load.back > _BACK:
+            found.append(f"{load.target}: normal again after {load.back:.2f} s")
+        if load.failed:
+            found.append(f"{load.target}: /health was not 200 {load.failed} times")
+    return found
 
 
 def _load(target: Running, offer: Offer, sessions: Sessions, seconds: int) -> Load:

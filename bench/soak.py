@@ -22,6 +22,8 @@ CHURN = 20
 """A connection lives for so many requests."""
 
 _PAUSE = 10.0  # seconds between samples
+_SLOPES = {"memory, MiB": 0.1, "tasks": 0.5}
+"""How much a figure may grow in a minute, where that is not 0.1: memory settles, and tasks come and go."""
 _PIECE = 60  # seconds after which there are fresh sessions to complete
 
 
@@ -93,6 +95,13 @@ def growth(samples: list[Sample]) -> list[Growth]:
         ).slope
         told.append(Growth(name, values[0], values[-1], max(values), slope))
     return told
+
+
+def leaks(found: list[Growth]) -> list[str]:
+    """Return the figures that grow by more in a minute than docs/promises.md lets them."""
+    return [
+        f"{one.name}: {one.slope:+.3f} a minute" for one in found if one.slope > _SLOPES.get(one.name, 0.1)
+    ]
 
 
 def _samples(target: Running, begin: float, done: Event) -> list[Sample]:

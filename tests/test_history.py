@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.history.checker import Operation, check
-from tests.history.faults import BOUNDED, STRICT, Fault, trial
+from tests.history.faults import BOUNDED, STRICT, Fault, lose_replies, trial
 from tests.history.world import world
 
 SECONDS = 4.0
@@ -21,6 +21,7 @@ def test_a_history_keeps_every_promise(fault: Fault) -> None:
             assert verdict.violations == []
             assert len(shared.operations) > 300
             assert one.injected[fault.__name__] > 0
+            assert fault is not lose_replies or one.injected["replies lost"] > 0
 
     asyncio.run(run())
 

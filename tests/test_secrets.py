@@ -35,6 +35,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 "RATE_LIMIT": "200",
                 **tokens.guarded(place),
                 "JWT_AUDIENCE": "canary-audience",
+                "JWT_SERVICE_SCOPE": "canary-scope",
             }
             with running(settings) as service:
                 words = [*_good_day(service), *_bad_requests(service)]
@@ -93,6 +94,10 @@ def _good_day(service: Service) -> list[str]:
         client.patch(f"{path}/progress", json={"answers": {"2": "canary-answers"}}, headers=who),
         client.get(path, headers=who | {"if-none-match": '"canary-tag"', "user-agent": "canary-agent"}),
         client.get("/api/sessions", params={"user_id": "canary-user"}, headers=who),
+        client.get("/api/sessions", params={"cursor": "canary-cursor"}, headers=who),
+        client.get("/api/sessions", params={"status": "canary-status"}, headers=who),
+        client.put(f"{path}/progress", json=answer, headers=who | {"if-match": '"canary-match"'}),
+        client.get(path, headers=who | {"cache-control": "no-cache, canary-control"}),
         client.post(f"{path}/complete", json={"answers": {"3": "canary-last"}}, headers=who),
         *(client.get(f"/health{probe}", headers=who) for probe in ("", "/ready", "/live")),
     ]
@@ -131,6 +136,9 @@ def _starts_that_fail(settings: Urls) -> list[str]:
         {"REDIS_URL": "redis://canary:canary@127.0.0.1/0?canary=canary"},
         {"JWT_KEYS": "/canary/keys.json"},
         {"JWT_KEYS": "canary"},
+        {"JWT_ISSUER": ""},
+        {"PORT": "canary"},
+        {"LOG_LEVEL": "canary"},
         {"CORS_ORIGINS": "canary"},
     ]
     running = [
