@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -259,6 +260,27 @@ def test_told_to_end_while_it_stands_still(ground: Ground, servers: Urls) -> Non
             ground.postgres.thaw()
 
 
+@pytest.mark.needs("mount")
+def test_no_room_for_the_log_of_writes(servers: Urls) -> None:
+    """A PostgreSQL that falls because it cannot write its log has lost nothing, and is served from again."""
+
+    async def run(postgres: Postgres, disk: Path, url: str) -> None:
+        async with load(url) as clients:
+            fill(disk)
+            await asyncio.to_thread(use_up_log, postgres)
+            await clients.suffer()
+            (disk / "rest").unlink()
+            await asyncio.to_thread(postgres.stop)
+            await asyncio.to_thread(postgres.start)
+            await clients.recover(monotonic())
+        assert clients.lost(postgres.owner_url) == []
+
+    with folder() as base, server(base) as postgres, disk_of_the_log(postgres) as disk:
+        with running(servers | {"DATABASE_URL": postgres.url}) as service:
+            asyncio.run(run(postgres, disk, service.url))
+        assert "PANIC:  could not write" in (base / "postgres.log").read_text()
+
+
 def test_answers_in_shreds(ground: Ground, servers: Urls) -> None:
     """What comes byte by byte is an answer; a write whose answer is torn is unknown, a read asked again."""
 
@@ -476,13 +498,47 @@ def small_disk(ground: Ground) -> Iterator[Path]:
     """A disk of 16 MB that has the service's table, and nothing else."""
     disk = ground.postgres.base / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,uid=nobody,mode=700", "none", disk], check=True)
-    try:
+    with mounted(disk, "16m"):
         tell(ground, f"create tablespace small location '{disk}'")
         tell(ground, "alter table quiz_sessions set tablespace small")
         yield disk
         tell(ground, "alter table quiz_sessions set tablespace pg_default")
         tell(ground, "drop tablespace small")
+
+
+@contextmanager
+def disk_of_the_log(postgres: Postgres) -> Iterator[Path]:
+    """A disk of 64 MB that has the log of PostgreSQL's writes, and nothing else."""
+    postgres.stop()
+    (data,) = postgres.base.glob("data-*")
+    disk = postgres.base / "disk"
+    disk.mkdir()
+    with mounted(disk, "64m"):
+        shutil.copytree(data / "pg_wal", disk / "pg_wal")
+        for path in (disk / "pg_wal", *(disk / "pg_wal").rglob("*")):
+            shutil.chown(path, "nobody")
+        shutil.rmtree(data / "pg_wal")
+        (data / "pg_wal").symlink_to(disk / "pg_wal")
+        postgres.start()
+        yield disk
+        postgres.stop()
+
+
+def use_up_log(postgres: Postgres) -> None:
+    """Begin one file of the log after the other, until there is room for none."""
+    with suppress(psycopg.Error), psycopg.connect(postgres.owner_url, autocommit=True) as operator:
+        for _ in range(20):
+            operator.execute("select pg_logical_emit_message(false, 'x', 'x')")
+            operator.execute("select pg_switch_wal()")
+
+
+@contextmanager
+def mounted(disk: Path, size: str) -> Iterator[None]:
+    """A disk in memory at the folder, for the user that PostgreSQL runs as."""
+    options = f"size={size},uid=nobody,mode=700"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", disk], check=True)
+    try:
+        yield
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
