@@ -1,6 +1,6 @@
 """What Python runs first where this folder is on its path: it has a service tell how many tasks it has.
 
-`OPEN_FILES` is how many files it may open.
+`OPEN_FILES` is how many files it may open, `ALL_FILES` how many it may let itself open.
 """
 
 import asyncio
@@ -16,4 +16,4 @@ def tell(*_: object) -> None:
 
 signal.signal(signal.SIGUSR2, tell)
 if limit := int(os.environ.get("OPEN_FILES", "0")):
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, int(os.environ.get("ALL_FILES", limit))))

@@ -1,6 +1,7 @@
 """Clients that are broken, sly, slow or many: none is followed, waited for without end, or a leak."""
 
 import asyncio
+import signal
 import socket
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from functools import partial
 from threading import Event
 from uuid import uuid4
 
+import psutil
 import psycopg
 import pytest
 
@@ -183,6 +185,25 @@ def test_clients_over_the_limit_of_files(server: str, migrated: Urls) -> None:
         assert (
             exchange(service.url, GET + b"connection: close\r\n\r\n", asked=(HEALTH,))[0].status_code == 200
         )
+
+
+def test_a_service_may_open_all_the_files_that_the_system_allows(migrated: Urls) -> None:
+    """The limit that holds at first is raised to the one that it may have."""
+    with running(migrated, PYTHONPATH=INSIDE, OPEN_FILES="256", ALL_FILES="1000") as service:
+        assert psutil.Process(service.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (1000, 1000)
+
+
+def test_a_rush_of_clients_waits(either: Service) -> None:
+    """While a service has no time a thousand clients connect, and all are served when it has."""
+    either.process.send_signal(signal.SIGSTOP)
+    with ExitStack() as crowd:
+        try:
+            connections = [crowd.enter_context(connected(either.url)) for _ in range(1000)]
+        finally:
+            either.process.send_signal(signal.SIGCONT)
+        for connection in connections:
+            connection.sendall(GET + b"connection: close\r\n\r\n")
+        assert {connection.recv(12) for connection in connections} == {b"HTTP/1.1 200"}
 
 
 def test_no_client_keeps_a_service_from_its_end(ended: Future[list[bytes]]) -> None:
