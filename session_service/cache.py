@@ -155,7 +155,7 @@ class Cache:
         """
         if self._writable:
             with suppress(UnreachableError):
-                # Of a session the newest comes last.
+                # The newest of a session comes last: a write that waits comes with what was before another.
                 rising = sorted(fills, key=lambda fill: fill[0].version)
                 await self._write(
                     {snapshot.id: (snapshot.version, _encode(snapshot, until)) for snapshot, until in rising}

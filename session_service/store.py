@@ -170,8 +170,7 @@ class Store:
         for judged in await ask():
             snapshot = Snapshot(judged.id, judged.version, wire.encode_session(judged))
             told[judged.position] = Told(judged.verdict, snapshot)
-            # What is busy has told nothing yet, and what it waits for may have just been told of.
-            if judged.status != "expired" and judged.verdict != "busy":
+            if judged.status != "expired":
                 held.append((snapshot, asked_at + self._life(judged)))
         if held:
             await self._cache.raise_to(held)
