@@ -147,6 +147,21 @@ def test_a_connection_that_has_broken_is_no_word_on_the_server(postgres: Databas
         assert _told(service) == UP
 
 
+def test_what_a_request_has_found_out_of_redis_counts_at_once(migrated: Urls) -> None:
+    """Redis is told as down with the first request that misses it, however lately it was seen to be up."""
+    with (
+        folder() as base,
+        embedded.redis(base, base) as redis,
+        running(migrated, REDIS_URL=redis.url) as service,
+    ):
+        session_id = service.start()["id"]
+        assert service.client.get("/health").json()["checks"]["redis"] == "up"
+        redis.process.kill()
+        redis.process.wait()
+        assert service.save(session_id, 1, "x").status_code == 200
+        assert service.client.get("/health").json()["checks"]["redis"] == "down"
+
+
 @pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
 def test_a_service_that_ends_wants_no_requests(migrated: Urls, server: str) -> None:
     """Once told to end, a service tells it on the connections that it still has."""
