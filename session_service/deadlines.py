@@ -46,9 +46,12 @@ class Deadlines(Generic[Item]):
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
+        over = []
         while self._deadlines and (self._deadlines[0].at <= now or self._deadlines[0].item is None):
-            deadline = self._deadlines.popleft()
+            over.append(self._deadlines.popleft())
+        # Before anything is done that could fail.
+        self._timer = loop.call_at(self._deadlines[0].at, self._look, loop) if self._deadlines else None
+        for deadline in over:
             if deadline.item is not None:
                 deadline.missed = True
                 self._missed(deadline.item)
-        self._timer = loop.call_at(self._deadlines[0].at, self._look, loop) if self._deadlines else None

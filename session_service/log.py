@@ -75,4 +75,4 @@ def outline(error: BaseException) -> str:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     own = f": {error}" if type(error).__module__.startswith("session_service.") else ""
     trace = "".join(format_tb(error.__traceback__))
-    return (outline(cause) if cause else "") + f"{trace}{type(error).__name__}{own}\n"
+    return (f"{outline(cause)}\n" if cause else "") + f"{trace}{type(error).__name__}{own}"
