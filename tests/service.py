@@ -14,6 +14,8 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psutil
+import psycopg
 
 from session_service.keeper import ROOT
 from tests import conformance
@@ -141,6 +143,23 @@ def folder() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def standstill(url: str) -> Iterator[None]:
+    """Let no statement in the database come back, and no connection begin, before the end of the block."""
+    query = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    with psycopg.connect(url) as database:
+        backends = [psutil.Process(pid) for (pid,) in database.execute(query).fetchall()]
+    # With the server itself, which would begin new ones.
+    members = [*backends, *backends[0].parents()[:1]]
+    for member in members:
+        member.suspend()
+    try:
+        yield
+    finally:
+        for member in members:
+            member.resume()
 
 
 def judged(url: str) -> httpx.Client:

@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import psutil
 import psycopg
 import pytest
 from attrs import frozen
@@ -21,7 +20,7 @@ from redis import Redis
 
 from session_service import keeper, queries, sql
 from tests.conftest import Urls, migrate
-from tests.service import Headers, Service, folder, running
+from tests.service import Headers, Service, folder, running, standstill
 from tests.tokens import SERVICE_SCOPE, bearer, guarded
 
 # Names that are written otherwise in JSON.
@@ -366,7 +365,7 @@ def test_who_was_told_reads_what_was_told(house: House, ada: Visitor, platform: 
         holder.execute("select from quiz_sessions where id::text = any (%s) for update", [held])
         waiting = [clients.submit(ada.save, one, 1, "x") for one in held]
         _await_lock(house, len(held))
-        with _frozen(house):
+        with standstill(house.urls["MIGRATION_DATABASE_URL"]):
             saves = []
             for visitor, one in ((ada, first), (ada, session_id), (platform, session_id)):
                 saves.append(clients.submit(visitor.save, one, 1, "x"))
@@ -377,20 +376,6 @@ def test_who_was_told_reads_what_was_told(house: House, ada: Visitor, platform: 
         holder.rollback()
         assert saves[2].result().json()["version"] == 3
         assert {save.result().status_code for save in waiting} == {200}
-
-
-@contextmanager
-def _frozen(house: House) -> Iterator[None]:
-    """Let no statement of the service come back before the end of the block."""
-    query = "select pid from pg_stat_activity where usename = 'session_service'"
-    backends = [psutil.Process(pid) for (pid,) in house.database.execute(query).fetchall()]
-    # With the server itself, so that there is no new connection either.
-    members = [*backends, *backends[0].parents()[:1]]
-    for member in members:
-        member.suspend()
-    yield
-    for member in members:
-        member.resume()
 
 
 @contextmanager

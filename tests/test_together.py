@@ -19,7 +19,7 @@ from session_service.errors import ServiceUnavailableError
 from session_service.together import PATIENCE, Lane
 from tests.conftest import Urls, migrate
 from tests.history.client import Reply, Wire
-from tests.service import Service, running
+from tests.service import Service, running, standstill
 
 
 class Line:
@@ -243,7 +243,7 @@ def test_each_write_of_a_batch_has_its_own_outcome(private: Service, fresh_datab
     spare = [private.start()["id"] for _ in range(2)]
     missing = "00000000-0000-4000-8000-000000000000"
     with _batches(fresh_database) as count, ThreadPoolExecutor(40) as clients:
-        with _frozen(fresh_database):
+        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
             waiting = [clients.submit(private.save, session_id, 1, "first") for session_id in spare]
             time.sleep(0.2)
             waiting += [
@@ -272,7 +272,7 @@ def test_starts_and_reads_travel_together_too(private: Service, fresh_database: 
     known = [private.start(user_id=f"user {n}") for n in range(12)]
     fresh = {"cache-control": "no-cache"}
     with ThreadPoolExecutor(60) as clients, _batches(fresh_database) as count:
-        with _frozen(fresh_database):
+        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
             reads = [clients.submit(private.read, session["id"], fresh) for session in known]
             starts = [clients.submit(_start, private, f"new {n}", "new", f"key-{n % 6}") for n in range(12)]
             again = [clients.submit(_start, private, f"new {n}", "new", f"key-{n % 6}") for n in range(12)]
@@ -317,7 +317,7 @@ def test_a_herd_on_one_session_is_a_few_statements(private: Service, fresh_datab
     async def read_all() -> list[Reply]:
         wires = [Wire() for _ in range(200)]
         port = int(private.url.rpartition(":")[2])
-        with _frozen(fresh_database):
+        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
             reads = [
                 asyncio.ensure_future(wire.send(port, "GET", path, None, {"cache-control": "no-cache"}))
                 for wire in wires
@@ -404,7 +404,7 @@ def test_one_row_that_the_database_refuses_fails_alone(private: Service, fresh_d
     with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
         database.execute(refuse)
     with ThreadPoolExecutor(12) as clients:
-        with _frozen(fresh_database):
+        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
             answers = ["x", "x", "x", "x", "refused", *["x"] * 7]
             saves = [clients.submit(private.save, *save) for save in zip(sessions, cycle([1]), answers)]
             time.sleep(0.5)
@@ -456,7 +456,7 @@ def test_bodies_past_their_bound_are_refused_at_once(private: Service, fresh_dat
 
     async def save_all() -> tuple[list[Reply], list[Reply]]:
         wires = [Wire() for _ in sessions]
-        with _frozen(fresh_database):
+        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
             saves = [
                 asyncio.ensure_future(wire.send(port, "PATCH", f"/api/sessions/{session_id}/progress", body))
                 for wire, session_id in zip(wires, sessions, strict=True)
@@ -524,23 +524,6 @@ def _migrated(urls: Urls) -> Iterator[Service]:
     migrate(urls)
     with running(urls) as service:
         yield service
-
-
-@contextmanager
-def _frozen(urls: Urls) -> Iterator[None]:
-    """Let no statement of the service come back, so that whatever is sent has to wait."""
-    with psycopg.connect(urls["MIGRATION_DATABASE_URL"]) as database:
-        query = (
-            "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-        )
-        backends = [psutil.Process(row[0]) for row in database.execute(query)]
-    for backend in backends:
-        backend.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for backend in backends:
-            backend.send_signal(signal.SIGCONT)
 
 
 @contextmanager
