@@ -22,7 +22,7 @@ from tests.conftest import migrate
 from tests.service import folder, running
 
 CONFIG = ROOT / "tests" / "schemathesis.toml"
-ROUND = 60.0  # seconds at the most for the links, and as many for the rest
+ROUND = 60  # seconds at the most for the links, and as many for the rest
 REST = "examples,coverage,fuzzing"
 
 # What was answered before would make each run another one.
@@ -57,16 +57,16 @@ def main() -> None:
     with folder() as base, keeper.servers(base) as urls:
         migrate(urls)
         with running(urls, **tokens.guarded(base / "keys.json")) as service:
-            sys.exit(rounds(service.url, minutes * 60, seed))
+            sys.exit(rounds(service.url, round(minutes * 60), seed))
 
 
-def rounds(url: str, seconds: float, seed: int) -> int:
+def rounds(url: str, seconds: int, seed: int) -> int:
     """Return 1 if a fault was found, or a reply never seen that links lead to, else 0."""
     begun = monotonic()
     linked, all_seen = Seen(), Seen()
     while monotonic() < begun + seconds:
         for phases in ("stateful", REST):
-            run = ask(url, phases, "--max-time", str(min(ROUND, seconds / 2)), "--seed", str(seed))
+            run = ask(url, phases, "--max-time", str(min(ROUND, -(-seconds // 2))), "--seed", str(seed))
             all_seen += seen(run.replies)
             linked += seen(run.replies) if phases == "stateful" else Seen()
             print(f"{monotonic() - begun:6.0f} s, seed {seed}: {all_seen.total():7,} replies", flush=True)

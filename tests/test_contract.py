@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests import fuzz, tokens
 from tests.conftest import Urls, fresh, migrate
 from tests.service import Service, running
@@ -31,6 +33,14 @@ def test_links_reach_every_success(guarded: Service, record_property: Callable[[
             break
     record_property("what links reached", fuzz.table(seen))
     assert fuzz.reachable() - seen.keys() == set()
+
+
+def test_a_long_run_goes_round_by_round(guarded: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    """What bin/fuzz does for minutes it does for seconds, too, and shows what it reached."""
+    fuzz.rounds(guarded.url, 4, seed=7)
+    told = capsys.readouterr().out
+    assert re.search(r"seed 7: +[1-9]", told), told
+    assert "In all:" in told
 
 
 def _run_afresh(migrated: Urls, folder: Path) -> fuzz.Run:
