@@ -81,7 +81,8 @@ def redis(base: Path, sockets: Path) -> Iterator[Server]:
     """Run Redis, which keeps nothing, with its socket in `sockets`."""
     path = sockets / "redis.sock"
     command: list[str | Path] = [_redis_binary(), "--port", "0", "--unixsocket", path]
-    command += ["--save", "", "--appendonly", "no"]
+    # A replica writes what it is given to that folder first.
+    command += ["--dir", base, "--save", "", "--appendonly", "no"]
     with _server(command, base / "redis.log", signal.SIGTERM) as process:
         _await(process, lambda: _connect(path), base / "redis.log")
         yield Server(f"unix://{path}", process)

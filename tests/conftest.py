@@ -13,12 +13,17 @@ import psycopg
 import pytest
 from redis import Redis
 
-from session_service import keeper, migrations
+from session_service import connections, keeper, migrations
 from session_service.keeper import ROOT
 from tests import tokens
 from tests.service import Service, folder, running
 
 Urls = dict[str, str]
+
+
+def pytest_configure() -> None:
+    """Let the tests open as many files as the system allows: an ordinary user's 1 024 are no crowd."""
+    connections.room()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
