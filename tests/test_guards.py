@@ -32,14 +32,14 @@ GUARDS = [
         "sql/write_sessions.sql",
         "then 'repeated'\n      when exists",
         "and false then 'ok'\n      when exists",
-        "tests/test_model.py::test_the_service_does_what_the_model_does",
+        "tests/operations/test_update_progress.py::test_200_for_a_repeat_has_one_effect",
     ),
     Guard(
         "one write for a key",
         "sql/write_sessions.sql",
         "split_part(recent, ' ', 1) = ",
         "'' = ",
-        "tests/test_model.py::test_the_service_does_what_the_model_does",
+        "tests/operations/test_update_progress.py::test_422_for_anything_else_under_the_key",
     ),
     Guard(
         "sixteen keys",
