@@ -15,6 +15,6 @@ USER 10001
 ENV HOST=0.0.0.0 PORT=3005 PYTHONDONTWRITEBYTECODE=1
 EXPOSE 3005
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:3005/health', timeout=2)"]
+  CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health/live', timeout=2)"]
 
 CMD ["python", "-m", "session_service"]

@@ -45,7 +45,7 @@ def build(settings: Settings, log: AccessLog) -> Edge:
             finally:
                 sweeper.cancel()
 
-    return Edge(_routes(ctx), log, ctx.health, cors, Router(lifespan=lifespan))
+    return Edge(_routes(ctx, settings.root_path), log, ctx.health, cors, Router(lifespan=lifespan))
 
 
 def _context(settings: Settings) -> Context:
@@ -57,7 +57,8 @@ def _context(settings: Settings) -> Context:
         Store(pool, cache, settings),
         Vitals(sql.pool(settings.database_url, 1, queries.configure), cache),
         callers(settings),
-        Limits(cache, settings.rate_limit, settings.batch_size),
+        Limits(cache, settings),
+        settings.learner_starts,
     )
 
 
@@ -71,6 +72,7 @@ async def _begin(ctx: Context, settings: Settings, stack: AsyncExitStack) -> Non
         await sql.await_server(ctx.pool, seconds=30)
         await migrations.check(ctx.pool)
         await sessions.check_durability(ctx)
+        ctx.store.use_digest_key(settings.digest_key or (await queries.get_digest_key(ctx.pool)).value)
         await stack.enter_async_context(ctx.callers)
     except (ServiceError, MigrationError, SettingError) as error:
         _log.critical("session-service: cannot start: %s", error)
@@ -92,7 +94,7 @@ async def _sweep(ctx: Context) -> None:
             _log.error("sessions were not expired\n%s", outline(error))
 
 
-def _routes(ctx: Context) -> Routes:
+def _routes(ctx: Context, root_path: str) -> Routes:
     """Return the paths of the contract, and those of the files about it."""
     operations = contract.load()
     found = {
@@ -101,8 +103,10 @@ def _routes(ctx: Context) -> Routes:
     differing = found.keys() ^ {operation.id for operation in operations}
     if differing:
         raise ContractError(f"operations without a handler, or the other way round: {sorted(differing)}")
-    paths: dict[str, dict[str, Answers]] = {path: {"GET": file} for path, file in docs.files().items()}
+    paths: dict[str, dict[str, Answers]] = {
+        path: {"GET": file} for path, file in docs.files(root_path).items()
+    }
     for operation in operations:
-        endpoint = Endpoint(operation, found[operation.id], ctx)
+        endpoint = Endpoint(operation, found[operation.id], ctx, root_path)
         paths.setdefault(operation.path, {})[operation.method] = endpoint
-    return Routes(paths)
+    return Routes(paths, root_path)

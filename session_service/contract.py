@@ -1,38 +1,33 @@
 """openapi.yaml as operations with compiled validators: the one keeper of what a request may be."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import yaml
 from attrs import frozen
-from jsonschema_rs import ValidationError, Validator, validator_for
+from jsonschema_rs import ValidationError, ValidationErrorKind, Validator, validator_for
 
 FILE = Path(__file__).parents[1] / "openapi.yaml"
 THOROUGH = 1024  # bytes of a value of which every fault is told
 
 _METHODS = ("get", "put", "post", "patch", "delete")
 _MESSAGES = {
-    "type": "has to be of type {}",
-    "const": "has to be {}",
-    "enum": "has to be one of {}",
-    "minimum": "has to be at least {}",
-    "maximum": "has to be at most {}",
-    "minLength": "has to have at least {} characters",
-    "maxLength": "has to have at most {} characters",
-    "minItems": "has to have at least {} items",
-    "maxItems": "has to have at most {} items",
-    "minProperties": "has to have at least {} entries",
-    "maxProperties": "has to have at most {} entries",
-    "pattern": "has to match {}",
-    "format": "has to be a {}",
-    "oneOf": "has none of the forms that the contract allows",
-    "anyOf": "has none of the forms that the contract allows",
-    "additionalProperties": "has a field that the contract does not have",
-    "propertyNames": "has a key that the contract does not allow",
+    "type": "must be of type {}",
+    "const": "must be {}",
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "minLength": "must have at least {} characters",
+    "maxLength": "must have at most {} characters",
+    "minItems": "must have at least {} items",
+    "maxItems": "must have at most {} items",
+    "minProperties": "must have at least {} entries",
+    "maxProperties": "must have at most {} entries",
+    "format": "must be a {}",
 }
+_NAMES_LIMIT = 10  # of the names that a message repeats
 
 
 class ContractError(Exception):
@@ -64,7 +59,9 @@ class Input:
             if self.validator.is_valid(value):
                 return []
             if size <= THOROUGH:
-                return [self._fault(error) for error in self.validator.iter_errors(value)]
+                faults = [self._fault(error) for error in self.validator.iter_errors(value)]
+                # A key may break two rules of its schema, whose description says both.
+                return [fault for place, fault in enumerate(faults) if fault not in faults[:place]]
             self.validator.validate(value)
         except ValidationError as error:
             return [self._fault(error)]
@@ -75,16 +72,48 @@ class Input:
 
     def _fault(self, error: ValidationError) -> dict[str, str]:
         """Return an error as a place and a reason, out of the contract's words and not the client's."""
-        keyword = str(error.schema_path[-1])
-        limit: Any = self.schema
-        for step in error.schema_path:
-            limit = limit[step]
-        message = _MESSAGES.get(keyword, "does not fit the contract").format(limit)
-        if keyword == "required":
-            message = f"has to have {', '.join(limit)}"
+        error = _in_the_form_meant(error)
         steps = [str(step) for step in error.instance_path]
         told = takewhile(lambda step: step in self.names or re.fullmatch("[0-9]{1,10}", step), steps)
-        return {"path": ".".join([self.place, *told]), "message": message}
+        return {"path": ".".join([self.place, *told]), "message": self._message(error)}
+
+    def _message(self, error: ValidationError) -> str:
+        """Return the rule that an error breaks, with its limit."""
+        match error.kind:
+            case ValidationErrorKind.AdditionalProperties(unexpected=names):
+                return f"has unknown names: {plain_names(names)}"
+            case ValidationErrorKind.PropertyNames(error=inner):
+                return f"has a wrong key ({plain_names([str(inner.instance)])}), which {self._form(inner)}"
+            case ValidationErrorKind.OneOfNotValid(context=forms):
+                return f"must be of type {' or '.join(_types(forms))}"
+            case ValidationErrorKind.Required(property=name):
+                return f"must have {name}"
+            case ValidationErrorKind.Enum(options=choices):
+                return f"must be one of {', '.join(map(str, choices))}"
+            case _:
+                return self._limit_message(error)
+
+    def _limit_message(self, error: ValidationError) -> str:
+        """Return the rule that a single value breaks, in the words of its schema."""
+        keyword = str(error.schema_path[-1])
+        if keyword == "pattern":
+            return self._form(error)
+        message = _MESSAGES.get(keyword, "does not fit the contract").format(self._schema(error)[keyword])
+        for one, unit in (("1 characters", "1 character"), ("1 items", "1 item"), ("1 entries", "1 entry")):
+            message = message.replace(f"least {one}", f"least {unit}")
+        return message
+
+    def _form(self, error: ValidationError) -> str:
+        """Return the description of the schema that a value breaks: a pattern is no help to a person."""
+        return f"must match: {' '.join(self._schema(error)['description'].split()).rstrip('.')}"
+
+    def _schema(self, error: ValidationError) -> Mapping[str, Any]:
+        """Return the schema that the value breaks."""
+        node: Any = self.schema
+        for step in error.schema_path[:-1]:
+            node = node[step]
+        schema: Mapping[str, Any] = node
+        return schema
 
 
 @frozen
@@ -112,7 +141,12 @@ class Operation:
 
 def read(file: Path = FILE) -> dict[str, Any]:
     """Return the contract as it is written."""
-    document: dict[str, Any] = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
+    return parse(file.read_text())
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Return the contract out of its YAML text."""
+    document: dict[str, Any] = yaml.load(text, Loader=yaml.CSafeLoader)
     return document
 
 
@@ -130,6 +164,31 @@ def load(file: Path = FILE) -> list[Operation]:
 def snake(name: str) -> str:
     """Return a name of the contract as Python writes it: getSession as get_session, If-Match as if_match."""
     return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower().replace("-", "_")
+
+
+def plain_names(names: Iterable[str]) -> str:
+    """Return a client's own names as far as they are plain and few, so that a log or a page can show them."""
+    listed = list(names)
+    plain = [name for name in listed if re.fullmatch("[A-Za-z0-9_-]{1,64}", name)][:_NAMES_LIMIT]
+    others = len(listed) - len(plain)
+    return ", ".join(
+        [*plain, *([f"{others} more" if plain else f"{others} that cannot be shown"] if others else [])]
+    )
+
+
+def _in_the_form_meant(error: ValidationError) -> ValidationError:
+    """Return what is wrong within the only form of the value's own type, where the contract has several."""
+    if isinstance(error.kind, ValidationErrorKind.OneOfNotValid):
+        forms = [form for form in error.kind.context if not _types([form])]
+        if len(forms) == 1:
+            return _in_the_form_meant(forms[0][0])
+    return error
+
+
+def _types(forms: Iterable[list[ValidationError]]) -> list[str]:
+    """Return the types that forms ask for instead of the value's own."""
+    kinds = [error.kind for form in forms for error in form[:1]]
+    return [name for kind in kinds if isinstance(kind, ValidationErrorKind.Type) for name in kind.types]
 
 
 def _operation(

@@ -1,5 +1,6 @@
 """Pages of other origins: which may call the service, and what their browsers are told (Fetch standard)."""
 
+import re
 from collections.abc import Iterable
 
 from attrs import evolve
@@ -9,6 +10,9 @@ from session_service.contract import Operation
 from session_service.reply import Headers, Reply
 
 _ALWAYS = {"authorization", "content-type", "x-request-id"}  # request headers that are no operation's own
+# A list of field names (RFC 9110, 5.6.2).
+_NAMES = re.compile(rb"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*(?:,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*)*")
+_NAMES_LIMIT = 4096  # bytes of such a list
 _SECONDS = b"7200"  # for which a preflight is good: Chromium keeps none for longer
 
 # What a page may read beside the few headers that it always may.
@@ -57,10 +61,20 @@ class Cors:
             return None
         headers = [
             (b"access-control-allow-methods", methods.encode()),
-            (b"access-control-allow-headers", self._sent),
+            (b"access-control-allow-headers", self._allowed_headers(scope)),
             (b"access-control-max-age", _SECONDS),
         ]
         return Reply(204, headers)
+
+    def _allowed_headers(self, scope: Scope) -> bytes:
+        """Return the header names that a page may send: those that it asks for, or the contract's.
+
+        Libraries add headers of their own to each request (traceparent, sentry-trace, baggage): one that is
+        not allowed blocks the request in the browser, although the service ignores it.
+        """
+        asked = [value for name, value in scope["headers"] if name == b"access-control-request-headers"]
+        fits = len(asked) == 1 and len(asked[0]) <= _NAMES_LIMIT and _NAMES.fullmatch(asked[0])
+        return asked[0].strip() if fits else self._sent
 
     def _origin(self, scope: Scope) -> bytes | None:
         """Return the origin of the page behind the request if it is one of those allowed."""

@@ -49,12 +49,18 @@ class File:
         return b"*" in given or any(self._etag in value for value in given)
 
 
-def files() -> dict[str, File]:
-    """Return what is served about the contract, by its path, read once."""
+def files(root_path: str) -> dict[str, File]:
+    """Return what is served about the contract, by its path, read once.
+
+    The contract's server is the path prefix under which the service is reached.
+    """
     library = _library()
-    document = json.dumps(contract.read(), ensure_ascii=False).encode()
+    text = contract.FILE.read_text()
+    if root_path:
+        text = text.replace("\nservers:\n  - url: /\n", f"\nservers:\n  - url: {root_path}\n")
+    document = json.dumps(contract.parse(text), ensure_ascii=False).encode()
     return {
-        "/openapi.yaml": File(contract.FILE.read_bytes(), "application/yaml"),
+        "/openapi.yaml": File(text.encode(), "application/yaml"),
         "/openapi.json": File(document, "application/json"),
         "/docs": File((_PAGE / "index.html").read_bytes(), "text/html; charset=utf-8"),
         "/docs/page.css": File((_PAGE / "page.css").read_bytes(), "text/css; charset=utf-8"),

@@ -28,6 +28,7 @@ from session_service.errors import (
     ServiceNotReadyError,
     ServiceUnavailableError,
     ServiceUnhealthyError,
+    UnauthenticatedError,
     UriTooLongError,
     ValidationError,
 )
@@ -140,7 +141,7 @@ class Edge:
         finally:
             self._arriving -= sum(map(len, chunks))
         if size > BODY_LIMIT:
-            raise PayloadTooLargeError
+            raise PayloadTooLargeError(f"The body has over {BODY_LIMIT} bytes.")
         if not fits:
             raise ServiceUnavailableError("not_applied")
         return b"".join(chunks)
@@ -171,6 +172,9 @@ class Edge:
         except MethodNotAllowedError as error:
             asked = self._cors.preflight(scope, error.allow) if self._cors else None
             return asked or error_reply(error)
+        except UnauthenticatedError as error:
+            _log.info("request %s is unauthenticated: %s", request_id.get(), error.reason)
+            return error_reply(error)
         except ServiceError as error:
             return error_reply(error)
         except Exception as error:  # noqa: BLE001 - a bug, too, gets a reply
@@ -265,7 +269,7 @@ def _refusal(status: int) -> ServiceError:
         return HeadersTooLargeError()
     if status == ServiceUnavailableError.status:
         return ServiceUnavailableError("not_applied")
-    return ValidationError([{"path": "request", "message": "has to be HTTP/1.1 (RFC 9112)"}])
+    return ValidationError([{"path": "request", "message": "must be HTTP/1.1 (RFC 9112)"}])
 
 
 def _give_up(reading: asyncio.Task[None]) -> None:

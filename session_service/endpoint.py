@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -9,7 +10,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Scope
 
 from session_service import wire
-from session_service.contract import ContractError, Input, Operation, snake
+from session_service.contract import ContractError, Input, Operation, plain_names, snake
 from session_service.errors import UnsupportedMediaTypeError, ValidationError
 from session_service.models import Caller, Health, Liveness, Readiness, Seen, SessionPage, Snapshot, Started
 from session_service.reply import Headers, Reply
@@ -25,19 +26,20 @@ _SUCCESSES = {Started: {200, 201}}
 _ASKED_FOR = {"prefer": 204, "if_none_match": 304}
 
 _ENCODED = re.compile(rb"([!-$&-~]|%[0-9A-Fa-f]{2})*")
-_JSON = re.compile(rb'application/json(\s*;(\s*charset=("utf-8"|utf-8))?)?', re.IGNORECASE)
+_JSON = re.compile(rb'application/json(\s*;(\s*charset=("utf-?8"|utf-?8))?)?', re.IGNORECASE)
 _MINIMAL = re.compile(r'(^|,)\s*return="?minimal"?\s*($|[,;])', re.IGNORECASE)
 
 
 class Endpoint:
     """One operation with its handler."""
 
-    def __init__(self, operation: Operation, handler: Handler, ctx: Context) -> None:
+    def __init__(self, operation: Operation, handler: Handler, ctx: Context, root_path: str = "") -> None:
         # What is for no caller in particular is about the service itself.
         self.urgent = not operation.secured
         self._operation = operation
         self._handler = handler
         self._ctx = ctx
+        self._sessions = f"{root_path}/api/sessions/".encode()
         types = _types(operation, handler)
         self._body_type = types.get("body")
         # By its name in the contract: what a parameter is called in Python, and what makes its value.
@@ -59,7 +61,17 @@ class Endpoint:
         result = await self._handler(self._ctx, *caller, **arguments)
         if isinstance(result, Snapshot):
             return _session_reply(result, arguments.get("if_none_match"), prefer)
-        return _reply(result)
+        if isinstance(result, Started):
+            return self._started(result)
+        return Reply(200, [(b"cache-control", b"no-store")], wire.encode(result))
+
+    def _started(self, started: Started) -> Reply:
+        session = started.session
+        headers = session_headers(session)
+        if not started.new:
+            return Reply(200, headers, session.body)
+        location = (b"location", self._sessions + str(session.id).encode())
+        return Reply(201, [*headers, location], session.body)
 
     async def _callers(self, scope: Scope) -> tuple[Caller]:
         """Return who asks, and count the request as its."""
@@ -84,13 +96,13 @@ class Endpoint:
         content: bytes = scope["body"]
         if not content:
             if self._operation.body_required:
-                raise ValidationError([{"path": "body", "message": "has to be there"}])
+                raise ValidationError([{"path": "body", "message": "must be there"}])
             return None
         _check_media_type(scope)
         try:
             value = wire.parse(content)
         except ValueError:
-            raise ValidationError([{"path": "body", "message": "has to be I-JSON (RFC 7493)"}]) from None
+            raise ValidationError([{"path": "body", "message": "must be I-JSON (RFC 7493)"}]) from None
         assert self._operation.body is not None
         faults = self._operation.body.faults(value, len(content))
         if faults:
@@ -131,10 +143,11 @@ def _query(scope: Scope, declared: Input) -> dict[str, Any]:
     except UnicodeDecodeError:
         fits = False
     if not fits:
-        raise ValidationError([{"path": "query", "message": "has to be UTF-8 with percent-encoding"}])
+        raise ValidationError([{"path": "query", "message": "must be percent-encoded UTF-8"}])
     query = dict(pairs)
     if len(query) != len(pairs):
-        raise ValidationError([{"path": "query", "message": "has a parameter twice"}])
+        repeated = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
+        raise ValidationError([{"path": "query", "message": f"has twice: {plain_names(repeated)}"}])
     kinds = declared.schema["properties"]
     whole = {name for name in query if kinds.get(name, {}).get("type") == "integer"}
     return {
@@ -156,9 +169,11 @@ def _headers(scope: Scope, declared: dict[bytes, str]) -> dict[str, str]:
 
 def _check_media_type(scope: Scope) -> None:
     types = [value for name, value in scope["headers"] if name == b"content-type"]
-    encoded = any(name == b"content-encoding" for name, _ in scope["headers"])
-    if encoded or len(types) != 1 or not _JSON.fullmatch(types[0].strip()):
-        raise UnsupportedMediaTypeError
+    encodings = {value.strip().lower() for name, value in scope["headers"] if name == b"content-encoding"}
+    if encodings - {b"identity"}:
+        raise UnsupportedMediaTypeError("The body must not have a content encoding.")
+    if len(types) != 1 or not _JSON.fullmatch(types[0].strip()):
+        raise UnsupportedMediaTypeError("The body must have the content type application/json.")
 
 
 def _session_reply(session: Snapshot, seen: Seen | None, prefer: str | None) -> Reply:
@@ -168,13 +183,3 @@ def _session_reply(session: Snapshot, seen: Seen | None, prefer: str | None) -> 
     if prefer is not None and _MINIMAL.search(prefer):
         return Reply(204, [*headers, (b"preference-applied", b"return=minimal")])
     return Reply(200, headers, session.body)
-
-
-def _reply(result: Value) -> Reply:
-    if isinstance(result, Started):
-        session = result.session
-        if not result.new:
-            return Reply(200, session_headers(session), session.body)
-        location = (b"location", b"/api/sessions/%b" % str(session.id).encode())
-        return Reply(201, [*session_headers(session), location], session.body)
-    return Reply(200, [(b"cache-control", b"no-store")], wire.encode(result))

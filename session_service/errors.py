@@ -10,11 +10,14 @@ Detail = dict[str, str]
 
 
 class ServiceError(Exception):
-    """An error of the contract: `status`, `code` and `message` are the same for each of its kind."""
+    """An error of the contract: `status` and `code` are the same for each of its kind.
+
+    So is `message`, unless the kind has several causes.
+    """
 
     status: ClassVar[int]
     code: ClassVar[str]
-    message: ClassVar[str]
+    message: str
 
     def __str__(self) -> str:
         return self.message
@@ -41,12 +44,13 @@ class ValidationError(ServiceError):
 
 
 class UnauthenticatedError(ServiceError):
-    """No token, or none that can be believed; which of its parts is wrong, no reply tells."""
+    """No bearer token, or an invalid one; `reason` is for the log, no reply has it."""
 
     status, code = 401, "UNAUTHENTICATED"
     message = "The request needs a valid bearer token."
 
-    def __init__(self, *, given: bool) -> None:
+    def __init__(self, reason: str, *, given: bool = True) -> None:
+        self.reason = reason
         self.given = given
 
     def headers(self) -> dict[str, str]:
@@ -55,9 +59,12 @@ class UnauthenticatedError(ServiceError):
 
 
 class ForbiddenError(ServiceError):
-    """A request in the name of a user who is not the token's."""
+    """A request that the token does not allow; the message says which part of it."""
 
-    status, code, message = 403, "FORBIDDEN", "The token is not for this user."
+    status, code = 403, "FORBIDDEN"
+
+    def __init__(self, message: str) -> None:
+        self.message = message
 
 
 class RouteNotFoundError(ServiceError):
@@ -90,19 +97,25 @@ class RequestTimeoutError(ServiceError):
 class PayloadTooLargeError(ServiceError):
     """A body over 256 KiB, or a save that would take the session over its bounds."""
 
-    status, code, message = 413, "PAYLOAD_TOO_LARGE", "The body, or the session with it, would be too large."
+    status, code = 413, "PAYLOAD_TOO_LARGE"
+
+    def __init__(self, message: str) -> None:
+        self.message = message
 
 
 class UriTooLongError(ServiceError):
     """A path and query of over 4 KiB."""
 
-    status, code, message = 414, "URI_TOO_LONG", "The path and the query are too long."
+    status, code, message = 414, "URI_TOO_LONG", "The path and the query have over 4096 bytes."
 
 
 class UnsupportedMediaTypeError(ServiceError):
     """A body that is not plain `application/json`."""
 
-    status, code, message = 415, "UNSUPPORTED_MEDIA_TYPE", "The body has to be application/json."
+    status, code = 415, "UNSUPPORTED_MEDIA_TYPE"
+
+    def __init__(self, message: str) -> None:
+        self.message = message
 
 
 class IdempotencyKeyReusedError(ServiceError):
@@ -130,7 +143,11 @@ class RateLimitedError(ServiceError):
 class HeadersTooLargeError(ServiceError):
     """A head of over 16 KiB or 100 header lines."""
 
-    status, code, message = 431, "HEADERS_TOO_LARGE", "The request's header lines are too many or too long."
+    status, code, message = (
+        431,
+        "HEADERS_TOO_LARGE",
+        "The request has over 16384 bytes or 100 lines of header.",
+    )
 
     def headers(self) -> dict[str, str]:
         return {"connection": "close"}

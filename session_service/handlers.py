@@ -10,6 +10,7 @@ from session_service.models import (
     Filter,
     Fresh,
     Health,
+    IfMatch,
     Liveness,
     Readiness,
     SaveAnswer,
@@ -20,7 +21,6 @@ from session_service.models import (
     Started,
     StartSession,
     Status,
-    VersionTag,
     Write,
 )
 from session_service.sessions import Context
@@ -64,11 +64,11 @@ async def update_progress(
     id: UUID,
     body: SaveAnswer,
     idempotency_key: str | None = None,
-    if_match: VersionTag | None = None,
+    if_match: IfMatch | None = None,
 ) -> Snapshot:
     changes = {str(body.question_id): body.answer}
-    version = if_match if body.version is None else body.version
-    write = Write("update_progress", changes, version, body.question_id, idempotency_key)
+    expected = _expected_versions(body.version, if_match)
+    write = Write("update_progress", changes, expected, body.question_id, idempotency_key)
     return await sessions.write_session(ctx, caller, id, write)
 
 
@@ -79,10 +79,10 @@ async def save_answers(
     id: UUID,
     body: SaveAnswers,
     idempotency_key: str | None = None,
-    if_match: VersionTag | None = None,
+    if_match: IfMatch | None = None,
 ) -> Snapshot:
-    version = if_match if body.version is None else body.version
-    write = Write("save_answers", body.answers, version, body.current_question, idempotency_key)
+    expected = _expected_versions(body.version, if_match)
+    write = Write("save_answers", body.answers, expected, body.current_question, idempotency_key)
     return await sessions.write_session(ctx, caller, id, write)
 
 
@@ -93,11 +93,11 @@ async def complete_session(
     id: UUID,
     body: CompleteSession | None,
     idempotency_key: str | None = None,
-    if_match: VersionTag | None = None,
+    if_match: IfMatch | None = None,
 ) -> Snapshot:
     last = body or CompleteSession()
-    version = if_match if last.version is None else last.version
-    write = Write("complete_session", last.answers, version, key=idempotency_key)
+    expected = _expected_versions(last.version, if_match)
+    write = Write("complete_session", last.answers, expected, key=idempotency_key)
     return await sessions.write_session(ctx, caller, id, write)
 
 
@@ -111,3 +111,8 @@ async def get_liveness(ctx: Context) -> Liveness:
 
 async def get_readiness(ctx: Context) -> Readiness:
     return await ctx.health.readiness()
+
+
+def _expected_versions(version: int | None, if_match: IfMatch | None) -> tuple[int, ...] | None:
+    """Return the versions that a write may land on, None for any; the body's takes precedence."""
+    return if_match if version is None else (version,)

@@ -10,6 +10,7 @@ from time import monotonic
 from session_service.cache import Cache, UnreachableError
 from session_service.errors import RateLimitedError
 from session_service.models import Caller
+from session_service.settings import Settings
 from session_service.together import Lane
 
 _SECOND = 1_000_000  # microseconds, in which everything here is counted
@@ -36,11 +37,25 @@ return waits
 
 
 class Limits:
+    """Rate limiter: RATE_LIMIT for each learner or address, SERVICE_RATE_LIMIT for each service's token.
+
+    A service acts for many learners: as one of them, a platform's back-end would be limited to the rate of a
+    single learner.
+    """
+
+    def __init__(self, cache: Cache, settings: Settings) -> None:
+        self._learners = Limit(cache, settings.rate_limit, settings.batch_size)
+        self._services = Limit(cache, settings.service_rate_limit, settings.batch_size)
+
+    async def spend(self, caller: Caller) -> None:
+        """Count a request of the caller's; raise RateLimitedError, and count nothing, if it has to wait."""
+        await (self._services if caller.service else self._learners).spend(caller.name)
+
+
+class Limit:
     """Lets each caller ask so often in a minute, all at once or spread as it likes; 0 is no limit.
 
-    A back-end that acts for many users is a caller like any other: a rule that let it off would let off the
-    one that can do the most harm when it runs wild. Each process counts for itself while it does not believe
-    Redis.
+    Each process counts for itself while it does not believe Redis.
     """
 
     def __init__(self, cache: Cache, per_minute: int, batch_size: int) -> None:
@@ -50,12 +65,12 @@ class Limits:
         self._take = cache.script(_TAKE)
         self._waits: Lane[str, int] = Lane(self._count, places=1, size=batch_size)
 
-    async def spend(self, caller: Caller) -> None:
-        """Count a request of the caller's; raise RateLimitedError, and count nothing, if it has to wait."""
+    async def spend(self, name: str) -> None:
+        """Count a request of the caller of that name; raise RateLimitedError if it has to wait."""
         if not self._cost:
             return
         # Redis is not told who it is.
-        wait = await self._waits(f"limit:{sha256(caller.name.encode()).hexdigest()[:32]}")
+        wait = await self._waits(f"limit:{sha256(name.encode()).hexdigest()[:32]}")
         if wait:
             raise RateLimitedError(-(-wait // _SECOND))
 

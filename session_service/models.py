@@ -18,8 +18,8 @@ Verdict = Literal[
     "ok", "resumed", "repeated", "key_reused", "completed", "expired", "conflict", "too_large", "busy"
 ]
 
-VersionTag = NewType("VersionTag", int)
-"""The version that `If-Match` names; 0, which no session has, where it names none."""
+IfMatch = NewType("IfMatch", tuple[int, ...])
+"""The versions that `If-Match` names; empty where none of its entity tags is one."""
 
 Fresh = NewType("Fresh", bool)
 """Whether `Cache-Control` asks for the database's word."""
@@ -29,11 +29,13 @@ Fresh = NewType("Fresh", bool)
 class Caller:
     """Who asks: `name` is what its requests are counted under.
 
-    `owner` is the only user whose sessions it may touch, None where it may touch anyone's.
+    `owner` is the only user whose sessions it may touch, None where it may touch anyone's. A platform's
+    back-end that acts for many users, known by its token, is a `service`.
     """
 
     name: str
     owner: str | None
+    service: bool = False
 
 
 @frozen
@@ -91,11 +93,14 @@ class CompleteSession:
 
 @frozen
 class Write:
-    """A change of a running session by one operation, whose repeats are known by the key."""
+    """A change of a running session by one operation; a repeat is recognised by the key.
+
+    It is written only onto one of `expected_versions`, onto any version where that is None.
+    """
 
     operation: Literal["update_progress", "save_answers", "complete_session"]
     changes: Changes
-    version: int | None = None
+    expected_versions: tuple[int, ...] | None = None
     current_question: int | None = None
     key: str | None = None
 
@@ -242,6 +247,13 @@ class Migration:
 
     name: str
     checksum: str
+
+
+@frozen
+class DigestKey:
+    """The installation's own key for the digests of keyed writes."""
+
+    value: str
 
 
 @frozen

@@ -1,7 +1,7 @@
 """The list of statements: name, cardinality, row."""
 
 from session_service import sql
-from session_service.models import Durability, Judged, Lock, Migration, SessionSummary
+from session_service.models import DigestKey, Durability, Judged, Lock, Migration, SessionSummary
 
 configure = sql.count("configure")
 
@@ -13,6 +13,7 @@ lock_start = sql.count("lock_start")
 lock_starts = sql.many("lock_starts", Lock)
 list_sessions = sql.many("list_sessions", SessionSummary)
 expire_sessions = sql.count("expire_sessions")
+get_digest_key = sql.one("get_digest_key", DigestKey)
 get_durability = sql.one("get_durability", Durability)
 ping = sql.count("ping")
 

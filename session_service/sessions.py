@@ -47,14 +47,17 @@ class Context:
     health: Vitals
     callers: Callers
     limits: Limits
+    learner_starts: bool
 
 
 async def start_session(ctx: Context, caller: Caller, wanted: StartSession, key: str | None) -> Started:
     """Start an attempt, or return the one that the key or `resume` finds.
 
-    Raise ForbiddenError if it would be another user's.
+    Raise ForbiddenError if it would be another user's, or a learner chose what only a service may.
     """
     _check_user(caller, wanted.user_id)
+    if caller.owner is not None:
+        _check_learner_start(ctx, wanted)
     told = await ctx.store.start(wanted, key)
     if told.verdict == "key_reused":
         raise IdempotencyKeyReusedError
@@ -119,7 +122,14 @@ async def check_durability(ctx: Context) -> None:
 
 def _check_user(caller: Caller, user_id: str) -> None:
     if caller.owner not in (None, user_id):
-        raise ForbiddenError
+        raise ForbiddenError("The token is not for this user.")
+
+
+def _check_learner_start(ctx: Context, wanted: StartSession) -> None:
+    if not ctx.learner_starts:
+        raise ForbiddenError("Only the token of a service may start a session.")
+    if wanted.time_limit_seconds is not None:
+        raise ForbiddenError("Only the token of a service may choose time_limit_seconds.")
 
 
 def _behind(last: SessionSummary) -> Cursor:
@@ -140,7 +150,7 @@ def _settled(session_id: UUID, told: Told | None) -> Snapshot:
         case "expired":
             raise SessionExpiredError(told.session)
         case "too_large":
-            raise PayloadTooLargeError
+            raise PayloadTooLargeError("The session would have over 10000 answers, or 1048576 bytes of them.")
         case "busy":
             raise ServiceUnavailableError("not_applied")
         case _:

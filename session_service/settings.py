@@ -11,7 +11,9 @@ from attrs import frozen
 # Signatures that only the issuer can make: with a shared secret (HS256) the service could sign, too.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+# A scheme other than http is that of an app's own pages: capacitor://localhost, ionic://localhost.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 class SettingError(Exception):
@@ -53,8 +55,12 @@ class Settings:
     database_pool_size: int
     batch_size: int
     server: str
+    root_path: str
     tokens: TokenSettings | None
+    learner_starts: bool
+    digest_key: str | None
     rate_limit: int
+    service_rate_limit: int
     cors_origins: frozenset[str]
     log_level: int
 
@@ -73,8 +79,12 @@ class Settings:
             database_pool_size=_whole(env, "DATABASE_POOL_SIZE", 10, 1, 100),
             batch_size=_whole(env, "BATCH_SIZE", 64, 1, 256),
             server=_choice(env, "SERVER", ("hypercorn", "uvicorn")),
+            root_path=_root_path(env, "ROOT_PATH"),
             tokens=_tokens(env, host),
+            learner_starts=_choice(env, "LEARNER_STARTS", ("yes", "no")) == "yes",
+            digest_key=_secret(env, "DIGEST_KEY", 32),
             rate_limit=_whole(env, "RATE_LIMIT", 0, 0, 1_000_000),
+            service_rate_limit=_whole(env, "SERVICE_RATE_LIMIT", 0, 0, 1_000_000),
             cors_origins=_origins(env, "CORS_ORIGINS"),
             log_level=logging.getLevelNamesMapping()[level.upper()],
         )
@@ -132,6 +142,20 @@ def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     return value
 
 
+def _secret(env: Mapping[str, str], name: str, shortest: int) -> str | None:
+    value = env.get(name) or None
+    if value is not None and len(value) < shortest:
+        raise SettingError(f"{name} has to have at least {shortest} characters")
+    return value
+
+
+def _root_path(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "").rstrip("/")
+    if not _ROOT_PATH.fullmatch(value) or not {".", ".."}.isdisjoint(value.split("/")):
+        raise SettingError(f"{name} has to be a path prefix like /quiz, of letters, digits and . _ ~ -")
+    return value
+
+
 def _text(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "")
     if not value:
@@ -157,5 +181,8 @@ def _some(env: Mapping[str, str], name: str, default: str, choices: tuple[str, .
 def _origins(env: Mapping[str, str], name: str) -> frozenset[str]:
     values = frozenset(value.strip() for value in env.get(name, "").split(",") if value.strip())
     if not all(_ORIGIN.fullmatch(value) for value in values):
-        raise SettingError(f"{name} has to be origins like https://quiz.example, with commas between them")
+        raise SettingError(
+            f"{name} has to be origins like https://quiz.example or capacitor://localhost, "
+            "with commas between them and without a path"
+        )
     return values

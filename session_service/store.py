@@ -56,6 +56,10 @@ class Store:
         # The sessions whose locks are waited for, with how many writes do so.
         self._locked: Counter[UUID] = Counter()
 
+    def use_digest_key(self, key: str) -> None:
+        """Set the key of the digests by which repeats are recognised, before the first write."""
+        self._digest = wire.Digester(key)
+
     async def read(self, session_id: UUID, owner: str | None, *, seen: int, fresh: bool) -> Told | None:
         """Return the session, from the cache if that has no older version than was seen and may be asked."""
         held = None if fresh else await self._cache.get(session_id, seen)
@@ -69,11 +73,11 @@ class Store:
             "id": session_id,
             "owner": owner,
             "changes": write.changes,
-            "version": write.version,
+            "versions": write.expected_versions,
             "current_question": write.current_question,
             "completes": write.operation == "complete_session",
             "key": write.key,
-            "digest": wire.digest(write) if write.key else None,
+            "digest": self._digest(write) if write.key else None,
         }
         # A stranger's writes to it do not hold up the owner's.
         told = await self._writes(record, (session_id, owner))
@@ -95,7 +99,7 @@ class Store:
             "quiz_id": wanted.quiz_id,
             "time_limit_seconds": wanted.time_limit_seconds or self._settings.session_timeout_seconds,
             "key": key,
-            "digest": wire.digest(wanted) if key else None,
+            "digest": self._digest(wanted) if key else None,
             "resume": wanted.if_active == "resume",
         }
         if record["resume"]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import jwt
 from attrs import frozen
+from jwt.exceptions import InvalidSubjectError
 
 from session_service.errors import UnauthenticatedError
 from session_service.jwks import Key
@@ -52,9 +53,9 @@ class Tokens:
         """Return the caller; raise UnauthenticatedError if no token says who it is."""
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given:
-            raise UnauthenticatedError(given=False)
+            raise UnauthenticatedError("no Authorization header", given=False)
         if len(given) > 1:
-            raise UnauthenticatedError(given=True)
+            raise UnauthenticatedError("more than one Authorization header")
         digest = sha256(given[0]).digest()
         proof = self._proofs.get(digest)
         if proof is not None and time() < proof.until:
@@ -75,17 +76,21 @@ class Tokens:
 
     async def _check(self, credentials: bytes) -> Proof:
         match = _CREDENTIALS.fullmatch(credentials)
-        if match is None or len(match[1]) > SIZE_LIMIT:
-            raise UnauthenticatedError(given=True)
+        if match is None:
+            raise UnauthenticatedError("the Authorization header is no bearer token in the form of a JWT")
+        if len(match[1]) > SIZE_LIMIT:
+            raise UnauthenticatedError(f"the token has over {SIZE_LIMIT} bytes")
         try:
             header = jwt.get_unverified_header(match[1])
             if not header.keys().isdisjoint(_REFUSED):
-                raise UnauthenticatedError(given=True)
+                raise UnauthenticatedError("the token's header has jku, jwk, x5u or crit")
             keys = await self._keys.find(header.get("kid"), header.get("alg"))
+            if not keys:
+                raise UnauthenticatedError("unknown key: no key of JWT_KEYS has the token's kid and alg")
             # From here on nothing is awaited: a proof by keys that have gone is not remembered.
             return _proof(self._claims(match[1], keys), self._settings.service_scope)
-        except jwt.PyJWTError:
-            raise UnauthenticatedError(given=True) from None
+        except jwt.PyJWTError as error:
+            raise UnauthenticatedError(_reason(error)) from None
 
     def _claims(self, token: bytes, keys: list[Key]) -> dict[str, Any]:
         """Return what the token says, if one of the keys has signed it and it is for here and now."""
@@ -103,16 +108,37 @@ class Tokens:
             except jwt.InvalidSignatureError:
                 # Two keys may have the same name.
                 continue
-        raise UnauthenticatedError(given=True)
+        raise UnauthenticatedError("the signature is not that of the key that the token names")
+
+
+# The library's own words may repeat a part of the token.
+_REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
+    (jwt.ExpiredSignatureError, "expired: exp is in the past"),
+    (jwt.ImmatureSignatureError, "not valid yet: nbf or iat is in the future"),
+    (jwt.InvalidIssuerError, "issuer: iss is not JWT_ISSUER"),
+    (jwt.InvalidAudienceError, "audience: aud does not have JWT_AUDIENCE"),
+    (InvalidSubjectError, "subject: sub is not a string"),
+    (jwt.InvalidAlgorithmError, "algorithm: alg is not one that the key checks"),
+    (jwt.DecodeError, "malformed: the token is no JWT (RFC 7519)"),
+)
+
+
+def _reason(error: jwt.PyJWTError) -> str:
+    """Return why a token is invalid, for the log."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"a required claim is missing: {error.claim}"
+    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), type(error).__name__)
 
 
 def _proof(claims: dict[str, Any], service_scope: str) -> Proof:
     subject: str = claims["sub"]
     if not _is_user_id(subject):
-        raise UnauthenticatedError(given=True)
+        raise UnauthenticatedError("subject: sub is no user_id of 1 to 255 characters")
     # A service that is called as a user is another caller.
     serves = service_scope in _scopes(claims)
-    caller = Caller(f"service:{subject}", None) if serves else Caller(f"user:{subject}", subject)
+    caller = (
+        Caller(f"service:{subject}", None, service=True) if serves else Caller(f"user:{subject}", subject)
+    )
     return Proof(caller, int(claims["exp"]) + LEEWAY)
 
 

@@ -1,7 +1,7 @@
 """Values to JSON and JSON to values; the contract has already said that the JSON is right."""
 
 import base64
-import hashlib
+import hmac
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from session_service.models import (
     Cursor,
     Fresh,
     Health,
+    IfMatch,
     Liveness,
     Readiness,
     Seen,
@@ -24,10 +25,12 @@ from session_service.models import (
     SessionPage,
     Snapshot,
     StartSession,
-    VersionTag,
     Write,
 )
 
+# An entity tag that a proxy has made weak, or has marked with its compression, still names the version.
+_ENTITY_TAGS = re.compile(r'[ \t,]*(?:W/)?"[^"]*"(?:[ \t]*,[ \t,]*(?:W/)?"[^"]*")*[ \t,]*')
+_VERSION_TAG = re.compile(r'"([1-9][0-9]{0,9})(?:--?(?:br|deflate|gzip|zstd))?"')
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 MOST = 2_147_483_647  # of what the contract counts
@@ -59,16 +62,22 @@ def _cursor(text: str, _: type) -> Cursor:
 
 @_converter.register_structure_hook
 def _seen(text: str, _: type) -> Seen:
-    return Seen(frozenset(int(tag) for tag in re.findall(r'"([1-9][0-9]{0,9})"', text)), text.strip() == "*")
+    return Seen(frozenset(_versions(text)), text.strip() == "*")
 
 
-def _version_tag(text: str, _: type) -> VersionTag | None:
-    tag = re.fullmatch(r'"([1-9][0-9]{0,9})"', text.strip())
-    version = int(tag[1]) if tag else 0
-    return None if text.strip() == "*" else VersionTag(version if version <= MOST else 0)
+def _if_match(text: str, _: type) -> IfMatch | None:
+    return None if text.strip() == "*" else IfMatch(_versions(text))
 
 
-_converter.register_structure_hook_func(lambda kind: kind is VersionTag, _version_tag)
+def _versions(tags: str) -> tuple[int, ...]:
+    """Return the versions in a list of entity tags (RFC 9110, 8.8.3), none if it is no such list."""
+    if not _ENTITY_TAGS.fullmatch(tags):
+        return ()
+    versions = (int(version) for version in _VERSION_TAG.findall(tags))
+    return tuple(version for version in versions if version <= MOST)
+
+
+_converter.register_structure_hook_func(lambda kind: kind is IfMatch, _if_match)
 _converter.register_structure_hook_func(
     lambda kind: kind is Fresh, lambda text, _: "no-cache" in text.lower()
 )
@@ -115,10 +124,21 @@ def encode(value: Health | Liveness | Readiness | SessionPage) -> bytes:
     return orjson.dumps(_converter.unstructure(value))
 
 
-def digest(write: StartSession | Write) -> str:
-    """Return what two writes have in common if, and only if, one is a repeat of the other."""
-    text = orjson.dumps(_converter.unstructure(write), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(text).hexdigest()
+class Digester:
+    """Makes digests that two writes have in common if, and only if, one is a repeat of the other.
+
+    A digest is an HMAC (RFC 2104): without the key, an answer cannot be found by trying. It begins with a
+    fingerprint of the key, so that digests by different keys are not compared.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+        self._fingerprint = hmac.digest(self._key, b"fingerprint", "sha256").hex()[:8]
+
+    def __call__(self, write: StartSession | Write) -> str:
+        """Return the write's digest."""
+        text = orjson.dumps(_converter.unstructure(write), option=orjson.OPT_SORT_KEYS)
+        return f"{self._fingerprint}.{hmac.digest(self._key, text, 'sha256').hex()}"
 
 
 def encode_error(fields: dict[str, Any]) -> bytes:

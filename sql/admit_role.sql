@@ -23,6 +23,6 @@ begin
     execute format('grant usage on schema %%I to %%I', current_schema(), role);
   end if;
   execute format('grant select, insert, update on quiz_sessions to %%I', role);
-  execute format('grant select on schema_migrations to %%I', role);
+  execute format('grant select on schema_migrations, installation_secrets to %%I', role);
 end
 $$;

@@ -16,6 +16,7 @@ update quiz_sessions as s
 set
   status = 'expired',
   version = s.version + 1,
+  recent_writes = '{}',
   updated_at = date_trunc('milliseconds', clock_timestamp())
 from due
 where s.id = due.id;

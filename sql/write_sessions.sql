@@ -13,7 +13,7 @@
 with asked as materialized (
   select *
   from jsonb_to_recordset(%(writes)s::jsonb) as a (
-    position integer, id uuid, changes jsonb, version integer, current_question integer, completes boolean,
+    position integer, id uuid, changes jsonb, versions integer[], current_question integer, completes boolean,
     key text, digest text, queues boolean, owner text
   )
 ),
@@ -41,13 +41,22 @@ judged as materialized (
   select
     a, s, judged_at, merged,
     case
-      when (s).status = 'completed' then case when (a).completes then 'repeated' else 'completed' end
+      when (s).status = 'completed' then
+        case when (a).completes and merged = (s).answers then 'repeated' else 'completed' end
       when (s).status = 'expired' or (s).expires_at <= judged_at then 'expired'
       when (a).key || ' ' || (a).digest = any ((s).recent_writes) then 'repeated'
+      -- A digest that another DIGEST_KEY or an older release has made cannot be compared: it counts as equal.
       when exists (
         select from unnest((s).recent_writes) as recent where split_part(recent, ' ', 1) = (a).key
-      ) then 'key_reused'
-      when (s).version <> (a).version then 'conflict'
+      ) then
+        case
+          when exists (
+            select from unnest((s).recent_writes) as recent
+            where starts_with(recent, (a).key || ' ' || split_part((a).digest, '.', 1) || '.')
+          ) then 'key_reused'
+          else 'repeated'
+        end
+      when (s).version <> all ((a).versions) then 'conflict'
       -- Only what is large is measured: as text it is at most six times as long, and 10 000 answers are longer.
       when pg_column_size(merged) > 100000 and (
         octet_length(merged::text) > 1048576
@@ -63,11 +72,12 @@ written as (
     answers = merged,
     current_question = coalesce((a).current_question, t.current_question),
     version = t.version + 1,
-    last_saved_at = judged_at,
+    last_saved_at = case when (a).changes = '{}' then t.last_saved_at else judged_at end,
     updated_at = judged_at,
     status = case when (a).completes then 'completed' else t.status end,
     completed_at = case when (a).completes then judged_at end,
     recent_writes = case
+      when (a).completes then '{}'
       when (a).key is null then t.recent_writes
       else array_prepend((a).key || ' ' || (a).digest, t.recent_writes[:15])
     end

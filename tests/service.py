@@ -167,6 +167,29 @@ def judged(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=15, event_hooks={"response": [conformance.check]})
 
 
+def judged_behind_proxy(url: str, prefix: str = "") -> httpx.Client:
+    """Return a client whose every reply is held against the contract as it was before the proxy changed it.
+
+    A proxy may add its name, make an entity tag weak and compress; it serves the contract's paths under a
+    prefix.
+    """
+
+    def check(reply: httpx.Response) -> None:
+        content = reply.read()
+        headers = httpx.Headers(
+            [(name, value.removeprefix("W/")) for name, value in reply.headers.multi_items()]
+        )
+        for name in ("server", "content-encoding", "transfer-encoding"):
+            headers.pop(name, None)
+        path = reply.request.url.path.removeprefix(prefix)
+        request = httpx.Request(reply.request.method, reply.request.url.copy_with(path=path))
+        conformance.check(
+            httpx.Response(reply.status_code, headers=headers, content=content, request=request)
+        )
+
+    return httpx.Client(base_url=url, timeout=15, event_hooks={"response": [check]})
+
+
 def await_reply(url: str, process: subprocess.Popen[Any], log: Path | None = None) -> None:
     """Wait until the process serves at the URL; fail with its log if it ends, or takes over a minute."""
     end = time.monotonic() + 60

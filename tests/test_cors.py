@@ -125,6 +125,38 @@ def test_a_browser_is_told_what_a_path_takes(shared: Service, path: str) -> None
     assert reply.headers["access-control-max-age"] == "7200"
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "content-type,traceparent",
+        "baggage,content-type,sentry-trace",
+        "x-requested-with",
+        "authorization, X-Csrf-Token , idempotency-key",
+    ],
+)
+def test_a_page_on_the_list_may_send_the_headers_that_it_asks_for(shared: Service, asked: str) -> None:
+    """Headers that a tracing library adds do not make the browser block the request."""
+    reply = _preflight(shared, "/api/sessions/start", QUIZ, asked)
+    assert (reply.status_code, reply.headers["access-control-allow-headers"]) == (204, asked)
+
+
+@pytest.mark.parametrize("asked", ["", ",", "a b", "a;b", "x" * 5000, "a,", "a: b"])
+def test_a_list_of_headers_that_is_none_is_not_repeated(shared: Service, asked: str) -> None:
+    """What is no list of header names gets the contract's own list."""
+    reply = _preflight(shared, "/api/sessions/start", QUIZ, asked)
+    assert "idempotency-key" in _listed(reply, "allow-headers")
+    assert asked not in _listed(reply, "allow-headers")
+
+
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "ionic://localhost", "http://localhost"])
+def test_an_apps_own_pages_can_be_on_the_list(migrated: Urls, origin: str) -> None:
+    """The origins of apps made of pages are origins like any other."""
+    with running(migrated, CORS_ORIGINS=f"capacitor://localhost, ionic://localhost,{QUIZ}") as service:
+        reply = service.client.get("/health", headers={"origin": origin})
+        listed = origin != "http://localhost"
+        assert reply.headers.get("access-control-allow-origin") == (origin if listed else None)
+
+
 @pytest.mark.parametrize("origin", FOREIGN)
 def test_a_foreign_preflight_is_a_method_that_no_path_takes(shared: Service, origin: str) -> None:
     """To a foreign origin OPTIONS is what it is without CORS."""
@@ -214,12 +246,10 @@ def _each(service: Service, session_id: object, headers: dict[str, str]) -> list
     ]
 
 
-def _preflight(service: Service, path: str, origin: str) -> httpx.Response:
-    headers = {
-        "origin": origin,
-        "access-control-request-method": "PUT",
-        "access-control-request-headers": "x-a",
-    }
+def _preflight(service: Service, path: str, origin: str, asked: str | None = None) -> httpx.Response:
+    headers = {"origin": origin, "access-control-request-method": "PUT"}
+    if asked is not None:
+        headers["access-control-request-headers"] = asked
     return service.client.options(path.replace("{id}", str(uuid4())), headers=headers)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from redis import Redis
@@ -14,33 +15,33 @@ from redis import Redis
 from session_service import embedded
 from session_service.cache import Cache
 from session_service.errors import RateLimitedError
-from session_service.limits import Limits
-from session_service.models import Caller
+from session_service.limits import Limit
+from tests import tokens
 from tests.conftest import Urls
 from tests.service import folder, running
 from tests.wire import connected, replies
 
-ADA, BOB = Caller("ada", "ada"), Caller("bob", "bob")
+ADA, BOB = "ada", "bob"
 
 
 @asynccontextmanager
-async def _instances(url: str, per_minute: int, count: int = 2) -> AsyncIterator[list[Limits]]:
+async def _instances(url: str, per_minute: int, count: int = 2) -> AsyncIterator[list[Limit]]:
     """The limits of so many instances."""
     async with AsyncExitStack() as stack:
         caches = [await stack.enter_async_context(Cache(url, 1, 64)) for _ in range(count)]
-        yield [Limits(cache, per_minute, 64) for cache in caches]
+        yield [Limit(cache, per_minute, 64) for cache in caches]
 
 
-async def _wait(limits: Limits, caller: Caller) -> int:
+async def _wait(limit: Limit, caller: str) -> int:
     """Spend, and return how long the caller has to wait; 0 if it may go on."""
     try:
-        await limits.spend(caller)
+        await limit.spend(caller)
     except RateLimitedError as error:
         return error.retry_after
     return 0
 
 
-async def _passed(limits: list[Limits], caller: Caller, requests: int) -> int:
+async def _passed(limits: list[Limit], caller: str, requests: int) -> int:
     """Send so many requests at once, by the instances in turn, and return how many may go on."""
     sent = [_wait(limits[number % len(limits)], caller) for number in range(requests)]
     return (await asyncio.gather(*sent)).count(0)
@@ -155,7 +156,7 @@ def test_without_redis_each_process_counts_for_itself() -> None:
                 with embedded.redis(base, base):
                     passed = 60
                     for number in range(100):
-                        passed = await _passed(limits, Caller(str(number), None), 100)
+                        passed = await _passed(limits, str(number), 100)
                         if passed == 30:
                             break
                         await asyncio.sleep(0.1)
@@ -176,7 +177,7 @@ def test_a_redis_that_stands_still_costs_one_short_wait() -> None:
                     assert await _passed(limits, ADA, 100) == 30
                     async with asyncio.timeout(5):
                         for number in range(200):
-                            assert await _wait(limits[0], Caller(str(number), None)) == 0
+                            assert await _wait(limits[0], str(number)) == 0
                 finally:
                     redis.process.send_signal(signal.SIGCONT)
 
@@ -190,7 +191,7 @@ def test_a_redis_that_is_full_is_as_good_as_none() -> None:
         with Redis.from_url(url) as connection:
             connection.config_set("maxmemory", "1")
         async with Cache(url, 1, 64) as cache:
-            assert await _passed([Limits(cache, 30, 64)], ADA, 100) == 30
+            assert await _passed([Limit(cache, 30, 64)], ADA, 100) == 30
             assert cache.believed
 
     _run(work)
@@ -201,12 +202,12 @@ def test_a_process_remembers_so_many_callers() -> None:
 
     async def run() -> None:
         async with Cache("unix:///nowhere.sock", 1, 64) as cache:
-            limits = Limits(cache, 1, 64)
+            limits = Limit(cache, 1, 64)
             assert await _wait(limits, ADA) == 0
             assert await _wait(limits, BOB) == 0
             assert await _wait(limits, ADA) > 0
             for number in range(9_999):
-                await limits.spend(Caller(str(number), None))
+                await limits.spend(str(number))
             assert await _wait(limits, ADA) > 0
             assert await _wait(limits, BOB) == 0
 
@@ -231,7 +232,7 @@ def test_there_is_no_limit_unless_it_is_set() -> None:
 
     async def run() -> None:
         async with Cache("unix:///nowhere.sock", 1, 64) as cache:
-            assert await _passed([Limits(cache, 0, 64)], ADA, 1000) == 1000
+            assert await _passed([Limit(cache, 0, 64)], ADA, 1000) == 1000
             assert cache.believed
 
     asyncio.run(_bounded(run()))
@@ -258,3 +259,25 @@ def test_without_tokens_an_address_is_a_caller(server: str, often: str, once: st
     with running(migrated, RATE_LIMIT="5", SERVER=server) as service:
         assert ask(service.url, often, 6) == [404] * 5 + [429]
         assert ask(service.url, once, 1) == [404]
+
+
+def test_a_service_is_limited_by_its_own_setting(migrated: Urls, tmp_path: Path) -> None:
+    """RATE_LIMIT counts learners and SERVICE_RATE_LIMIT services, each caller for itself."""
+    settings = {"RATE_LIMIT": "3", "SERVICE_RATE_LIMIT": "5", **tokens.guarded(tmp_path / "keys.json")}
+    name = f"limited-{uuid4()}"
+
+    def ask(count: int, **claims: str) -> list[int]:
+        headers = tokens.bearer(name, **claims)
+        return [service.client.get("/api/sessions", headers=headers).status_code for _ in range(count)]
+
+    with running(migrated, **settings) as service:
+        assert ask(4) == [200] * 3 + [429]
+        assert ask(6, scope=tokens.SERVICE_SCOPE) == [200] * 5 + [429]
+
+
+def test_a_service_has_no_limit_by_default(migrated: Urls, tmp_path: Path) -> None:
+    """A platform's back-end that acts for many learners is not counted as one of them."""
+    headers = tokens.bearer(f"backend-{uuid4()}", scope=tokens.SERVICE_SCOPE)
+    with running(migrated, RATE_LIMIT="1", **tokens.guarded(tmp_path / "keys.json")) as service:
+        replies = [service.client.get("/api/sessions", headers=headers) for _ in range(10)]
+    assert {reply.status_code for reply in replies} == {200}

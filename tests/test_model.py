@@ -163,17 +163,17 @@ class Machine(RuleBasedStateMachine):
     def _send(self, sent: Sent, headers: dict[str, str], named: int | None, written: Any) -> None:
         path = f"/api/sessions/{self.id}/{sent.path}"
         reply = self.service.client.request(sent.method, path, json=sent.body, headers=headers)
-        expected = self._judge(sent.path, named, written)
+        expected = self._judge(sent, named, written)
         assert reply.status_code == expected, reply.text
         if expected == 200 and self.status == "in_progress" and written not in self.keys:
             self._apply(sent, written)
         if expected in (200, 409, 410):
             self._same(reply.json().get("session", reply.json()))
 
-    def _judge(self, path: str, named: int | None, written: Any) -> int:
+    def _judge(self, sent: Sent, named: int | None, written: Any) -> int:
         """Return the status that the contract's order of judgement leads to."""
         if self.status == "completed":
-            return 200 if path == "complete" else 410
+            return 200 if sent.path == "complete" and self._merged(sent) == self.answers else 410
         if self.status == "expired":
             return 410
         if written[0] is not None and written[0] in [known for known, _ in self.keys]:
@@ -182,11 +182,14 @@ class Machine(RuleBasedStateMachine):
 
     def _apply(self, sent: Sent, written: Any) -> None:
         self.version += 1
-        self.answers = {k: v for k, v in (self.answers | sent.changes).items() if v is not None}
+        self.answers = self._merged(sent)
         self.question = self.question if sent.question is None else sent.question
         self.status = "completed" if sent.path == "complete" else self.status
         if written[0] is not None:
             self.keys = [written, *self.keys][:16]
+
+    def _merged(self, sent: Sent) -> dict[str, Any]:
+        return {k: v for k, v in (self.answers | sent.changes).items() if v is not None}
 
     def _near_the_end(self) -> bool:
         """Whether the clock would decide now, not the model; where it has decided, the model follows."""

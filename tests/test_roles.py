@@ -31,6 +31,7 @@ FORBIDDEN = [
     "create table note (text text)",
     "create schema mine",
     "create function one() returns integer language sql as 'select 1'",
+    "update installation_secrets set value = 'x'",
     "insert into schema_migrations (name, checksum) values ('9999_mine', 'x')",
     "update schema_migrations set checksum = 'x'",
     "copy quiz_sessions to program 'cat'",
@@ -58,13 +59,14 @@ def test_a_statement_that_the_service_has_no_need_of(migrated: Urls, statement: 
 
 
 def test_the_rights_are_these(migrated: Urls, database: psycopg.Connection) -> None:
-    """The service's role reads and writes its table, and reads which migrations there were."""
+    """The service's role reads and writes its table, and reads the migrations and its own secret."""
     query = (
         "select table_name, privilege_type from information_schema.role_table_grants "
         "where grantee = 'session_service'"
     )
     migrate(migrated)
     assert sorted(database.execute(query)) == [
+        ("installation_secrets", "SELECT"),
         ("quiz_sessions", "INSERT"),
         ("quiz_sessions", "SELECT"),
         ("quiz_sessions", "UPDATE"),

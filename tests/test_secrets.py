@@ -105,7 +105,10 @@ def _good_day(service: Service) -> list[str]:
 
 
 def _bad_requests(service: Service) -> list[str]:
-    """Ask for what is refused, with a canary in each place; return the errors."""
+    """Ask for what is refused, with a canary in each place; return the errors.
+
+    A plain name of an unknown field is repeated: tests/test_messages.py.
+    """
     client = service.client
     who = tokens.bearer("canary-user", aud="canary-audience")
     asked = [
@@ -120,8 +123,8 @@ def _bad_requests(service: Service) -> list[str]:
             "json": {"user_id": "canary-user", "quiz_id": 7},
         },
         {"headers": who, "json": {"user_id": "canary-other", "quiz_id": 7}},
-        {"headers": who, "json": {"user_id": ["canary"], "quiz_id": "canary", "canary": "canary"}},
-        {"headers": who, "json": {"user_id": "canary-user", "quiz_id": 7}, "params": {"canary": "canary"}},
+        {"headers": who, "json": {"user_id": ["canary"], "quiz_id": "canary", "c.canary": "canary"}},
+        {"headers": who, "json": {"user_id": "canary-user", "quiz_id": 7}, "params": {"c.canary": "canary"}},
     ]
     return [_words(client.post("/api/sessions/start", **one)) for one in asked]  # type: ignore[arg-type]
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import jwt
 import pytest
@@ -20,7 +21,22 @@ from session_service.errors import UnauthenticatedError
 from session_service.models import Caller
 from session_service.settings import ALGORITHMS
 from session_service.tokens import LEEWAY, SIZE_LIMIT, Tokens
-from tests.tokens import AUDIENCE, ISSUER, SERVICE_SCOPE, Key, ask, asked, is_refused, judge, jwks, make_key
+from tests.service import Service
+from tests.tokens import (
+    AUDIENCE,
+    ISSUER,
+    KEY,
+    SERVICE_SCOPE,
+    Key,
+    ask,
+    asked,
+    bearer,
+    is_refused,
+    judge,
+    jwks,
+    make_key,
+)
+from tests.waiting import eventually
 
 ADA = Caller("user:ada", "ada")
 RSA = make_key("rsa", "RS256")
@@ -226,7 +242,7 @@ def test_no_character_of_a_token_can_be_changed(file: Path, key: Key) -> None:
 )
 def test_the_scope_makes_a_service(file: Path, claims: dict[str, Any], serves: bool) -> None:  # noqa: FBT001
     """Who has the scope may act for anyone, and is not taken for a user who is called the same."""
-    expected = Caller("service:ada", None) if serves else ADA
+    expected = Caller("service:ada", None, service=True) if serves else ADA
 
     async def test(guard: Tokens) -> None:
         assert await ask(guard, EC.token("ada", **claims)) == expected
@@ -276,3 +292,39 @@ def test_no_more_tokens_are_remembered_than_there_is_room_for(
         assert held == ["2", "0", "3"]
 
     judge(file, test)
+
+
+def _tokens_that_are_refused() -> dict[str, dict[str, str]]:
+    """Return request headers by the reason that the log gives for their 401."""
+    stranger = make_key("stranger")
+    impostor = make_key(KEY.name)
+    return {
+        "no Authorization header": {},
+        "no bearer token": {"authorization": "Basic YTpi"},
+        "over 8192 bytes": {"authorization": f"Bearer {KEY.token('x' * 9000)}"},
+        "expired": bearer("ada", exp=_now(-60)),
+        "not valid yet": bearer("ada", nbf=_now(600)),
+        "issuer": bearer("ada", iss="https://issuer.test"),
+        "audience": bearer("ada", aud="another-service"),
+        "unknown key": {"authorization": f"Bearer {stranger.token('ada')}"},
+        "signature": {"authorization": f"Bearer {impostor.token('ada')}"},
+        "required claim is missing: exp": bearer("ada", exp=None),
+        "sub is no user_id": bearer("x" * 256),
+        "has jku, jwk, x5u or crit": bearer("ada", header={"jku": "https://evil.example/keys"}),
+        "malformed": {"authorization": "Bearer a.b.c"},
+    }
+
+
+@pytest.mark.parametrize("reason", _tokens_that_are_refused())
+def test_a_401_says_why_in_the_log_and_never_in_the_reply(guarded: Service, reason: str) -> None:
+    """An operator finds the reason under the request's id; a client learns only that the token is invalid."""
+    headers = _tokens_that_are_refused()[reason] | {"x-request-id": f"why-{uuid4()}"}
+    reply = guarded.client.get("/api/sessions", headers=headers)
+    assert reply.status_code == 401
+    assert reply.json()["message"] == "The request needs a valid bearer token."
+    line = f"request {headers['x-request-id']} is unauthenticated: "
+    (told,) = eventually(
+        lambda: [found for found in guarded.log.read_text().splitlines() if found.startswith(line)]
+    )
+    assert reason in told
+    assert "ada" not in told

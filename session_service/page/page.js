@@ -13,7 +13,7 @@ const emptied = (update) => (contract) => {
 
 SwaggerUIBundle({
   dom_id: "#page",
-  url: "/openapi.json",
+  url: "openapi.json",
   plugins: [{ statePlugins: { spec: { wrapActions: { updateJsonSpec: emptied } } } }],
   validatorUrl: null,
   deepLinking: true,

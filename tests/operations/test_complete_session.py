@@ -1,6 +1,7 @@
 """completeSession: POST /api/sessions/{id}/complete."""
 
 import time
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,7 +17,8 @@ def test_200_ends_the_session(service: Service) -> None:
     completed = reply.json()
     assert (reply.status_code, reply.headers["etag"]) == (200, '"3"')
     assert (completed["status"], completed["answers"]) == ("completed", {"3": "Paris"})
-    assert completed["completed_at"] == completed["updated_at"] == completed["last_saved_at"]
+    assert completed["completed_at"] == completed["updated_at"]
+    assert completed["last_saved_at"] == saved["last_saved_at"]
     assert completed["completed_at"] >= saved["updated_at"]
     assert completed["current_question"] == saved["current_question"]
 
@@ -27,13 +29,21 @@ def test_200_saves_the_last_answers_in_the_same_step(service: Service) -> None:
     service.save(session_id, 3, "Paris")
     completed = service.complete(session_id, answers={"5": "Lima", "3": None}, version=2).json()
     assert (completed["answers"], completed["version"]) == ({"5": "Lima"}, 3)
+    assert completed["last_saved_at"] == completed["completed_at"]
 
 
 def test_200_again_with_the_same_session(service: Service) -> None:
-    """Completing a completed session changes nothing, whatever it is given."""
+    """Completing a completed session with what it has already returns it, with whatever version."""
     session_id = service.start()["id"]
-    completed = service.complete(session_id).json()
-    for body in ({}, {"version": 1}, {"answers": {"1": "late"}}):
+    completed = service.complete(session_id, answers={"1": "x", "2": ["a", "b"]}).json()
+    bodies: list[dict[str, Any]] = [
+        {},
+        {"version": 1},
+        {"answers": {"1": "x"}},
+        {"answers": {"2": ["a", "b"], "1": "x"}},
+        {"answers": {"3": None}},
+    ]
+    for body in bodies:
         again = service.complete(session_id, **body)
         assert (again.status_code, again.json()) == (200, completed)
     assert service.read(session_id).json() == completed
@@ -93,6 +103,20 @@ def test_410_after_the_time_is_over(service: Service) -> None:
     reply = service.complete(session_id)
     assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_EXPIRED")
     assert reply.json()["session"]["answers"] == {"1": "in time"}
+
+
+@pytest.mark.parametrize(
+    "late", [{"2": "late"}, {"1": "other"}, {"1": None}, {"1": ["x"]}, {"1": "x", "2": "late"}]
+)
+def test_410_for_a_second_completion_with_other_answers(service: Service, late: dict[str, object]) -> None:
+    """Answers that a completed session does not have are refused, not dropped without a word."""
+    session_id = service.start()["id"]
+    completed = service.complete(session_id, answers={"1": "x"}).json()
+    for headers in ({}, {"idempotency-key": "second-tab"}, {"if-match": '"2"'}):
+        reply = service.complete(session_id, headers, answers=late)
+        assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_COMPLETED")
+        assert reply.json()["session"] == completed
+    assert service.read(session_id).json() == completed
 
 
 def test_413_over_256_kib(service: Service) -> None:

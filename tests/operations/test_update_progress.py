@@ -70,7 +70,7 @@ def test_200_for_saves_of_different_questions_at_once(service: Service) -> None:
         ({"question_id": 1, "answer": "x" * 10_001}, "body.answer"),
         ({"question_id": 1, "answer": []}, "body.answer"),
         ({"question_id": 1, "answer": ["x"] * 101}, "body.answer"),
-        ({"question_id": 1, "answer": ["x", " "]}, "body.answer"),
+        ({"question_id": 1, "answer": ["x", " "]}, "body.answer.1"),
         ({"question_id": 1, "answer": {"x": 1}}, "body.answer"),
         ({"question_id": 1, "answer": "x", "version": 0}, "body.version"),
         ({"question_id": 1, "answer": "x", "version": None}, "body.version"),
@@ -248,9 +248,24 @@ def test_200_for_any_of_the_last_sixteen_keys(service: Service) -> None:
     assert service.save(session_id, 0, "x", {"idempotency-key": "k0"}).json()["version"] == 36
 
 
-@pytest.mark.parametrize("tag", ['"2"', "*"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        '"2"',
+        "*",
+        'W/"2"',
+        '"1", "2"',
+        'W/"7",W/"2"',
+        ', "2" ,',
+        '"x", "2"',
+        '"2-gzip"',
+        '"2--gzip"',
+        'W/"2-br"',
+        '"2-zstd"',
+    ],
+)
 def test_200_on_the_version_of_if_match(service: Service, tag: str) -> None:
-    """`If-Match` counts as the version where the body has none."""
+    """`If-Match` counts as the version where the body has none, in a list and as proxies change it too."""
     session_id = service.start()["id"]
     service.save(session_id, 1, "x")
     assert service.save(session_id, 1, "y", {"if-match": tag}).json()["version"] == 3
@@ -273,7 +288,29 @@ def test_204_where_no_body_is_wanted(service: Service) -> None:
     assert service.save(session_id, 1, "x", {"prefer": "return=representation"}).status_code == 200
 
 
-@pytest.mark.parametrize("tag", ['"1"', '"3"', "2", "x", 'W/"2"', "", '"3000000000"', '"99999999999"'])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        '"1"',
+        '"3"',
+        "2",
+        "x",
+        'w/"2"',
+        "W/2",
+        '"2" "1"',
+        '"2',
+        '"1-gzip"',
+        '"2-"',
+        '"2-x"',
+        '"02"',
+        '*, "2"',
+        '"1", "3"',
+        "",
+        ",",
+        '"3000000000"',
+        '"99999999999"',
+    ],
+)
 def test_409_on_any_other_if_match(service: Service, tag: str) -> None:
     """Whatever does not name the current version matches none."""
     session_id = service.start()["id"]
