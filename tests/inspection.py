@@ -35,9 +35,9 @@ def running_in(service: Service, function: str) -> int:
     return tasks(service)[1].get(function, 0)
 
 
-def unread(service: Service) -> int:
-    """Return on how many connections there are bytes that the service has not read yet."""
-    port = f"{urlsplit(service.url).port:04X}"
+def unread(url: str) -> int:
+    """Return on how many connections to the URL there are bytes that the service has not read yet."""
+    port = f"{urlsplit(url).port:04X}"
     return _UNREAD.findall(Path("/proc/net/tcp").read_text()).count(port)
 
 

@@ -365,7 +365,7 @@ def test_a_herd_on_one_session_is_a_few_statements(private: Service, fresh_datab
                     asyncio.ensure_future(wire.send(port, "GET", path, None, {"cache-control": "no-cache"}))
                     for wire in wires
                 ]
-                await eventually_async(lambda: unread(private) == len(reads))
+                await eventually_async(lambda: unread(private.url) == len(reads))
             await eventually_async(lambda: running_in(private, QUEUED) == len(reads) - 1)
         replies = await asyncio.gather(*reads)
         for wire in wires:
@@ -511,7 +511,9 @@ def test_bodies_past_their_bound_are_refused_at_once(private: Service, fresh_dat
 
     async def save_all() -> tuple[list[httpx.Response], list[httpx.Response]]:
         await asyncio.gather(*(save.begin() for save in saves[:room]))
-        await eventually_async(lambda: unread(private) == 0 and all(save.is_sent() for save in saves[:room]))
+        await eventually_async(
+            lambda: unread(private.url) == 0 and all(save.is_sent() for save in saves[:room])
+        )
         with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
             held = [asyncio.ensure_future(save.end()) for save in saves[:room]]
             await eventually_async(lambda: running_in(private, QUEUED) == room - 1)
@@ -580,7 +582,7 @@ def _send(
     """Let the calls reach the service at the same moment."""
     with suspended(service):
         sent = [clients.submit(*call) for call in calls]
-        eventually(lambda: unread(service) == len(sent))
+        eventually(lambda: unread(service.url) == len(sent))
     return sent
 
 
