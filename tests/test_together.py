@@ -424,9 +424,11 @@ def test_the_order_of_writes_is_kept_behind_a_row_that_is_held(
         backend.send_signal(signal.SIGSTOP)
         holder.rollback()
         second = clients.submit(private.save, session_id, 1, "second")
-        # It was found busy, and goes behind the first one.
-        eventually(lambda: running_in(private, QUEUED))
-        backend.send_signal(signal.SIGCONT)
+        try:
+            # It goes behind the first one, which the database does not see yet.
+            eventually(lambda: second.done() or running_in(private, QUEUED))
+        finally:
+            backend.send_signal(signal.SIGCONT)
         assert [first.result().json()["version"], second.result().json()["version"]] == [2, 3]
     assert private.read(session_id).json()["answers"] == {"1": "second"}
 
