@@ -4,9 +4,8 @@ import asyncio
 import functools
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import psycopg
@@ -15,15 +14,25 @@ from redis import Redis
 
 from session_service import connections, keeper, migrations
 from session_service.keeper import ROOT
-from tests import tokens
+from tests import burner, tokens
 from tests.service import Service, folder, running
+from tests.waiting import eventually
 
 Urls = dict[str, str]
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--busy`, with which the tests share the processors with processes that only spin."""
+    parser.addoption("--busy", action="store_true", help="load every processor while the tests run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Let the tests open as many files as the system allows: an ordinary user's 1 024 are no crowd."""
     connections.room()
+    if config.getoption("--busy"):
+        load = ExitStack()
+        load.enter_context(burner.burning())
+        config.add_cleanup(load.close)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -140,11 +149,8 @@ def broken_service(servers: Urls) -> Iterator[Service]:
     with running(urls, CACHE_SECONDS="1") as service:
         with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
             connection.execute("alter table quiz_sessions rename to taken_away")
-        end = time.monotonic() + 10
         # For a second it says what it found when it last looked.
-        while service.client.get("/health").status_code == 200:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        eventually(lambda: service.client.get("/health").status_code != 200)
         yield service
 
 

@@ -1,14 +1,14 @@
 """A service process with its servers, as the tests start, ask and end it."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,6 +19,7 @@ import psycopg
 
 from session_service.keeper import ROOT
 from tests import conformance
+from tests.waiting import LIMIT, eventually
 
 Headers = dict[str, str]
 HOUSE = (
@@ -111,7 +112,7 @@ def running(env: Mapping[str, str], **settings: str) -> Iterator[Service]:
             yield service
         if process.poll() is None:
             process.terminate()
-            assert process.wait(timeout=20) == 0, log.read_text()
+            assert process.wait(LIMIT) == 0, log.read_text()
     finally:
         process.kill()
         process.wait()
@@ -128,11 +129,15 @@ def copy_house(folder: Path) -> Path:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is not in use.
+
+    It is below those that Linux gives to outgoing connections: none takes it until a service listens on it.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -164,7 +169,7 @@ def standstill(url: str) -> Iterator[None]:
 
 def judged(url: str) -> httpx.Client:
     """Return a client whose every reply is held against the contract."""
-    return httpx.Client(base_url=url, timeout=15, event_hooks={"response": [conformance.check]})
+    return httpx.Client(base_url=url, timeout=LIMIT, event_hooks={"response": [conformance.check]})
 
 
 def judged_behind_proxy(url: str, prefix: str = "") -> httpx.Client:
@@ -191,16 +196,18 @@ def judged_behind_proxy(url: str, prefix: str = "") -> httpx.Client:
 
 
 def await_reply(url: str, process: subprocess.Popen[Any], log: Path | None = None) -> None:
-    """Wait until the process serves at the URL; fail with its log if it ends, or takes over a minute."""
-    end = time.monotonic() + 60
+    """Wait until the process serves at the URL; fail with its log if it ends before."""
+
+    def shown() -> str:
+        return log.read_text()[-2000:] if log else url
+
+    def serves() -> bool:
+        try:
+            client.get("/health")
+        except httpx.TransportError:
+            assert process.poll() is None, shown()
+            return False
+        return True
+
     with judged(url) as client:
-        while True:
-            try:
-                client.get("/health")
-            except httpx.TransportError:
-                told = log.read_text()[-2000:] if log else url
-                assert process.poll() is None, told
-                assert time.monotonic() < end, told
-                time.sleep(0.05)
-            else:
-                return
+        eventually(serves, shown)

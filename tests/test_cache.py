@@ -4,9 +4,10 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
@@ -15,9 +16,14 @@ from redis import Redis
 
 from session_service import embedded
 from session_service.cache import Cache
+from session_service.embedded import Server
 from session_service.models import Snapshot
 from tests.conftest import Urls
+from tests.inspection import suspended, unread
 from tests.service import Service, folder, running
+from tests.waiting import LIMIT, eventually, eventually_async
+
+CLOCKS = 20  # milliseconds by which a reading of Redis's clock that is 10 s old may be behind
 
 
 def test_a_hit_does_not_touch_postgresql(service: Service, database: psycopg.Connection) -> None:
@@ -71,22 +77,28 @@ def test_a_refusal_raises_the_cache_too(service: Service, cache: Redis) -> None:
 
 def test_an_entry_is_good_no_longer_than_cache_seconds(service: Service, cache: Redis) -> None:
     """What the cache holds is at most CACHE_SECONDS behind the database, completed or not."""
+    before = _now(cache)
     session_id = service.start()["id"]
-    assert 29_000 < _good_for(cache, session_id) <= 30_000
+    assert before - CLOCKS < _good_until(cache, session_id) - 30_000 <= _now(cache)
+    before = _now(cache)
     service.complete(session_id)
-    assert 29_000 < _good_for(cache, session_id) <= 30_000
+    assert before - CLOCKS < _good_until(cache, session_id) - 30_000 <= _now(cache)
     assert cache.pttl(f"session:{session_id}") <= 30_000
 
 
 def test_a_running_entry_ends_with_its_session(service: Service, cache: Redis) -> None:
-    """A running session is not held past its end."""
-    session_id = service.start(time_limit_seconds=5)["id"]
-    for _ in ("started", "saved"):
-        assert 4_000 < _good_for(cache, session_id) <= 5_000
-        service.save(session_id, 1, "x")
-    cache.delete(f"session:{session_id}")
-    service.read(session_id)
-    assert 4_000 < _good_for(cache, session_id) <= 5_000
+    """A running session is not held past its end, and until then but for the time that a request takes."""
+    before = _now(cache)
+    session = service.start(time_limit_seconds=20)
+    session_id, end = session["id"], datetime.fromisoformat(str(session["expires_at"])).timestamp() * 1000
+    for change in (
+        lambda: None,
+        lambda: service.save(session_id, 1, "x"),
+        lambda: _read_anew(service, cache, session_id),
+    ):
+        change()
+        assert end - (_now(cache) - before) - CLOCKS < _good_until(cache, session_id) <= end
+        before = _now(cache)
 
 
 def test_an_entry_past_its_time_is_a_miss_but_still_a_guard(service: Service, cache: Redis) -> None:
@@ -143,7 +155,7 @@ def test_a_key_of_another_kind_is_a_miss(service: Service, cache: Redis) -> None
 
 
 def test_redis_killed_and_back(migrated: Urls) -> None:
-    """While Redis is gone every request succeeds and hardly waits; when it is back it is used again."""
+    """While Redis is gone every request succeeds; when it is back it is used again."""
     with folder() as base, ExitStack() as stack:
         with embedded.redis(base, base) as redis:
             service = stack.enter_context(running(migrated, REDIS_URL=redis.url))
@@ -151,12 +163,10 @@ def test_redis_killed_and_back(migrated: Urls) -> None:
             redis.process.kill()
             redis.process.wait()
             assert service.save(session_id, 1, "without redis").status_code == 200
-            begun = time.monotonic()
             assert {service.read(session_id).json()["version"] for _ in range(50)} == {2}
-            assert time.monotonic() - begun < 5
             assert service.client.get("/health").json()["status"] == "degraded"
         with embedded.redis(base, base) as redis, Redis.from_url(redis.url) as connection:
-            _await(lambda: service.client.get("/health").json()["status"] == "healthy")
+            await_healthy(service)
             assert service.read(session_id).json()["version"] == 2
             assert connection.get(f"session:{session_id}") is not None
 
@@ -171,18 +181,22 @@ def test_redis_frozen(migrated: Urls) -> None:
         session_id = service.start()["id"]
         redis.process.send_signal(signal.SIGSTOP)
         try:
-            begun = time.monotonic()
             assert service.save(session_id, 1, "while frozen").status_code == 200
             assert {service.read(session_id).json()["version"] for _ in range(50)} == {2}
-            assert time.monotonic() - begun < 5
         finally:
             redis.process.send_signal(signal.SIGCONT)
-        _await(lambda: service.client.get("/health").json()["status"] == "healthy")
+        await_healthy(service)
+        with Redis.from_url(redis.url) as connection:
+            # What was sent to it meanwhile it does now, too.
+            assert "cmdstat_mget" not in connection.info("commandstats")
         assert service.read(session_id).json()["version"] == 2
 
 
 def test_a_service_that_is_held_up_does_not_doubt_redis(migrated: Urls) -> None:
-    """What a service that had no processor for a while took for a late answer was its own lateness."""
+    """What a service that had no processor for a while took for a late answer was its own lateness.
+
+    A round counts if the service itself ran for less than half of the 50 ms that Redis has for an answer.
+    """
     with (
         folder() as base,
         embedded.redis(base, base) as redis,
@@ -190,17 +204,38 @@ def test_a_service_that_is_held_up_does_not_doubt_redis(migrated: Urls) -> None:
         ThreadPoolExecutor(4) as clients,
     ):
         session_id = service.start()["id"]
-        for _ in range(5):
-            # Redis answers while the service stands still: it stops just before, with requests under way.
-            redis.process.send_signal(signal.SIGSTOP)
-            reads = [clients.submit(service.read, session_id) for _ in range(4)]
-            time.sleep(0.01)
-            service.process.send_signal(signal.SIGSTOP)
-            redis.process.send_signal(signal.SIGCONT)
-            time.sleep(0.12)
-            service.process.send_signal(signal.SIGCONT)
+
+        def hold_up() -> bool:
+            doubts = service.log.read_text().count("redis is not believed")
+            reads, ran = _hold_up(service, redis, lambda: clients.submit(service.read, session_id))
             assert {read.result().status_code for read in reads} == {200}
-        assert "redis is not believed" not in service.log.read_text()
+            if ran < 0.025:
+                assert service.log.read_text().count("redis is not believed") == doubts
+            await_healthy(service)
+            return ran < 0.025
+
+        for _ in range(5):
+            eventually(hold_up)
+
+
+def _hold_up(
+    service: Service, redis: Server, read: Callable[[], Future[Any]]
+) -> tuple[list[Future[Any]], float]:
+    """Have Redis answer reads while the service stands still; return these, and for how long it ran before."""
+    with suspended(service):
+        reads = [read() for _ in range(4)]
+        eventually(lambda: unread(service.url) == len(reads))
+        redis.process.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+    # It asks Redis, which stands still, and then stands still itself.
+    time.sleep(0.01)
+    with suspended(service):
+        ran = time.monotonic() - begun
+        redis.process.send_signal(signal.SIGCONT)
+        with Redis.from_url(redis.url) as operator:
+            operator.ping()
+        time.sleep(0.12)
+    return reads, ran
 
 
 def test_redis_full(migrated: Urls) -> None:
@@ -234,7 +269,7 @@ def test_what_could_not_be_written_is_not_doubted_and_made_good(migrated: Urls) 
             assert other.read(session_id).json()["version"] == 1
             assert other.read(session_id, {"if-none-match": '"2"'}).status_code == 304
             connection.config_set("min-replicas-to-write", "0")
-            _await(lambda: one.client.get("/health").json()["status"] == "healthy")
+            await_healthy(one)
             assert isinstance(held := connection.get(f"session:{session_id}"), bytes)
             assert held == b"s1 2 0 "
             assert other.read(session_id).json()["version"] == 2
@@ -260,13 +295,13 @@ def test_a_version_is_guarded_for_as_long_as_an_older_one_may_live(migrated: Url
 
     async def fill(cache: Cache) -> Snapshot | None:
         asked_at = await cache.now()
-        await asyncio.sleep(0.5)
         await cache.raise_to([(_snapshot(session_id, 2), asked_at)])
         await cache.raise_to([(_snapshot(session_id, 1), asked_at + 30_000)])
         return await cache.get(session_id)
 
+    before = _now(cache)
     assert _with_cache(migrated, fill) is None
-    assert cache.pttl(f"session:{session_id}") > 29_000
+    assert before + 30_000 - CLOCKS < _now(cache) + cache.pttl(f"session:{session_id}")
 
 
 def test_many_that_want_the_time_ask_once() -> None:
@@ -301,21 +336,19 @@ def test_what_an_address_is_called_says_nothing_of_the_fault() -> None:
 def test_belief_comes_back_under_load() -> None:
     """Debts are paid while new sessions are told: a busy service is not left without its cache."""
 
-    async def run(url: str) -> float:
-        async with Cache(url, 30, 64) as cache, asyncio.timeout(15):
+    async def run(url: str) -> None:
+        async with Cache(url, 30, 64) as cache, asyncio.timeout(LIMIT):
             with Redis.from_url(url) as connection:
                 connection.config_set("min-replicas-to-write", "1")
                 await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
                 assert not await cache.ping()
                 connection.config_set("min-replicas-to-write", "0")
-            begun = time.monotonic()
             while not await cache.ping():
                 await asyncio.gather(*(cache.raise_to([(_snapshot(uuid4(), 2), 0)]) for _ in range(4)))
                 await asyncio.sleep(0.001)
-            return time.monotonic() - begun
 
     with folder() as base, embedded.redis(base, base) as redis:
-        assert asyncio.run(run(redis.url)) < 5
+        asyncio.run(run(redis.url))
 
 
 def test_more_debts_than_are_remembered_are_waited_out() -> None:
@@ -323,32 +356,39 @@ def test_more_debts_than_are_remembered_are_waited_out() -> None:
 
     async def run(url: str) -> float:
         async with Cache(url, 3, 64) as cache:
-            for _ in range(20_001):
+            for _ in range(20_000):
                 await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
             begun = time.monotonic()
+            await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
             with embedded.redis(base, base):
-                async with asyncio.timeout(10):
-                    while not await cache.ping():  # noqa: ASYNC110 - the cache tells nobody
-                        await asyncio.sleep(0.05)
+                await eventually_async(cache.ping)
             return time.monotonic() - begun
 
     with folder() as base:
-        assert 3.0 < asyncio.run(run(f"unix://{base}/redis.sock")) < 10
+        assert asyncio.run(run(f"unix://{base}/redis.sock")) > 3.0
 
 
-def _good_for(cache: Redis, session_id: object) -> int:
-    """Return for how many milliseconds more the entry is read."""
+def _good_until(cache: Redis, session_id: object) -> int:
+    """Return until when the entry is read, by Redis's clock, in milliseconds."""
     entry = cache.get(f"session:{session_id}")
     assert isinstance(entry, bytes)
+    return int(entry.split(b" ", 3)[2])
+
+
+def _now(cache: Redis) -> int:
+    """Return the time by Redis's clock, in milliseconds."""
     seconds, microseconds = cache.time()
-    return int(entry.split(b" ", 3)[2]) - (seconds * 1000 + microseconds // 1000)
+    return int(seconds * 1000 + microseconds // 1000)
 
 
-def _await(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.1)
+def _read_anew(service: Service, cache: Redis, session_id: object) -> None:
+    cache.delete(f"session:{session_id}")
+    service.read(session_id)
+
+
+def await_healthy(service: Service) -> None:
+    """Wait until the service says that both stores are up."""
+    eventually(lambda: service.client.get("/health").json()["status"] == "healthy")
 
 
 T = TypeVar("T")

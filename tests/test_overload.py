@@ -9,6 +9,7 @@ import pytest
 
 from session_service.crowd import Crowd
 from session_service.edge import WORK_LIMIT
+from tests import clock
 from tests.conftest import Urls
 from tests.history.client import Reply, Wire
 from tests.service import running
@@ -37,14 +38,14 @@ def test_what_there_is_no_room_for_is_refused_at_once(
 def test_the_more_are_refused_the_later_they_come_again() -> None:
     """A crowd is not told to come back all at once; when it has, the next is told to wait a second again."""
 
-    async def run() -> None:
+    async def come() -> None:
         crowd, few = Crowd(), Crowd()
         assert [crowd.turn_away() for _ in range(4500)][-1] == 9
         assert [few.turn_away() for _ in range(501)] == [1] * 500 + [2]
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(2.1)
         assert few.turn_away() == 1
 
-    asyncio.run(run())
+    clock.run(come())
 
 
 async def _crowd(port: int, sessions: list[str], user: str, database: psycopg.Connection) -> list[Reply]:

@@ -6,7 +6,7 @@ on a machine however busy.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from inspect import isawaitable
 from typing import TypeVar
 
@@ -27,14 +27,13 @@ def eventually(condition: Callable[[], T], show: Callable[[], object] = str) -> 
     return value
 
 
-async def eventually_async(condition: Callable[[], T | Awaitable[T]], show: Callable[[], object] = str) -> T:
-    """Do as `eventually` does, beside the loop's other tasks; the condition may be asynchronous."""
+async def eventually_async(condition: Callable[[], object], show: Callable[[], object] = str) -> None:
+    """Wait as `eventually` does, beside the loop's other tasks; the condition may be asynchronous."""
     end = time.monotonic() + LIMIT
     while True:
         value = condition()
-        found: T = await value if isawaitable(value) else value
-        if found:
-            return found
+        if await value if isawaitable(value) else value:
+            return
         assert time.monotonic() < end, show()
         await asyncio.sleep(INTERVAL)
 

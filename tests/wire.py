@@ -1,7 +1,6 @@
 """A connection as it is: bytes to a service and bytes back, each reply held against the contract."""
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
@@ -9,6 +8,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests import conformance
+from tests.inspection import unread
+from tests.waiting import LIMIT, eventually
 
 Asked = tuple[str, str]
 """The method and the path that a reply is for."""
@@ -23,7 +24,7 @@ def connected(url: str, source: str = "127.0.0.1") -> Iterator[socket.socket]:
     """Connect to the service at the URL, from an address of this machine."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 0)
-    with socket.create_connection(address, timeout=15, source_address=(source, 0)) as connection:
+    with socket.create_connection(address, timeout=LIMIT, source_address=(source, 0)) as connection:
         yield connection
 
 
@@ -32,7 +33,8 @@ def exchange(url: str, *pieces: bytes, asked: tuple[Asked, ...] = (REFUSED,)) ->
     told = b""
     with connected(url) as connection, suppress(ConnectionError):
         for number, piece in enumerate(pieces):
-            time.sleep(0.05 if number else 0)
+            if number:
+                eventually(lambda: unread(url) == 0)
             connection.sendall(piece)
         while more := connection.recv(65536):
             told += more

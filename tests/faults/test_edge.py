@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +17,12 @@ import pytest
 
 from tests.conformance import PATHS
 from tests.conftest import Urls
-from tests.faults.abuse import BODY, attack, break_off, send_large
+from tests.faults.abuse import BEGUN, BODY, Attack, Ended, break_off, send_large
 from tests.faults.corpus import CHUNKED, CLEAR, GET, LAST, POST, UNCLEAR
-from tests.faults.held import INSIDE, Held, waited
+from tests.faults.held import Held
+from tests.inspection import INSIDE, unread
 from tests.service import Service, running
+from tests.waiting import LIMIT, eventually
 from tests.wire import HEALTH, REFUSED, Asked, connected, exchange, replies
 
 SERVERS = ("hypercorn", "uvicorn")
@@ -45,7 +46,7 @@ def services(migrated: Urls) -> Iterator[dict[str, Service]]:
         for server, service in found.items():
             assert " failed\n" not in service.log.read_text()
             assert "Traceback" not in service.log.read_text()
-            assert held[server].excess(service) == []
+            held[server].await_no_more(service)
 
 
 @pytest.fixture(params=SERVERS)
@@ -69,7 +70,7 @@ def test_what_has_two_readings_has_none(either: Service, database: psycopg.Conne
     assert (reply.status_code, reply.headers["connection"]) == (400, "close")
     assert not _has_started(database, user)
     line = f"[session-service] {reply.headers['x-request-id']} - - 400 "
-    assert waited(lambda: line in either.log.read_text(), 5)
+    eventually(lambda: line in either.log.read_text())
 
 
 @pytest.mark.parametrize(("sent", "asked", "status"), CLEAR.values(), ids=CLEAR)
@@ -114,7 +115,10 @@ def test_a_client_that_only_reads_on_is_answered(either: Service, database: psyc
             database.execute("select from quiz_sessions where id = %s for update", [path.split("/")[3]])
             connection.sendall(GET + b"\r\n" + complete)
             connection.shutdown(socket.SHUT_WR)
-            time.sleep(0.3)
+            # It has both requests, and knows that no more will come.
+            query = "select from pg_stat_activity where wait_event_type = 'Lock'"
+            eventually(lambda: database.execute(query).fetchall())
+            eventually(lambda: unread(either.url) == 0)
         told = b"".join(iter(partial(connection.recv, 65536), b""))
     assert [reply.status_code for reply in replies(told, HEALTH, ("POST", path))] == [200, 200]
 
@@ -131,8 +135,11 @@ def test_half_a_request_is_not_done(either: Service, database: psycopg.Connectio
 
 
 def test_large_bodies_leave_nothing_behind(either: Service) -> None:
-    """A body of 2 MB is 413 on every path, however it is framed; neither it nor one cut short is kept."""
-    held = Held.by(either)
+    """A body of 2 MB is 413 on every path, however it is framed; neither it nor one cut short is kept.
+
+    Of one cut short nothing is waited for: it would be 408.
+    """
+    held, before = Held.by(either), either.log.read_text()
     targets = [(method, path.replace("{id}", str(uuid4()))) for path in PATHS for method in PATHS[path]]
     targets += [("POST", "/nowhere"), ("DELETE", "/health"), ("POST", "/docs")]
     with ThreadPoolExecutor(8) as clients:
@@ -140,30 +147,40 @@ def test_large_bodies_leave_nothing_behind(either: Service) -> None:
             send = partial(send_large, either.url, chunked=chunked)
             assert set(clients.map(send, targets * 2)) == {413}
         list(clients.map(partial(break_off, either.url), range(40)))
-    assert held.excess(either) == []
+    held.await_no_more(either)
+    assert " 408 " not in either.log.read_text().removeprefix(before)
 
 
 @pytest.mark.usefixtures("ended")
 def test_slow_clients_are_cut_off(services: dict[str, Service]) -> None:
-    """A head is waited for for 5 s, a body for 10 s, a reader for 10 s; hundreds of them hold up nobody."""
+    """A head is waited for for 5 s, a body for 10 s, a reader for 10 s; hundreds of them hold up nobody.
+
+    None is cut off before its time, and of those that came together the head goes before the body.
+    """
     held = [Held.by(service) for service in services.values()]
-    over = Event()
+    attack, over = Attack([service.url for service in services.values()]), Event()
     with ThreadPoolExecutor(len(services)) as clients:
-        served = [clients.submit(_save_on, service, over) for service in services.values()]
+        saving = [clients.submit(_save_on, service, attack, over) for service in services.values()]
         try:
-            ended = asyncio.run(attack([service.url for service in services.values()]))
+            asyncio.run(attack.run())
         finally:
             over.set()
-        assert max(slowest.result() for slowest in served) < 2
+        for client in saving:
+            client.result()
+    ended = [event for event in attack.events if isinstance(event, Ended)]
     for way, seconds, statuses in (("head", 5, (408,)), ("body", 10, (408,)), ("reader", 10, ())):
         found = [one for one in ended if one.way == way]
         told = {tuple(reply.status_code for reply in replies(one.told, REFUSED)) for one in found}
         assert told == {statuses}
         assert seconds - 0.1 < min(one.seconds for one in found)
-        # A reader is looked at once a second.
-        assert max(one.seconds for one in found) < seconds + 4
+    heads, bodies = ([one.number for one in ended if one.way == way] for way in ("head", "body"))
+    order = {(one.way, one.number): place for place, one in enumerate(ended)}
+    assert all(order["head", number] < order["body", number] for number in range(len(heads)))
+    assert len(heads) == len(bodies) == 200
     for before, service in zip(held, services.values(), strict=True):
-        assert before.excess(service) == []
+        before.await_no_more(service)
+        # It has served others before the last of them was cut off.
+        assert attack.events.index(service.url) < attack.events.index(ended[-1])
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -176,12 +193,13 @@ def test_clients_over_the_limit_of_files(server: str, migrated: Urls) -> None:
         connections = [crowd.enter_context(connected(service.url)) for _ in range(400)]
         for connection in connections:
             connection.sendall(GET.replace(b"/health", path.encode()) + b"\r\n")
-        told = [replies(_json(connection), ("GET", path)) for connection in connections]
-        assert Counter(reply.status_code for one in told for reply in one) == {200: SERVED, 503: 400 - SERVED}
+        told = [_json(connection) for connection in connections]
         assert service.save(path.split("/")[3], 1, "kept").status_code == 200
+        read = [reply for one in told for reply in replies(one, ("GET", path))]
+        assert Counter(reply.status_code for reply in read) == {200: SERVED, 503: 400 - SERVED}
         assert service.client.get("/health").json()["status"] == "healthy"
         crowd.close()
-        assert held.excess(service) == []
+        held.await_no_more(service)
         assert (
             exchange(service.url, GET + b"connection: close\r\n\r\n", asked=(HEALTH,))[0].status_code == 200
         )
@@ -207,19 +225,17 @@ def test_a_rush_of_clients_waits(either: Service) -> None:
 
 
 def test_no_client_keeps_a_service_from_its_end(ended: Future[list[bytes]]) -> None:
-    """A service ends within 10 s though half a body has come; who sent it is told nothing."""
+    """A service ends before the 10 s are over that half a body is waited for: its client is told nothing."""
     assert ended.result() == [b"", b""]
 
 
-def _save_on(service: Service, over: Event) -> float:
-    """Save, one answer after the other, until it is over; return how many seconds the slowest took."""
+def _save_on(service: Service, attack: Attack, over: Event) -> None:
+    """Save, one answer after the other, once all slow clients are there; each is an event of the attack."""
     session_id = service.start()["id"]
-    slowest = 0.0
+    eventually(lambda: BEGUN in attack.events)
     while not over.is_set():
-        begun = time.monotonic()
-        assert service.save(session_id, 1, f"answer of {begun}").status_code == 200
-        slowest = max(slowest, time.monotonic() - begun)
-    return slowest
+        assert service.save(session_id, 1, f"answer {len(attack.events)}").status_code == 200
+        attack.events.append(service.url)
 
 
 def _start(header: bytes = b"") -> tuple[str, bytes]:
@@ -240,9 +256,9 @@ def _end(env: Urls) -> list[bytes]:
         clients = [stack.enter_context(connected(service.url)) for service in services]
         for client, service in zip(clients, services, strict=True):
             client.sendall(POST + b"content-length: 10\r\n\r\n")
-            time.sleep(0.1)
+            eventually(lambda service=service: unread(service.url) == 0)  # type: ignore[misc]
             service.process.terminate()
-        assert [service.process.wait(timeout=10) for service in services] == [0, 0]
+        assert [service.process.wait(LIMIT) for service in services] == [0, 0]
         return [client.recv(65536) for client in clients]
 
 

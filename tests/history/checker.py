@@ -55,8 +55,9 @@ def check(
 ) -> Verdict:
     """Judge a history; `final` has each session's version and answers as the database holds them at the end.
 
-    Without `bound` no reply may be older than one that ended before it began. With it, one may be, for so
-    many seconds after the newer one was first shown, unless its client said what it has seen.
+    Without `bound` no reply may be older than one that ended before it began. With it, one may be whose
+    request began within so many seconds after the newer one was first shown, unless its client said what it
+    has seen.
     """
     verdict = Verdict()
     sessions = defaultdict(list)
@@ -114,7 +115,7 @@ def _check_order(session: str, history: list[Operation], bound: float | None, ve
                 f"{session}: {operation.version} was shown to a client of {operation.seen}"
             )
         elif operation.version < newest:
-            age = operation.end - first_shown
+            age = operation.begin - first_shown
             verdict.stale += 1
             verdict.stalest = max(verdict.stalest, age)
             # A read that asks for the database's word, and a write, have no excuse.

@@ -15,8 +15,8 @@ from attrs import define, field
 
 from tests import conformance
 from tests.history.checker import Kind, Operation
+from tests.waiting import LIMIT
 
-TIMEOUT = 6.0  # seconds until a client gives up on a reply
 QUESTIONS = 12
 LONGEST = 300  # operations on a session before another takes its place
 
@@ -61,7 +61,7 @@ class Wire:
         head += [f"{name}: {value}" for name, value in (headers or {}).items()]
         request = "\r\n".join(head).encode() + b"\r\n\r\n" + content
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(LIMIT):
                 status, told, content = await self._exchange(port, request)
         except (OSError, asyncio.IncompleteReadError) as error:
             self._drop(port)

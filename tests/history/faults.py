@@ -6,7 +6,6 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from time import monotonic
 from typing import Any
 
 import psycopg
@@ -211,25 +210,28 @@ BOUNDED: list[Fault] = [
 ]
 
 
-async def trial(world: World, fault: Fault, seconds: float) -> tuple[Shared, Verdict]:
-    """Let clients work for so long while the fault comes again and again, then judge what they saw."""
+Until = Callable[[Shared], bool]
+"""Whether a history is long enough."""
+
+
+async def trial(world: World, fault: Fault, is_over: Until) -> tuple[Shared, Verdict]:
+    """Let clients work until it is over while the fault comes again and again, then judge what they saw."""
     shared = Shared([world.reply_port, *(instance.port for instance in world.instances)])
     doubts = sum(instance.doubts for instance in world.instances)
-    end = monotonic() + seconds
     name = fault.__name__
     clients = [
-        Client(shared, f"{name}-{random.randrange(10**9)}-{n}", short=True).run(lambda: monotonic() > end)
+        Client(shared, f"{name}-{random.randrange(10**9)}-{n}", short=True).run(lambda: is_over(shared))
         for n in range(CLIENTS)
     ]
-    await asyncio.gather(_repeat(world, fault, end), *clients)
+    await asyncio.gather(_repeat(world, fault, lambda: is_over(shared)), *clients)
     # An instance that doubts Redis for whatever reason, be it a busy machine, is one that does not reach it.
     believed = doubts == sum(instance.doubts for instance in world.instances)
     strict = fault in STRICT + STRICT_AND_LONG and believed
-    return shared, check(shared.operations, final(world, shared), None if strict else CACHE_SECONDS + 0.5)
+    return shared, check(shared.operations, final(world, shared), None if strict else CACHE_SECONDS)
 
 
-async def _repeat(world: World, fault: Fault, end: float) -> None:
-    while monotonic() < end:
+async def _repeat(world: World, fault: Fault, is_over: Callable[[], bool]) -> None:
+    while not is_over():
         await fault(world)
         world.injected[fault.__name__] += 1
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import psycopg
 from session_service import embedded
 from session_service.embedded import Database
 from tests.history.proxy import Proxy
+from tests.waiting import eventually
 
 
 class Postgres:
@@ -82,12 +82,9 @@ class Postgres:
                 shutil.chown(path, "nobody")
         standby.start()
         self.set("synchronous_standby_names", "'*'")
-        end = time.monotonic() + 20
         with psycopg.connect(self.owner_url, autocommit=True) as connection:
             query = "select count(*) from pg_stat_replication where sync_state = 'sync'"
-            while connection.execute(query).fetchone() != (1,):
-                assert time.monotonic() < end
-                time.sleep(0.05)
+            eventually(lambda: connection.execute(query).fetchone() == (1,))
 
     def promote(self) -> None:
         """Make the standby a primary."""
