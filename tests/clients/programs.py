@@ -2,9 +2,11 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from session_service.keeper import ROOT
+from tests.clients.scripted_proxy import TRANSIENT, scripted
 from tests.judge import Fault, judging
 from tests.service import Service
 
@@ -29,6 +31,29 @@ REACHED = {
     ("getHealth", 200),
 }
 
+# The scenarios of network.py and network.ts, each with its further arguments, and of device.py and device.ts.
+NETWORK: dict[str, list[str]] = {
+    "any_reply": list(TRANSIENT),
+    "in_between": [],
+    "retry_after": [],
+    "long_outage": [],
+    "silence": [],
+    "broken_client": [],
+    "slow_uplink": [],
+}
+DEVICE = [
+    "undecided",
+    "answered_twice",
+    "full_store",
+    "unreadable_store",
+    "older_file",
+    "stale_id",
+    "another_learner",
+    "second_device",
+    "clocks",
+    "unsendable",
+]
+
 
 def bad_network(number: int) -> str:
     """Lose every third reply after the service has done its work, and every fifth request before."""
@@ -45,8 +70,18 @@ def run(
         judge.faults = faults or judge.faults
         ready = [judge.url if word == "URL" else word for word in command]
         ended = subprocess.run(ready, cwd=house, capture_output=True, text=True, check=False, timeout=60)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
         return set(judge.replies)
+
+
+def run_scenario(
+    house: Path, service: Service, command: Sequence[str | Path], scenario: str, *arguments: str
+) -> None:
+    """Run one scenario of a program against the service, through a proxy that the program scripts."""
+    with scripted(service.url) as proxy:
+        ready = [*command, proxy.url, scenario, *arguments]
+        ended = subprocess.run(ready, cwd=house, capture_output=True, text=True, check=False, timeout=120)
+        assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
 
 
 def guide(language: str) -> str:

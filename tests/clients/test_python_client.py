@@ -11,6 +11,7 @@ from session_service.keeper import ROOT
 from tests.clients import programs
 from tests.conformance import DOCUMENT
 from tests.service import Service
+from tests.tokens import KEY
 
 OPERATIONS = {
     "sessions": {
@@ -23,6 +24,9 @@ OPERATIONS = {
     },
     "health": {"get_health", "get_liveness", "get_readiness"},
 }
+
+PROGRAMS = ("life.py", "guide.py", "harness.py", "network.py", "device.py")
+RUN = (sys.executable, "-W", "error")
 
 # Prints where a public name of the client is typed Any.
 ASK_FOR_ANY = """
@@ -48,7 +52,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The client, beside the programs that use it."""
     house = tmp_path_factory.mktemp("python-client")
     subprocess.run([ROOT / "bin" / "client", "python", house], check=True, capture_output=True)
-    for name in ("life.py", "guide.py"):
+    for name in PROGRAMS:
         shutil.copy(programs.HERE / name, house)
     (house / "attempt.py").write_text(programs.guide("python"))
     return house
@@ -57,7 +61,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_its_types_are_right(house: Path) -> None:
     """The client, its users and the guide's code pass mypy --strict."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", ".mypy_cache"]
-    command += ["-p", "session_service_client", "-m", "life", "-m", "guide"]
+    command += ["-p", "session_service_client"]
+    for name in PROGRAMS:
+        command += ["-m", name.removesuffix(".py")]
     checked = subprocess.run(command, cwd=house, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 
@@ -94,8 +100,7 @@ def test_a_whole_life(house: Path, service: Service) -> None:
 
 def test_the_guide_loses_nothing(house: Path, service: Service) -> None:
     """Its client keeps every answer, or tells which, whatever network, device and answers do."""
-    short = str(service.start(time_limit_seconds=4)["id"])
-    command = [sys.executable, "-W", "error", "guide.py", "URL", "attempt.json", short]
+    command = [sys.executable, "-W", "error", "guide.py", "URL", "attempt.json"]
     seen = programs.run(house, service, command, programs.bad_network)
     assert seen >= {
         ("saveAnswers", 200),
@@ -103,3 +108,22 @@ def test_the_guide_loses_nothing(house: Path, service: Service) -> None:
         ("saveAnswers", 410),
         ("completeSession", 200),
     }
+
+
+@pytest.mark.parametrize("scenario", programs.NETWORK)
+def test_the_guide_on_a_bad_network(house: Path, service: Service, scenario: str) -> None:
+    """Its client loses no answer and raises nothing, whatever replies: network.py describes each scenario."""
+    arguments = programs.NETWORK[scenario]
+    programs.run_scenario(house, service, [*RUN, "network.py"], scenario, *arguments)
+
+
+@pytest.mark.parametrize("scenario", programs.DEVICE)
+def test_the_guide_on_a_bad_device(house: Path, service: Service, scenario: str) -> None:
+    """Its client loses no answer and raises nothing: device.py describes each scenario."""
+    programs.run_scenario(house, service, [*RUN, "device.py"], scenario)
+
+
+def test_the_guide_asks_for_a_new_token(house: Path, guarded: Service) -> None:
+    """A 401 says that a token is needed, and nothing is lost until there is one."""
+    tokens = KEY.token("python"), KEY.token("python", exp=1)
+    programs.run_scenario(house, guarded, [*RUN, "network.py"], "token", *tokens, "python")

@@ -12,6 +12,9 @@ from session_service.keeper import ROOT
 from tests.clients import programs
 from tests.conformance import DOCUMENT
 from tests.service import Service
+from tests.tokens import KEY
+
+PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts"]
 
 pytestmark = pytest.mark.needs("node")
 
@@ -27,7 +30,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("openapi-fetch", "openapi-typescript-helpers", "@types", "undici-types"):
         (modules / name).symlink_to(ROOT / "node_modules" / name)
     (house / "package.json").write_text('{"type": "module"}')
-    for name in ("life.ts", "guide.ts"):
+    for name in PROGRAMS:
         shutil.copy(programs.HERE / name, house)
     (house / "attempt.ts").write_text(programs.guide("typescript"))
     return house
@@ -38,7 +41,7 @@ def compiled(house: Path) -> Path:
     """The programs as JavaScript, from a compiler that is told to be strict."""
     options = json.loads((ROOT / "clients" / "typescript" / "tsconfig.json").read_text())
     options["compilerOptions"] |= {"types": ["node"], "declaration": False}
-    (house / "tsconfig.json").write_text(json.dumps(options | {"files": ["life.ts", "guide.ts"]}))
+    (house / "tsconfig.json").write_text(json.dumps(options | {"files": PROGRAMS}))
     tsc = ROOT / "node_modules" / ".bin" / "tsc"
     built = subprocess.run([tsc, "-p", house], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout
@@ -68,8 +71,7 @@ def test_a_whole_life(compiled: Path, service: Service) -> None:
 
 def test_the_guide_loses_nothing(compiled: Path, service: Service) -> None:
     """Its client keeps every answer, or tells which, whatever network, device and answers do."""
-    short = str(service.start(time_limit_seconds=4)["id"])
-    command = ["node", "guide.js", "URL", short]
+    command = ["node", "guide.js", "URL"]
     seen = programs.run(compiled, service, command, programs.bad_network)
     assert seen >= {
         ("saveAnswers", 200),
@@ -77,3 +79,22 @@ def test_the_guide_loses_nothing(compiled: Path, service: Service) -> None:
         ("saveAnswers", 410),
         ("completeSession", 200),
     }
+
+
+@pytest.mark.parametrize("scenario", programs.NETWORK)
+def test_the_guide_on_a_bad_network(compiled: Path, service: Service, scenario: str) -> None:
+    """Its client loses no answer and never rejects, whatever replies: network.ts describes each scenario."""
+    arguments = programs.NETWORK[scenario]
+    programs.run_scenario(compiled, service, ["node", "network.js"], scenario, *arguments)
+
+
+@pytest.mark.parametrize("scenario", [*programs.DEVICE, "insecure_page", "slow_decision"])
+def test_the_guide_on_a_bad_device(compiled: Path, service: Service, scenario: str) -> None:
+    """Its client loses no answer and never rejects: device.ts describes each scenario."""
+    programs.run_scenario(compiled, service, ["node", "device.js"], scenario)
+
+
+def test_the_guide_asks_for_a_new_token(compiled: Path, guarded: Service) -> None:
+    """A 401 says that a token is needed, and nothing is lost until there is one."""
+    tokens = KEY.token("typescript"), KEY.token("typescript", exp=1)
+    programs.run_scenario(compiled, guarded, ["node", "network.js"], "token", *tokens, "typescript")

@@ -1,0 +1,299 @@
+"""Attempts of docs/client.md on devices that fail or are shared: python device.py URL SCENARIO."""
+
+import asyncio
+import json
+import resource
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+from unittest.mock import patch
+from uuid import uuid4
+
+from attempt import Answer, Attempt
+from harness import CLIENT, FOLDER, NOWHERE, QUIZ, URL, device, finish, never, new_user, run, script, state
+from session_service_client import Client
+from session_service_client.api.sessions import list_sessions, start_session
+from session_service_client.models import SessionPage, StartSession
+
+# Contents of a file that an attempt cannot have written.
+UNREADABLE = [
+    b"",
+    b'{"id": null, "unsent": {"1": {"answer": "o',
+    b"\xff\xfe\x00",
+    b"[1, 2]",
+    b'"text"',
+    b'{"unsent": {"1": "one"}}',
+    b'{"unsent": [], "lost": {}}',
+    b'{"sent": {"changes": {"1": {"answer": "one", "seen": null}}}}',
+    b'{"id": 7}',
+    b"[" * 100_000,
+]
+
+
+def undecided() -> None:
+    """An answer without a decision stays unsaved, holds up no other answer, and is not handed in without."""
+    user = new_user()
+    decisions: list[Callable[[str], Any]] = []
+    here = device("here", user, lambda question, *_: decisions[0](question))
+    there = device("there", user)
+    for question in (1, 2):
+        there.answer(question, "theirs")
+    finish(there.flush)
+    for question in (1, 2, 3):
+        here.answer(question, "mine")
+    for bad in (failing, no_return, number, later):
+        decisions[:] = [partial(decide_badly, bad)]
+        here.flush()
+        here.answer(4, f"after {bad.__name__}")
+        while here.flush() and here.problem != "UNDECIDED":
+            time.sleep(0.001)
+        saved: dict[str, Answer] = {"1": "theirs", "2": "mine", "3": "mine", "4": f"after {bad.__name__}"}
+        assert (here.unsaved, here.refused, here.complete() >= 1) == ({"1": "mine"}, {}, True)
+        assert state(here) == ("in_progress", saved)
+    decisions[:] = [lambda _: "mine"]
+    finish(here.complete)
+    assert state(here) == ("completed", saved | {"1": "mine"})
+    assert (here.lost, here.refused) == ({}, {})
+
+
+def decide_badly(bad: Callable[[], Any], question: str) -> Any:
+    """Decide for the learner's answer, but not for the first question."""
+    return bad() if question == "1" else "mine"
+
+
+def failing() -> Answer:
+    """Fail, as a program with a fault does."""
+    raise LookupError
+
+
+def no_return() -> None:
+    """Lack a return statement."""
+
+
+def number() -> int:
+    """Return no answer of the contract."""
+    return 7
+
+
+async def later() -> Answer:
+    """Return an answer once it is awaited."""
+    await asyncio.sleep(0)
+    return "later"
+
+
+def answered_twice() -> None:
+    """An answer that the learner changes before it is saved is no conflict with another device."""
+    attempt = device("twice", new_user())
+    attempt.answer(1, "first")
+    attempt.answer(1, "second")
+    finish(attempt.flush)
+    assert state(attempt)[1] == {"1": "second"}
+    script("lost reply")
+    attempt.answer(1, "third")
+    attempt.flush()
+    attempt.answer(1, "fourth")
+    attempt.answer(1, "fifth")
+    finish(attempt.flush)
+    assert state(attempt)[1] == {"1": "fifth"}
+    attempt.answer(2, "x" * 10_001)
+    attempt.client = NOWHERE
+    attempt.flush()
+    attempt.answer(2, "shorter")
+    attempt.client = CLIENT
+    finish(attempt.flush)
+    assert (state(attempt)[1], attempt.refused) == ({"1": "fifth", "2": "shorter"}, {"2": "x" * 10_001})
+
+
+def full_store() -> None:
+    """A full file system stops neither the learner nor the saves; the file is complete once there is room."""
+    attempt = device("full", new_user())
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    attempt.answer(1, "one")
+    assert (attempt.store_failed, attempt.unsaved) == (True, {"1": "one"})
+    finish(attempt.flush)
+    assert state(attempt)[1] == {"1": "one"}
+    attempt.client = NOWHERE
+    attempt.answer(2, "two")
+    assert attempt.flush() >= 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    attempt.answer(3, "three")
+    assert not attempt.store_failed
+    attempt = device("full", str(attempt.session.user_id if attempt.session else ""))
+    finish(attempt.complete)
+    assert state(attempt) == ("completed", {"1": "one", "2": "two", "3": "three"})
+
+
+def unreadable_store() -> None:
+    """A file that cannot be read is moved aside whole, and the attempt goes on."""
+    for number, content in enumerate(UNREADABLE):
+        file = FOLDER / f"unreadable {number}"
+        file.write_bytes(content)
+        attempt = device(file.name, new_user())
+        attempt.answer(2, "two")
+        finish(attempt.flush)
+        assert state(attempt)[1] == {"2": "two"}, content[:60]
+        assert attempt.set_aside
+        assert attempt.set_aside.read_bytes() == content
+        assert Attempt(CLIENT, file, never).set_aside is None
+    (FOLDER / "folder").mkdir()
+    attempt = device("folder", new_user())
+    attempt.answer(1, "one")
+    finish(attempt.flush)
+    assert (state(attempt)[1], attempt.store_failed) == ({"1": "one"}, True)
+
+
+def older_file() -> None:
+    """A file of the guide's first version, without a user, is read, and what waits in it is saved."""
+    first = device("first", new_user())
+    assert first.session
+    changes = {"3": {"answer": ["three"], "seen": None}}
+    sent = {"key": "key-of-the-first-version", "changes": changes, "version": first.session.version}
+    unsent = {"4": {"answer": "four", "seen": None}}
+    old = {"id": str(first.session.id), "unsent": unsent, "sent": sent, "refused": {"5": ""}, "lost": {}}
+    (FOLDER / "old").write_text(json.dumps(old))
+    attempt = device("old", first.session.user_id)
+    finish(attempt.flush)
+    assert state(attempt)[1] == {"3": ["three"], "4": "four"}
+    assert (attempt.refused, attempt.set_aside) == ({"5": ""}, None)
+
+
+def stale_id() -> None:
+    """After a 404 for its session an attempt starts anew with all that it knows, and completes with it."""
+    unsent = {"1": {"answer": "one", "seen": None}}
+    (FOLDER / "stale").write_text(json.dumps({"id": str(uuid4()), "unsent": unsent}))
+    attempt = device("stale", new_user())
+    finish(attempt.flush)
+    assert state(attempt)[1] == {"1": "one"}
+    attempt.answer(2, "two")
+    script("SessionNotFoundError")
+    assert attempt.complete() >= 1
+    assert attempt.unsaved == {"1": "one", "2": "two"}
+    finish(attempt.complete)
+    assert state(attempt) == ("completed", {"1": "one", "2": "two"})
+
+
+def another_learner() -> None:
+    """Answers that wait for one learner are never sent for another, and are moved aside."""
+    ada, bob = new_user(), new_user()
+    first = device("shared", ada)
+    first.client = NOWHERE
+    first.answer(1, "ada's")
+    first.flush()
+    assert first.session
+    old = {"id": str(first.session.id), "unsent": {"1": {"answer": "ada's", "seen": None}}}
+    (FOLDER / "shared and old").write_text(json.dumps(old))
+    for name in ("shared", "shared and old"):
+        second = device(name, bob)
+        second.answer(2, "bob's")
+        finish(second.flush)
+        assert state(second)[1] == {"2": "bob's"}
+        assert second.session
+        assert second.session.user_id == bob
+        assert state(first) == ("in_progress", {})
+        assert second.set_aside
+        second.set_aside.rename(FOLDER / f"{name} again")
+        first = device(f"{name} again", ada)
+        assert first.unsaved == {"1": "ada's"}
+
+
+def second_device() -> None:
+    """An attempt whose time is over is shown on another device; only the learner's wish starts a new one."""
+    user = new_user()
+    start_session.sync(client=CLIENT, body=StartSession(user, QUIZ, time_limit_seconds=1))
+    first = device("first", user)
+    first.answer(1, "in time, or too late on a busy machine")
+    finish(first.flush)
+    while state(first)[0] == "in_progress":
+        time.sleep(0.1)
+    second = device("second", user)
+    assert (second.ended, state(second), second.seconds_left()) == (True, state(first), 0)
+    assert attempts(user) == ["expired"]
+    script("lost reply")
+    assert second.open(user, QUIZ, anew=True) >= 1
+    script("pass", "lost reply")
+    assert second.open(user, QUIZ, anew=True) >= 1
+    second.answer(2, "anew")
+    finish(second.flush)
+    assert (second.ended, state(second)) == (False, ("in_progress", {"2": "anew"}))
+    third = device("third", user)
+    assert (third.ended, third.session and third.session.id) == (False, second.session and second.session.id)
+    finish(third.complete)
+    fourth = device("fourth", user)
+    assert (fourth.ended, state(fourth)) == (True, ("completed", {"2": "anew"}))
+    assert attempts(user) == ["completed", "expired"]
+
+
+def attempts(user: str) -> list[str]:
+    """Return the status of each of the user's attempts."""
+    page = list_sessions.sync(client=CLIENT, user_id=user)
+    assert isinstance(page, SessionPage)
+    return [session.status.value for session in page.items]
+
+
+def clocks() -> None:
+    """The time left is never more than there is: after sleep, a date that is set back, a slow reply."""
+    attempt = device("clocks", new_user())
+    before = attempt.seconds_left()
+    assert 1790 < before < 1800
+    with clock(asleep=1200):
+        assert 0 < attempt.seconds_left() <= before - 1199
+    with clock(date=-7200):
+        assert attempt.seconds_left() <= before + 1
+    with clock(date=-7200, asleep=1200):
+        assert attempt.seconds_left() <= before - 1199
+    slow: list[object] = []
+    hooks = {"response": [lambda _: slow.append(clock(asleep=20).__enter__())]}
+    attempt.client = Client(base_url=URL, httpx_args={"event_hooks": hooks})
+    finish(lambda: attempt.open(attempt.session.user_id if attempt.session else "", QUIZ))
+    assert len(slow) == 1
+    assert 1750 < attempt.seconds_left() <= 1780
+
+
+def clock(*, asleep: float = 0, date: float = 0) -> Any:
+    """Fake the process's clocks: seconds of sleep, during which CLOCK_MONOTONIC stops; a date that is set."""
+    real_time, real_clock = time.time, time.clock_gettime
+    ahead = {time.CLOCK_BOOTTIME: asleep, time.CLOCK_REALTIME: asleep + date}
+    return patch.multiple(
+        time,
+        time=lambda: real_time() + asleep + date,
+        clock_gettime=lambda clock: real_clock(clock) + ahead.get(clock, 0),
+    )
+
+
+def unsendable() -> None:
+    """An answer that is no text is refused alone, and a list that changes later changes no write."""
+    attempt = device("unsendable", new_user())
+    attempt.answer(1, "half an emoji \ud83d")
+    attempt.answer(2, "two")
+    finish(attempt.flush)
+    assert (state(attempt)[1], attempt.refused) == ({"2": "two"}, {"1": "half an emoji \ud83d"})
+    for wrong in (object(), {1, 2}, b"bytes"):
+        try:
+            attempt.answer(3, cast(Answer, wrong))
+        except TypeError:
+            continue
+        raise AssertionError(wrong)
+    choices = ["a"]
+    attempt.answer(4, choices)
+    script("lost reply")
+    attempt.flush()
+    choices.append("b")
+    finish(attempt.flush)
+    assert (state(attempt)[1], attempt.unsaved) == ({"2": "two", "4": ["a"]}, {})
+
+
+if __name__ == "__main__":
+    run(
+        undecided,
+        answered_twice,
+        full_store,
+        unreadable_store,
+        older_file,
+        stale_id,
+        another_learner,
+        second_device,
+        clocks,
+        unsendable,
+    )
