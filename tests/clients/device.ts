@@ -6,20 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createClient, type AnswerChange, type AnswerChanges } from "session-service-client";
 
 import {
-  assertSaved,
-  CLIENT,
-  device,
-  finish,
-  made,
-  Memory,
-  newUser,
-  NOWHERE,
-  QUIZ,
-  run,
-  scenario,
-  script,
-  state,
-  URL,
+  assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, run, scenario, script,
+  state, URL,
 } from "./harness.js";
 
 // As on a page on plain http, before anything else.
