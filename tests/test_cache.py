@@ -221,7 +221,7 @@ def test_a_service_that_is_held_up_does_not_doubt_redis(migrated: Urls) -> None:
 def _hold_up(
     service: Service, redis: Server, read: Callable[[], Future[Any]]
 ) -> tuple[list[Future[Any]], float]:
-    """Have Redis answer reads while the service stands still; return these, and how long it ran before."""
+    """Have Redis answer reads while the service stands still; return them, and how long it ran before."""
     with suspended(service):
         reads = [read() for _ in range(4)]
         eventually(lambda: unread(service.url) == len(reads))

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from attrs import define, field
 from tests.conftest import Urls
 from tests.faults.load import load
 from tests.service import Service, free_port, running
+from tests.waiting import eventually
 
 # It asks every instance all the time whether it wants requests. Whoever is refused by one goes to another;
 # what was sent is never sent again.
@@ -21,8 +21,8 @@ HAPROXY = """
 defaults
   mode http
   timeout connect 1s
-  timeout client 10s
-  timeout server 10s
+  timeout client 60s
+  timeout server 60s
   option redispatch 1
 frontend clients
   bind 127.0.0.1:{port}
@@ -88,19 +88,12 @@ def _proxy(folder: Path, instances: list[Instance]) -> Iterator[str]:
     config.write_text(HAPROXY.format(port=port) + "".join(places))
     with subprocess.Popen(["haproxy", "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
         try:
-            _await_listener(port)
+            eventually(lambda: _listens(port))
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
 
 
-def _await_listener(port: int) -> None:
-    end = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        else:
-            return
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -42,9 +42,11 @@ class Instance:
         self.process.wait()
 
     @property
-    def doubts(self) -> int:
-        """How often it has stopped believing Redis."""
-        return self._log.read_text().count("redis is not believed")
+    def doubts(self) -> tuple[int, bool]:
+        """How often it has stopped believing Redis, and whether it does not believe it now."""
+        told = self._log.read_text()
+        count = told.count("redis is not believed")
+        return count, count > told.count("redis is believed again")
 
 
 class World:
