@@ -2,11 +2,11 @@
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.service import folder, free_port
+from tests.waiting import eventually
 
 # One process that keeps its user: it can write its folder, and ends as a whole by its id.
 _NGINX = """
@@ -34,8 +34,8 @@ _HAPROXY = """
 defaults
   mode http
   timeout connect 1s
-  timeout client 10s
-  timeout server 10s
+  timeout client 60s
+  timeout server 60s
 frontend clients
   bind 127.0.0.1:{port}
   default_backend service
@@ -71,20 +71,13 @@ def _running(command: list[str], port: int) -> Iterator[str]:
     """Run the command until the end of the block; yield its URL once it accepts connections."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _await_listener(process, port)
+            eventually(lambda: _listens(process, port))
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
 
 
-def _await_listener(process: subprocess.Popen[bytes], port: int) -> None:
-    end = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            assert process.poll() is None, f"{process.args!r} has ended"
-            assert time.monotonic() < end, f"{process.args!r} does not listen"
-            time.sleep(0.02)
-        else:
-            return
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    assert process.poll() is None, f"{process.args!r} has ended"
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

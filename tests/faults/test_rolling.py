@@ -1,33 +1,21 @@
 """Instances are restarted one after the other behind a proxy, and no client notices."""
 
 import asyncio
-import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 from attrs import define, field
 
 from tests.conftest import Urls
 from tests.faults.load import load
+from tests.proxies import haproxy
 from tests.service import Service, free_port, running
-from tests.waiting import eventually
 
-# It asks every instance all the time whether it wants requests. Whoever is refused by one goes to another;
-# what was sent is never sent again.
-HAPROXY = """
-defaults
-  mode http
-  timeout connect 1s
-  timeout client 60s
-  timeout server 60s
+# It probes the readiness of every instance all the time. A connection that one instance refuses goes to
+# another; a request that was sent is never sent again.
+BACKEND = """
   option redispatch 1
-frontend clients
-  bind 127.0.0.1:{port}
-  default_backend instances
-backend instances
+  timeout check 5s
   option httpchk GET /health/ready
   default-server check inter 50ms fall 1 rise 1
 """
@@ -61,7 +49,7 @@ class Instance:
 
 @pytest.mark.needs("haproxy")
 @pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
-def test_no_request_fails(server: str, migrated: Urls, tmp_path: Path) -> None:
+def test_no_request_fails(server: str, migrated: Urls) -> None:
     """Each save of each client is acknowledged, through the proxy, while every instance is restarted."""
 
     async def restart_all(url: str, instances: list[Instance]) -> None:
@@ -76,24 +64,5 @@ def test_no_request_fails(server: str, migrated: Urls, tmp_path: Path) -> None:
         for instance in instances:
             lives.callback(instance.stop)
             instance.start()
-        asyncio.run(restart_all(lives.enter_context(_proxy(tmp_path, instances)), instances))
-
-
-@contextmanager
-def _proxy(folder: Path, instances: list[Instance]) -> Iterator[str]:
-    """Run a proxy in front of the instances."""
-    port = free_port()
-    places = [f"  server {one.port} 127.0.0.1:{one.port}\n" for one in instances]
-    config = folder / "haproxy.cfg"
-    config.write_text(HAPROXY.format(port=port) + "".join(places))
-    with subprocess.Popen(["haproxy", "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
-        try:
-            eventually(lambda: _listens(port))
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        servers = [f"  server {one.port} 127.0.0.1:{one.port}\n" for one in instances]
+        asyncio.run(restart_all(lives.enter_context(haproxy(BACKEND + "".join(servers))), instances))
