@@ -1,6 +1,7 @@
 """What holds for every connection, whichever server has it: its bounds, and how a client is refused."""
 
 import asyncio
+import re
 import resource
 import socket
 import struct
@@ -24,6 +25,11 @@ _TAKE_SECONDS = 10  # that a client may take nothing of what is sent to it
 _FILES = 150  # that are no clients' connections: up to 101 to PostgreSQL, those to Redis, the log
 _RESET = struct.pack("ii", 1, 0)  # how long a closed socket lingers: it does, for no time
 _FILES_LIMIT = 65_536  # whatever more the system allows
+# A request target in absolute-form, up to the end of its authority, which has a host and no user information
+# (RFC 9110, 4.2.1 and 4.2.4).
+_ABSOLUTE = re.compile(
+    rb"https?://((?:[\w.~!$&'()*+,;=%-]+|\[[\da-f:.]+\])(?::\d*)?)(?=[/?]|\Z)", re.IGNORECASE
+)
 
 
 class Application(Protocol):
@@ -52,6 +58,19 @@ class Terms:
     room: int
     grace: float
     last: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+
+
+def origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """Return a target in absolute-form as origin-form, and the headers with its authority as Host.
+
+    RFC 9112, 3.2.2. A target in another form, or of another scheme, is returned as it is.
+    """
+    found = None if target.startswith(b"/") else _ABSOLUTE.match(target)
+    if found is None:
+        return target, headers
+    rest = target[found.end() :]
+    others = [header for header in headers if header[0] != b"host"]
+    return rest if rest.startswith(b"/") else b"/" + rest, [(b"host", found[1]), *others]
 
 
 def refusal(app: Application, status: int, headers: Headers) -> bytes:

@@ -12,7 +12,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import ConnectionState, H11SendableEvent
 
-from session_service.connections import HEAD_SECONDS, LINGER_SECONDS, Patience
+from session_service.connections import HEAD_SECONDS, LINGER_SECONDS, Patience, origin_form
 from session_service.heads import Connection
 from session_service.hypercorn_work import Work
 
@@ -198,16 +198,9 @@ class _Protocol(H11Protocol):
             self.stream_send,
             STREAM_ID,
         )
-        await self.stream.handle(
-            Request(
-                STREAM_ID,
-                list(request.headers),
-                request.http_version.decode(),
-                request.method.decode(),
-                request.target,
-                self.connection_state,
-            )
-        )
+        target, headers = origin_form(request.target, list(request.headers))
+        version, method = request.http_version.decode(), request.method.decode()
+        await self.stream.handle(Request(STREAM_ID, headers, version, method, target, self.connection_state))
         if self.connection.they_are_waiting_for_100_continue:
             await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
 

@@ -6,7 +6,8 @@ same way. What differs still:
 
 - The same Content-Length twice is one for Hypercorn; uvicorn refuses it.
 - A method that is not known (or in small letters) and a control character in a header are refused by uvicorn;
-  Hypercorn hands them on. Two spaces in a request line are one for uvicorn; Hypercorn refuses them.
+  Hypercorn hands them on, as it does a target like `http:/x`. Two spaces in a request line are one for
+  uvicorn; Hypercorn refuses them.
 - Hypercorn ends a connection after a thousand requests.
 - Where the reply did not wait for the whole request, Hypercorn takes what still comes for two seconds, so
   that the reply can be read; uvicorn closes the connection at once.

@@ -16,6 +16,7 @@ from session_service.connections import (
     LINGER_SECONDS,
     Application,
     Patience,
+    origin_form,
     refusal,
 )
 
@@ -109,6 +110,7 @@ class Client(HttpToolsProtocol):
         super().on_headers_complete()
         if not self.pipeline:
             self._at_work = self.cycle
+        target, self.scope["headers"] = origin_form(target, self.headers)
         path, _, query = target.partition(b"?")
         self.scope["path"] = unquote(path.decode())
         self.scope["raw_path"] = path

@@ -777,6 +777,13 @@ GUARDS = [
         "tests/faults/test_edge.py::test_nothing_follows_the_last_request",
     ),
     Guard(
+        "host of a whole URL",
+        "session_service/connections.py",
+        'if header[0] != b"host"]',
+        "]",
+        "tests/test_targets.py::test_the_authority_of_a_target_replaces_host",
+    ),
+    Guard(
         "bound on the work",
         "session_service/edge.py",
         "WORK_LIMIT = 1000",

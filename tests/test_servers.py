@@ -79,7 +79,6 @@ def test_a_slow_head_is_cut_off(either: Service) -> None:
         (b"G", b""): [408],
         (b"\r\n", b"\r\n"): [],
         (HEAD, b"x"): [408],
-        (served, b"\r\n"): [200],
         (served + HEAD, b"x"): [200, 408],
     }
     with ThreadPoolExecutor(len(sendings)) as clients:
@@ -89,7 +88,7 @@ def test_a_slow_head_is_cut_off(either: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", [b"//health", b"*", b"http://x", b"http://x/health", b"/nowhere?\"'<>", b"/%00%ff"]
+    "target", [b"//health", b"*", b"http://x", b"ftp://x/health", b"/nowhere?\"'<>", b"/%00%ff"]
 )
 def test_a_strange_target_reaches_the_service(either: Service, target: bytes) -> None:
     """A target that is no path of the contract's gets the contract's own reply."""

@@ -59,7 +59,8 @@ NOWHERE: Asked = ("GET", "/nowhere")
 CLEAR = {
     "h2c": (UPGRADE + b"h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n", HEALTH, 200),
     "WebSocket": (UPGRADE + b"websocket\r\nsec-websocket-version: 13\r\n\r\n", HEALTH, 200),
-    "a whole URL": (b"GET http://evil/health HTTP/1.1\r\nhost: x\r\n\r\n", NOWHERE, 404),
+    "a whole URL": (b"GET http://evil/health HTTP/1.1\r\nhost: x\r\n\r\n", HEALTH, 200),
+    "a whole URL of another scheme": (b"GET ftp://x/health HTTP/1.1\r\nhost: x\r\n\r\n", NOWHERE, 404),
     "*": (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", NOWHERE, 404),
     "an empty line before it": (b"\r\n" + GET + b"\r\n", HEALTH, 200),
     "a coding in capitals": (
