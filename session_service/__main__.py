@@ -44,13 +44,13 @@ def run(settings: Settings, options: Namespace) -> None:
 
 def _serve(settings: Settings, options: Namespace, log: AccessLog) -> None:
     if options.worker is not None:
-        serve(settings.server, build(settings, log), socket.socket(fileno=options.worker), worker=True)
+        serve(settings, build(settings, log), socket.socket(fileno=options.worker), worker=True)
     elif options.workers > 1:
         supervise(_listen(settings), options.workers)
     else:
         # Before the port is taken: a house that does not fit together does not need one.
         app = build(settings, log)
-        serve(settings.server, app, _listen(settings))
+        serve(settings, app, _listen(settings))
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -16,7 +16,7 @@ from session_service.reply import Headers, Reply
 
 HEAD_LIMIT = 16 * 1024  # bytes of a head, from the request line to the empty line
 LINES_LIMIT = 100  # header lines in it
-HEAD_SECONDS = 5.0  # for a head to arrive, and for one to begin
+HEAD_SECONDS = 5.0  # for a head to arrive, and for the first one of a connection to begin
 DRAIN_SECONDS = 0.5  # in which a connection that looks idle at the end may have a request on its way
 LINGER_SECONDS = 2.0  # in which a refused client can read why, before what it still sends ends the connection
 CLOSE = (b"connection", b"close")
@@ -50,13 +50,15 @@ class Terms:
 
     It serves on `listener`, at most `room` connections at once, until `last` returns, which calls what it is
     given when each reply has to end its connection. Those that are idle have `DRAIN_SECONDS` for one more,
-    and what then is under way has `grace` seconds.
+    and what then is under way has `grace` seconds. Until then a connection is closed after `keep_alive`
+    seconds between a reply and the next request.
     """
 
     listener: socket.socket
     backlog: int
     room: int
     grace: float
+    keep_alive: int
     last: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 
 

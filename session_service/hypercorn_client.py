@@ -57,7 +57,7 @@ class Client:
             self._timer.cancel()
         elif self.is_heard:
             self._in_head = False
-            self._wait(HEAD_SECONDS, self._cut_off_head)
+            self._wait(self._work.settings.keep_alive_timeout, self.close)
         else:
             self.close()
 

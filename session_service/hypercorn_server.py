@@ -14,6 +14,7 @@ from session_service.hypercorn_work import Work
 async def serve(app: Application, terms: Terms) -> bool:
     """Serve until it is time to end and what is under way has ended; tell whether the application started."""
     server = _Server(Work(app), terms.room)
+    server.work.settings.keep_alive_timeout = terms.keep_alive
     loop = asyncio.get_running_loop()
     lifespan = Lifespan(ASGIWrapper(cast("Any", app)), server.work.settings, loop, {})
     life = loop.create_task(lifespan.handle_lifespan())

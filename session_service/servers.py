@@ -29,6 +29,7 @@ import uvloop
 
 from session_service import hypercorn_server
 from session_service.connections import Application, Terms, room
+from session_service.settings import Settings
 
 # The default of 100 refuses connections in the rush at the start of an exam.
 BACKLOG = 1024
@@ -89,16 +90,17 @@ class Life:
             self._start.cancel()
 
 
-def serve(name: str, app: Application, listener: socket.socket, *, worker: bool = False) -> None:
-    """Serve on the socket with the server of that name until told to stop; exit with 1 if the start fails."""
-    server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[name]
+def serve(settings: Settings, app: Application, listener: socket.socket, *, worker: bool = False) -> None:
+    """Serve on the socket with the chosen server until told to stop; exit with 1 if the start fails."""
+    server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[settings.server]
     places = room()
     if places < 1:
         sys.exit("session-service: the limit of open files (ulimit -n) leaves no room for connections")
 
     async def live() -> bool:
         life = Life(app, cast("Loop", asyncio.get_running_loop()), listener, worker=worker)
-        return await server(app, Terms(listener, BACKLOG, places, GRACE, life.last))
+        terms = Terms(listener, BACKLOG, places, GRACE, settings.keep_alive_seconds, life.last)
+        return await server(app, terms)
 
     # What is loaded by now stays. Looked through as often as by default, it and what open connections hold
     # would cost up to a sixth of the CPU.

@@ -56,6 +56,7 @@ class Settings:
     batch_size: int
     server: str
     root_path: str
+    keep_alive_seconds: int
     tokens: TokenSettings | None
     learner_starts: bool
     digest_key: str | None
@@ -80,6 +81,7 @@ class Settings:
             batch_size=_whole(env, "BATCH_SIZE", 64, 1, 256),
             server=_choice(env, "SERVER", ("hypercorn", "uvicorn")),
             root_path=_root_path(env, "ROOT_PATH"),
+            keep_alive_seconds=_whole(env, "KEEP_ALIVE_SECONDS", 75, 1, 3600),
             tokens=_tokens(env, host),
             learner_starts=_choice(env, "LEARNER_STARTS", ("yes", "no")) == "yes",
             digest_key=_secret(env, "DIGEST_KEY", 32),

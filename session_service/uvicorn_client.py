@@ -82,19 +82,19 @@ class Client(HttpToolsProtocol):
             return
         begun, cycle, idle = self._in_head, self.cycle, not self._is_answering()
         self._measured = begun or len(data) > HEAD_LIMIT
-        self._unset_keepalive_if_required()
         self._feed(data)
-        if self._in_head or not self._is_answering():
+        if self._in_head:
             # Where no other head ended in the read, and no body, all of it is of this one.
             alone = (begun or idle) and self.cycle is cycle
             self._size = self._size + len(data) if alone else 0
             if self._size > HEAD_LIMIT:
                 self._refuse(431)
-            elif self._timer is None or self._in_head > begun:
+            elif self._timer is None or not begun:
                 self._wait(HEAD_SECONDS, self._cut_off_head)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._unset_keepalive_if_required()
         self._in_head = True
         self._size = 0
 
@@ -122,6 +122,9 @@ class Client(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         following = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
+        if self._in_head or not self._is_heard:
+            # The connection is not idle.
+            self._unset_keepalive_if_required()
         if self.transport.is_closing():
             self._patience.begin()
         elif following is not None:

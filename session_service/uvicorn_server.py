@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from uvicorn import Config, Server
 
-from session_service.connections import CLOSE, DRAIN_SECONDS, HEAD_SECONDS, Application, Terms
+from session_service.connections import CLOSE, DRAIN_SECONDS, Application, Terms
 from session_service.uvicorn_client import Client, Settings
 
 
@@ -27,7 +27,7 @@ async def serve(app: Application, terms: Terms) -> bool:
         proxy_headers=False,
         server_header=False,
         backlog=terms.backlog,
-        timeout_keep_alive=int(HEAD_SECONDS),
+        timeout_keep_alive=terms.keep_alive,
     )
     config.room = terms.room
     try:

@@ -784,6 +784,20 @@ GUARDS = [
         "tests/test_targets.py::test_the_authority_of_a_target_replaces_host",
     ),
     Guard(
+        "time of an idle connection on Hypercorn",
+        "session_service/hypercorn_client.py",
+        "self._wait(self._work.settings.keep_alive_timeout, self.close)",
+        "self._wait(HEAD_SECONDS, self.close)",
+        "tests/faults/test_idle.py::test_an_idle_connection_outlasts_the_time_for_a_head",
+    ),
+    Guard(
+        "time of a head after idleness on uvicorn",
+        "session_service/uvicorn_client.py",
+        "        if self._in_head or not self._is_heard:\n",
+        "        if False:\n",
+        "tests/faults/test_idle.py::test_a_head_outlasts_the_time_for_idleness",
+    ),
+    Guard(
         "bound on the work",
         "session_service/edge.py",
         "WORK_LIMIT = 1000",

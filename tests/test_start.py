@@ -96,6 +96,8 @@ def test_a_house_that_does_not_fit_together(house: Path, file: str, old: str, ne
         ("CACHE_SECONDS", "-1"),
         ("DATABASE_POOL_SIZE", "\u0663"),
         ("SERVER", "secret"),
+        ("KEEP_ALIVE_SECONDS", "0"),
+        ("KEEP_ALIVE_SECONDS", "3601"),
         ("AUTH", "secret"),
         ("ALLOW_UNAUTHENTICATED", "secret"),
         ("RATE_LIMIT", "-1"),
