@@ -19,6 +19,9 @@ from session_service.connections import (
     origin_form,
     refusal,
 )
+from session_service.reply import Headers
+
+_FRAMING = {b"content-length", b"transfer-encoding"}
 
 
 class Settings(Config):
@@ -35,7 +38,10 @@ class Client(HttpToolsProtocol):
 
     _in_head = False
     _measured = False
-    _size = 0  # bytes of the present head, as far as they came in reads of their own
+    # Bytes of the present head, or of chunk sizes and trailers since the last byte of the present body, as
+    # far as they came in reads of their own.
+    _size = 0
+    _is_resuming = False  # while a new parser is given a head that was read before
     _timer: asyncio.TimerHandle | None = None
     _patience: Patience
     _at_work: RequestResponseCycle | None = None
@@ -81,16 +87,19 @@ class Client(HttpToolsProtocol):
         if not self._is_heard:
             return
         begun, cycle, idle = self._in_head, self.cycle, not self._is_answering()
+        taken = 0 if cycle is None else len(cycle.body)
         self._measured = begun or len(data) > HEAD_LIMIT
         self._feed(data)
         if self._in_head:
             # Where no other head ended in the read, and no body, all of it is of this one.
             alone = (begun or idle) and self.cycle is cycle
-            self._size = self._size + len(data) if alone else 0
-            if self._size > HEAD_LIMIT:
-                self._refuse(431)
-            elif self._timer is None or not begun:
-                self._wait(HEAD_SECONDS, self._cut_off_head)
+        else:
+            alone = self.cycle is cycle is not None and cycle.more_body and len(cycle.body) == taken
+        self._size = self._size + len(data) if alone else 0
+        if self._size > HEAD_LIMIT:
+            self._refuse(431)
+        elif self._in_head and (self._timer is None or not begun):
+            self._wait(HEAD_SECONDS, self._cut_off_head)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -100,10 +109,16 @@ class Client(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._is_resuming:
+            self.headers = []
+            return
         self._stop_waiting()
         if status := self._fault():
             self._refuse(status)
             raise ValueError
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
+            # RFC 9110, 10.1.1: the client would take an interim reply for the reply.
+            self.expect_100_continue = False
         target = self.url
         # httptools' own reading of a URL takes //x for a host and refuses what the application can answer.
         self.url = b"/"
@@ -118,6 +133,17 @@ class Client(HttpToolsProtocol):
         if self.scope["method"] == "CONNECT":
             # What follows is for somebody else: no request may be seen in it.
             self.cycle.keep_alive = self._is_heard = False
+        # The parser adds trailers to this list: they are no headers (RFC 9110, 6.5.1).
+        self.headers = []
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade() and self._is_heard:
+            # Only the head is complete: the parser leaves what follows an upgrade to others.
+            return
+        if len(self.headers) > LINES_LIMIT or (self.headers and _size(self.headers) > HEAD_LIMIT):
+            self._refuse(431)
+            raise ValueError
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         following = self.pipeline[-1][0] if self.pipeline else None
@@ -145,13 +171,25 @@ class Client(HttpToolsProtocol):
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                # It is not followed: what comes after it is a request like any other.
                 data = memoryview(data)[upgrade.args[0] :]
+                self._resume()
             except httptools.HttpParserError:
                 self._refuse(400)
                 return
             else:
                 return
+
+    def _resume(self) -> None:
+        """Ignore an upgrade (RFC 9110, 7.8): have the body read by a parser that has not seen the offer.
+
+        httptools takes a head with an upgrade for the end of its request, whatever length it announces.
+        """
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        lines = [b"%b: %b\r\n" % header for header in self.scope["headers"] if header[0] in _FRAMING]
+        self._is_resuming = True
+        self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *lines, b"\r\n"]))
+        self._is_resuming = False
 
     def _fault(self) -> int:
         """Return the status that refuses the present head, or 0."""
@@ -170,7 +208,7 @@ class Client(HttpToolsProtocol):
 
     def _head_size(self) -> int:
         first = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
-        return first + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+        return first + _size(self.headers)
 
     def _refuse(self, status: int) -> None:
         """Tell the client that it is refused, once it has the replies to what came before."""
@@ -224,3 +262,8 @@ class Client(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _size(headers: Headers) -> int:
+    """Return the bytes that the header or trailer lines take."""
+    return sum(len(name) + len(value) + len(": \r\n") for name, value in headers)

@@ -48,10 +48,14 @@ def replies(told: bytes, *asked: Asked) -> list[httpx.Response]:
         head, _, rest = told.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-        length = int(dict(headers).get("content-length", "0"))
-        method, path = asked[min(len(found), len(asked) - 1)]
-        request = httpx.Request(method, f"http://service{path}")
         status = int(first.split()[1])
+        if status == 100:
+            # An interim response (RFC 9110, 15.2): the reply follows it.
+            told = rest
+            continue
+        method, path = asked[min(len(found), len(asked) - 1)]
+        length = 0 if method == "HEAD" else int(dict(headers).get("content-length", "0"))
+        request = httpx.Request(method, f"http://service{path}")
         found.append(httpx.Response(status, headers=headers, content=rest[:length], request=request))
         conformance.check(found[-1])
         told = rest[length:]

@@ -80,5 +80,6 @@ LAST = {
     "CONNECT": (b"CONNECT evil:80 HTTP/1.1\r\nhost: x\r\n\r\n", NOWHERE, 404),
     "CONNECT to a path": (b"CONNECT /health HTTP/1.1\r\nhost: x\r\n\r\n", ("CONNECT", "/health"), 405),
     "close": (GET + b"connection: close\r\n\r\n", HEALTH, 200),
+    "close and an upgrade": (GET + b"connection: close, upgrade\r\nupgrade: h2c\r\n\r\n", HEALTH, 200),
     "HTTP/1.0": (b"GET /health HTTP/1.0\r\n\r\n", HEALTH, 200),
 }
