@@ -56,13 +56,17 @@ def _serve(settings: Settings, options: Namespace, log: AccessLog) -> None:
 def _listen(settings: Settings) -> socket.socket:
     """Return a socket that is bound, but does not take connections before the service is ready."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((settings.host, settings.port))
-    except OSError as error:
-        sys.exit(f"session-service: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: the host name has an empty or overlong label.
+        place = f"HOST={settings.host} PORT={settings.port}"
+        sys.exit(
+            f"session-service: cannot listen on {place}: {getattr(error, 'strerror', None) or 'no host name'}"
+        )
     return listener
 
 

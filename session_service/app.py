@@ -71,7 +71,7 @@ async def _begin(ctx: Context, settings: Settings, stack: AsyncExitStack) -> Non
             await stack.enter_async_context(store)
         await sql.await_server(ctx.pool, seconds=30)
         await migrations.check(ctx.pool)
-        await sessions.check_durability(ctx)
+        await ctx.health.check_database()
         ctx.store.use_digest_key(settings.digest_key or (await queries.get_digest_key(ctx.pool)).value)
         await stack.enter_async_context(ctx.callers)
     except (ServiceError, MigrationError, SettingError) as error:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import islice
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Self, TypeVar
 from uuid import UUID
 
 import redis.asyncio as redis
@@ -22,7 +22,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from session_service.models import Snapshot
-from session_service.settings import SettingError
 from session_service.together import Lane
 
 T = TypeVar("T")
@@ -122,6 +121,7 @@ class Cache:
         self._owed: dict[UUID, int] = {}
         self._blind_until = 0.0
         self._repair: asyncio.Task[None] | None = None
+        self._mode = "standalone"
 
     async def get(self, session_id: UUID, seen: int = 0) -> Snapshot | None:
         """Return what is held of the session, unless it is older than a version seen; else None."""
@@ -194,6 +194,11 @@ class Cache:
         return False
 
     async def __aenter__(self) -> Self:
+        # A Redis that is away now is found out by the first request.
+        with suppress(RedisError, OSError):
+            async with Limit():
+                if not await self._is_standalone():
+                    self._distrust()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -270,8 +275,31 @@ class Cache:
         self._writable = False
         if self._trusted:
             _log.warning("redis is not believed, reads go to the database: %s", type(error).__name__)
-            self._trusted = False
-            self._repair = asyncio.create_task(self._make_good())
+            self._distrust()
+
+    def _distrust(self) -> None:
+        self._writable = False
+        self._trusted = False
+        self._repair = asyncio.create_task(self._make_good())
+
+    async def _is_standalone(self) -> bool:
+        """Return whether REDIS_URL leads to a standalone server; log once if it does not.
+
+        A node of a Redis Cluster refuses most keys, and a Sentinel all of them. A server that rejects the
+        question counts as standalone.
+        """
+        mode = "standalone"
+        with suppress(ResponseError):
+            info = await self._redis.info("server")
+            mode = info.get("redis_mode") or info.get("server_mode") or mode
+        if mode not in {self._mode, "standalone"}:
+            _log.warning(
+                "session-service: REDIS_URL leads to Redis in %s mode, which is not supported: reads go to "
+                "PostgreSQL",
+                mode,
+            )
+        self._mode = mode
+        return mode == "standalone"
 
     async def _make_good(self) -> None:
         """Try until Redis answers; write what is owed; then believe it again."""
@@ -280,6 +308,8 @@ class Cache:
             with suppress(UnreachableError):
                 # Those of before may lead to what was the master then.
                 await self._call(lambda: self._redis.connection_pool.disconnect(inuse_connections=False))
+                if not await self._call(self._is_standalone):
+                    continue
                 await self._measure()
                 # What is told from here on is written at once: the debts become fewer under any load.
                 self._writable = True
@@ -301,23 +331,17 @@ class Cache:
 
 
 def _client(url: str) -> redis.Redis:
-    """Return a client, not yet connected; raise SettingError if the URL is none that it can use."""
-    try:
-        # The library's own defaults would wait seconds and repeat ten times.
-        client = redis.Redis.from_url(
-            url,
-            protocol=2,
-            max_connections=10_000,
-            # Its limits would count the loop's delays as Redis's; `Limit` holds for all that is asked.
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-        )
-        # An option that there is not is found out when a connection is made, and not before.
-        cast("Any", client.connection_pool).make_connection()
-    except (TypeError, ValueError):
-        raise SettingError("REDIS_URL has to be a URL that redis-py can read") from None
-    return client
+    """Return a client, not yet connected, for a URL that `urls.check_redis` accepts."""
+    # The library's own defaults would wait seconds and repeat ten times.
+    return redis.Redis.from_url(
+        url,
+        protocol=2,
+        max_connections=10_000,
+        # Its limits would count the loop's delays as Redis's; `Limit` holds for all that is asked.
+        socket_timeout=None,
+        socket_connect_timeout=None,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def _key(session_id: UUID) -> str:

@@ -1,20 +1,25 @@
-"""What the service says of itself: whether it runs, whether its stores answer, whether it wants requests."""
+"""Health checks: liveness, readiness, and the state of each store."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from session_service import queries
+from attrs import asdict
+
+from session_service import queries, sql, wire
 from session_service.cache import Cache
 from session_service.errors import ServiceNotReadyError, ServiceUnavailableError, ServiceUnhealthyError
-from session_service.models import Checks, Health, Liveness, Readiness, request_id
-from session_service.sql import Pool
+from session_service.models import PROBE, Checks, Health, Liveness, Readiness, request_id
+from session_service.settings import SettingError
+from session_service.sql import Pool, RejectedError
 
 _AGE = 1.0  # seconds for which a store is not asked again
 _BEAT = 0.05  # seconds; a beat of the loop that comes late counts once, and not against the store
 _BEATS = 20  # that a store has for an answer
+
+_log = logging.getLogger(__name__)
 
 
 class Asked:
@@ -44,9 +49,10 @@ class Vitals:
         # Of its own, with one connection: when the requests hold all of theirs PostgreSQL is up all the same.
         self._pool = pool
         self._cache = cache
-        self._postgres = Asked(self._takes_writes)
+        self._postgres = Asked(self._can_serve)
         self._redis = Asked(cache.ping)
         self._draining = False
+        self._fault = ""
 
     def drain(self) -> None:
         """Say from now on that no requests are wanted: the service is about to end."""
@@ -77,6 +83,18 @@ class Vitals:
             raise ServiceUnhealthyError(health)
         return health
 
+    async def check_database(self) -> None:
+        """Run the statement of the readiness check; raise SettingError where PostgreSQL rejects it.
+
+        Out of reach or read-only, the database may come back: the service starts, and is not ready meanwhile.
+        """
+        try:
+            await self._probe()
+        except RejectedError as error:
+            raise SettingError(f"PostgreSQL rejects what the service needs: {sql.reason(error)}") from error
+        except ServiceUnavailableError as error:
+            _log.warning("session-service: not ready: %s", sql.reason(error))
+
     async def __aenter__(self) -> Self:
         await self._pool.open()
         return self
@@ -84,11 +102,29 @@ class Vitals:
     async def __aexit__(self, *_: object) -> None:
         await self._pool.close()
 
-    async def _takes_writes(self) -> bool:
-        with suppress(ServiceUnavailableError):
-            await queries.ping(self._pool)
-            return True
-        return False
+    async def _can_serve(self) -> bool:
+        """Return whether PostgreSQL does what requests need; log why not, once for each reason."""
+        fault = await self._find_fault()
+        if fault and fault != self._fault:
+            _log.warning("not ready: %s", fault)
+        self._fault = fault
+        return not fault
+
+    async def _find_fault(self) -> str:
+        try:
+            await self._probe()
+        except Exception as error:  # noqa: BLE001 - a check that fails in whatever way has failed
+            return sql.reason(error)
+        return ""
+
+    async def _probe(self) -> None:
+        """Send a value of each type on the way of every statement; raise the statement's errors.
+
+        Raise RejectedError where a value comes back changed.
+        """
+        row = await queries.ping(self._pool, **asdict(PROBE))
+        if wire.encode(row) != wire.encode(PROBE):
+            raise RejectedError("ping: PostgreSQL returns other values than it was sent")
 
     async def _redis_is_up(self) -> bool:
         # What a request has found out counts at once.

@@ -71,7 +71,7 @@ def main() -> None:
             }
             print(json.dumps(urls), flush=True)
             sys.stdin.buffer.read()
-    except EmbeddedError as error:
+    except (EmbeddedError, OSError) as error:
         sys.exit(f"session-service: {error}")
 
 

@@ -1,17 +1,15 @@
-"""What bin/serve runs: the servers that the environment does not name, the migrations, then the service."""
+"""bin/serve: starts private servers for the stores that no setting names, migrates, then serves."""
 
 import asyncio
 import os
 import sys
 from contextlib import ExitStack
 
-import psycopg
-
 from session_service import keeper, migrations
 from session_service.__main__ import arguments, run
 from session_service.embedded import EmbeddedError
 from session_service.migrations import MigrationError
-from session_service.settings import SettingError, Settings, migration_database_url
+from session_service.settings import SettingError, Settings
 
 
 def main() -> None:
@@ -23,10 +21,10 @@ def main() -> None:
                 # Where workers read them, too.
                 os.environ.update(_missing(stack.enter_context(keeper.servers(keeper.default_base()))))
             settings = Settings.read()
-            asyncio.run(migrations.migrate(migration_database_url(), service_url=settings.database_url))
+            asyncio.run(migrations.run())
             # Nothing that serves has the owner's rights.
             os.environ.pop("MIGRATION_DATABASE_URL", None)
-        except (SettingError, EmbeddedError, MigrationError, psycopg.OperationalError) as error:
+        except (SettingError, EmbeddedError, MigrationError) as error:
             sys.exit(f"session-service: {error}")
         run(settings, options)
 

@@ -1,4 +1,4 @@
-"""Forward-only migrations, each file of sql/schema once and in order, and the role that the service has."""
+"""Forward-only migrations: each file of sql/schema once and in order, and the service's rights."""
 
 import asyncio
 import hashlib
@@ -10,6 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from session_service import queries, sql
+from session_service.errors import ServiceUnavailableError
 from session_service.models import Migration
 from session_service.settings import SettingError, database_url, migration_database_url
 from session_service.sql import Connection, Pool, RejectedError
@@ -20,17 +21,21 @@ _log = logging.getLogger(__name__)
 
 
 class MigrationError(Exception):
-    """The database and sql/schema do not fit together."""
+    """The database cannot be migrated, or lacks a migration; the text is one line."""
 
 
 async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> list[str]:
     """Apply what is not applied yet, return its names; raise MigrationError if a file has changed since.
 
-    The role in the service's URL, if it is another one, can work with the tables afterwards.
+    The role in the service's URL, if it is another one, can work with the tables afterwards. Raise
+    SettingError, before anything is created, if the database has a setting that the service cannot work with.
     """
     first, *files = _files(folder)
     done = []
     async with await Connection.connect(url, autocommit=True, connect_timeout=10) as connection:
+        await queries.configure(connection)
+        await queries.allow_long_statements(connection)
+        await _check_settings(connection)
         for file in files:
             async with connection.transaction():
                 await connection.execute(_script(first))
@@ -42,11 +47,26 @@ async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> 
     return done
 
 
+async def run() -> list[str]:
+    """Migrate the database that the settings name and return the names of what was applied.
+
+    Raise SettingError, or MigrationError for any error of PostgreSQL: neither repeats a password.
+    """
+    url, service_url = migration_database_url(), database_url()
+    try:
+        return await migrate(url, service_url=service_url)
+    except (psycopg.Error, RejectedError, ServiceUnavailableError) as error:
+        name = "DATABASE_URL" if url == service_url else "MIGRATION_DATABASE_URL"
+        raise MigrationError(f"the PostgreSQL of {name} was not migrated: {sql.reason(error)}") from error
+
+
 async def check(source: Connection | Pool) -> None:
     """Raise MigrationError unless the database has every migration that this code was written for.
 
-    Log a warning if the service can do more to it than it needs.
+    Raise SettingError if it has a setting that the service cannot work with. Log a warning if the service's
+    role has rights that it does not need.
     """
+    await _check_settings(source)
     try:
         missing = pending(await queries.list_migrations(source))
     except RejectedError as error:
@@ -72,6 +92,11 @@ def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:
     return missing
 
 
+async def _check_settings(source: Connection | Pool) -> None:
+    for unfit in await queries.list_unfit_settings(source):
+        raise SettingError(f"PostgreSQL has to have {unfit.name} {unfit.needed}, not {unfit.value}")
+
+
 async def _admit(connection: Connection, url: str, first: Path) -> None:
     """Let the role in the URL work with the tables, unless it is the one that has made them."""
     given = conninfo_to_dict(url)
@@ -86,7 +111,7 @@ async def _admit(connection: Connection, url: str, first: Path) -> None:
         try:
             await queries.admit_role(connection)
         except RejectedError as error:
-            raise MigrationError(f"the role of DATABASE_URL cannot be let in: {error.__cause__}") from error
+            raise MigrationError(f"the role of DATABASE_URL cannot be let in: {sql.reason(error)}") from error
 
 
 def _explain(error: RejectedError) -> list[str]:
@@ -99,7 +124,7 @@ def _explain(error: RejectedError) -> list[str]:
                 "the role of DATABASE_URL may not read the tables: run bin/migrate (MIGRATION_DATABASE_URL)"
             ) from error
         case _:
-            raise error
+            raise MigrationError(f"the migrations cannot be listed: {sql.reason(error)}") from error
 
 
 def _files(folder: Path) -> list[Path]:
@@ -115,10 +140,10 @@ def _script(file: Path) -> str:
 
 
 def main() -> None:
-    """Migrate the database that the settings name and tell what was applied."""
+    """Migrate the database that the settings name and print what was applied."""
     try:
-        done = asyncio.run(migrate(migration_database_url(), service_url=database_url()))
-    except (SettingError, MigrationError, psycopg.OperationalError) as error:
+        done = asyncio.run(run())
+    except (SettingError, MigrationError) as error:
         sys.exit(f"session-service: {error}")
     print(f"applied: {', '.join(done)}" if done else "nothing to apply")
 

@@ -1,7 +1,7 @@
 """The values that the floors hand to each other; their fields are the contract's and the table's."""
 
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, NewType
 from uuid import UUID
 
@@ -257,7 +257,30 @@ class DigestKey:
 
 
 @frozen
-class Durability:
-    """The setting of PostgreSQL's own on which `acknowledged means committed` rests."""
+class UnfitSetting:
+    """A setting of PostgreSQL with a value that the service cannot work with, and the value that it needs."""
 
-    fsync: str
+    name: str
+    value: str
+    needed: str
+
+
+@frozen
+class Probe:
+    """A value of each type that the statements use."""
+
+    text: str
+    number: int
+    moment: datetime
+    id: UUID
+    document: Fragment
+
+
+PROBE = Probe(
+    text="Zoë 😀",
+    number=2_147_483_647,
+    moment=datetime(2001, 2, 3, 4, 5, 6, 789_000, UTC),
+    id=UUID("fedcba98-7654-4321-8fed-cba987654321"),
+    document=Fragment('{"1": "Zoë 😀"}'.encode()),
+)
+"""Values that another encoding, date format or time zone would change."""

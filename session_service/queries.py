@@ -1,9 +1,11 @@
 """The list of statements: name, cardinality, row."""
 
 from session_service import sql
-from session_service.models import DigestKey, Durability, Judged, Lock, Migration, SessionSummary
+from session_service.models import DigestKey, Judged, Lock, Migration, Probe, SessionSummary, UnfitSetting
 
 configure = sql.count("configure")
+allow_long_statements = sql.count("allow_long_statements")
+list_unfit_settings = sql.many("list_unfit_settings", UnfitSetting)
 
 get_sessions = sql.many("get_sessions", Judged)
 start_sessions = sql.many("start_sessions", Judged)
@@ -14,8 +16,7 @@ lock_starts = sql.many("lock_starts", Lock)
 list_sessions = sql.many("list_sessions", SessionSummary)
 expire_sessions = sql.count("expire_sessions")
 get_digest_key = sql.one("get_digest_key", DigestKey)
-get_durability = sql.one("get_durability", Durability)
-ping = sql.count("ping")
+ping = sql.one("ping", Probe)
 
 list_migrations = sql.many("list_migrations", Migration)
 record_migration = sql.count("record_migration")

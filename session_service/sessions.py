@@ -30,7 +30,6 @@ from session_service.models import (
     StartSession,
     Write,
 )
-from session_service.settings import SettingError
 from session_service.sql import Pool
 from session_service.store import Store, Told
 
@@ -112,12 +111,6 @@ async def expire_sessions(ctx: Context) -> int:
         expired += batch
         if batch < SWEEP_BATCH:
             return expired
-
-
-async def check_durability(ctx: Context) -> None:
-    """Raise SettingError if PostgreSQL would acknowledge what a crash of its machine takes back."""
-    if (await queries.get_durability(ctx.pool)).fsync == "off":
-        raise SettingError("PostgreSQL has to have fsync on: an answer is told as saved")
 
 
 def _check_user(caller: Caller, user_id: str) -> None:

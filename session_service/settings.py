@@ -3,10 +3,13 @@
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 
 from attrs import frozen
+
+from session_service import urls
+from session_service.urls import UrlError
 
 # Signatures that only the issuer can make: with a shared secret (HS256) the service could sign, too.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -68,11 +71,11 @@ class Settings:
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
         """Read the settings; raise SettingError for the first that is missing or out of its range."""
-        host = env.get("HOST") or "127.0.0.1"
+        host = _host(env, "HOST", "127.0.0.1")
         level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
         return cls(
             database_url=database_url(env),
-            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://")),
+            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), urls.check_redis),
             host=host,
             port=_whole(env, "PORT", 3005, 1, 65535),
             session_timeout_seconds=_whole(env, "SESSION_TIMEOUT_SECONDS", 1800, 1, 2_592_000),
@@ -94,13 +97,13 @@ class Settings:
 
 def database_url(env: Mapping[str, str] = os.environ) -> str:
     """Read where the service's database is."""
-    return _url(env, "DATABASE_URL", ("postgresql://", "postgres://"))
+    return _postgresql_url(env, "DATABASE_URL")
 
 
 def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
     """Read where the database is and as whom to migrate it: as its tables' owner."""
     name = "MIGRATION_DATABASE_URL" if env.get("MIGRATION_DATABASE_URL") else "DATABASE_URL"
-    return _url(env, name, ("postgresql://", "postgres://"))
+    return _postgresql_url(env, name)
 
 
 def _tokens(env: Mapping[str, str], host: str) -> TokenSettings | None:
@@ -123,16 +126,35 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
+def _postgresql_url(env: Mapping[str, str], name: str) -> str:
+    # libpq completes the URL from its own variables.
+    if variable := urls.find_wrong_variable():
+        raise SettingError(f"{variable} has a value that libpq cannot use")
+    return _url(env, name, ("postgresql://", "postgres://"), urls.check_postgresql)
+
+
+def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...], check: Callable[[str], None]) -> str:
     value = env.get(name, "")
     if not value.startswith(schemes):
         raise SettingError(f"{name} has to be set to a URL that starts with {' or '.join(schemes)}")
+    try:
+        check(value)
+    except UrlError as error:
+        raise SettingError(f"{name} {error}") from None
+    return value
+
+
+def _host(env: Mapping[str, str], name: str, default: str) -> str:
+    value = env.get(name) or default
+    if not re.fullmatch("[!-~]{1,253}", value):
+        raise SettingError(f"{name} has to be an IP address or a host name")
     return value
 
 
 def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = env.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+    # Python refuses to convert thousands of digits.
+    if not (re.fullmatch("[0-9]{1,20}", text) and low <= int(text) <= high):
         raise SettingError(f"{name} has to be a whole number from {low} to {high}")
     return int(text)
 

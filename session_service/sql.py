@@ -16,7 +16,6 @@ import attrs
 import orjson
 import psycopg
 from psycopg import AsyncCursor
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import args_row, tuple_row
 from psycopg.types.json import Jsonb, set_json_loads
@@ -102,16 +101,11 @@ def count(name: str) -> Statement[int]:
     return _bind(name, "count", None, _rowcount)
 
 
-def pool(url: str, size: int, configure: Statement[int]) -> Pool:
+def pool(url: str, size: int, configure: Callable[[Connection], Awaitable[object]]) -> Pool:
     """Return a pool, not yet open, of connections as the statements expect them.
 
-    `configure` is the statement that is run on each new one. Raise SettingError if the URL is none that libpq
-    can read: its own words would repeat it.
+    `configure` is the statement that is run on each new one.
     """
-    try:
-        conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise SettingError("DATABASE_URL has to be a URL that libpq can read") from None
 
     async def prepare(connection: Connection) -> None:
         # JSON stays the text that it is: the replies carry it on unread.
@@ -127,14 +121,14 @@ async def await_server(pool: Pool, seconds: float) -> None:
     told = ""
     while True:
         try:
-            await (await Connection.connect(str(pool.conninfo), connect_timeout=2)).close()
+            await (await Connection.connect(str(pool.conninfo))).close()
         except psycopg.OperationalError as error:
-            reason = " ".join(str(error).split())
+            fault = reason(error)
             if _is_final(error) or asyncio.get_running_loop().time() > end:
-                raise SettingError(f"the PostgreSQL of DATABASE_URL is out of reach: {reason}") from None
-            if told != reason:
-                _log.warning("session-service: waiting for PostgreSQL: %s", reason)
-            told = reason
+                raise SettingError(f"the PostgreSQL of DATABASE_URL is out of reach: {fault}") from None
+            if told != fault:
+                _log.warning("session-service: waiting for PostgreSQL: %s", fault)
+            told = fault
             await asyncio.sleep(0.1)
         else:
             return
@@ -207,6 +201,16 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
             raise ServiceUnavailableError("unknown") from error
 
 
+def reason(error: Exception) -> str:
+    """Return one line that says why a statement or a connection failed, without a value of a row."""
+    cause = error.__cause__ or error
+    if isinstance(cause, ReadOnlySqlTransaction):
+        return "the database is read-only: a standby, or default_transaction_read_only is on"
+    if isinstance(cause, psycopg.Error):
+        return " ".join((cause.diag.message_primary or str(cause)).split())
+    return str(cause) or type(cause).__name__
+
+
 async def _run(
     file: File,
     row: type | None,
@@ -260,9 +264,16 @@ def _adapt(column: Column, value: object) -> object:
 
 
 def _is_final(error: psycopg.OperationalError) -> bool:
-    """Whether waiting mends nothing: the role, the password, the database or the server's proof is wrong."""
-    unproven = re.search("SSL error:|certificate|does not support SSL", str(error))
-    return (error.sqlstate or "")[:2] in {"28", "3D"} or unproven is not None
+    """Return whether waiting is of no use: the server cannot prove its identity, or an option is wrong.
+
+    libpq has no codes for these errors. Where the server translates the last two (lc_messages), the start
+    waits for as long as for any other error, and ends with the same line.
+    """
+    faults = (
+        "SSL error:|certificate|does not support SSL|private key file|connection is bad: invalid"
+        "|unrecognized configuration parameter|invalid command-line argument"
+    )
+    return re.search(faults, str(error)) is not None
 
 
 def _outcome(file: File, error: psycopg.Error) -> Outcome:

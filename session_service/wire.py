@@ -19,6 +19,7 @@ from session_service.models import (
     Health,
     IfMatch,
     Liveness,
+    Probe,
     Readiness,
     Seen,
     Session,
@@ -119,8 +120,8 @@ def is_of(snapshot: Snapshot, owner: str) -> bool:
     )
 
 
-def encode(value: Health | Liveness | Readiness | SessionPage) -> bytes:
-    """Return a value as the contract's component of the same name."""
+def encode(value: Health | Liveness | Probe | Readiness | SessionPage) -> bytes:
+    """Encode a value as the contract's component of the same name; a probe in the same way."""
     return orjson.dumps(_converter.unstructure(value))
 
 

@@ -15,7 +15,7 @@ from redis import Redis
 from session_service import connections, keeper, migrations
 from session_service.keeper import ROOT
 from tests import burner, tokens
-from tests.service import Service, folder, running
+from tests.service import Service, copy_house, folder, running
 from tests.waiting import eventually
 
 Urls = dict[str, str]
@@ -151,6 +151,18 @@ def broken_service(servers: Urls) -> Iterator[Service]:
             connection.execute("alter table quiz_sessions rename to taken_away")
         # For a second it says what it found when it last looked.
         eventually(lambda: service.client.get("/health").status_code != 200)
+        yield service
+
+
+@pytest.fixture(scope="session")
+def defective_service(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose health checks have a bug."""
+    house = copy_house(tmp_path_factory.mktemp("defective"))
+    file = house / "session_service" / "health.py"
+    text, call = file.read_text(), "self._postgres.is_up()"
+    assert call in text
+    file.write_text(text.replace(call, "self._absent.is_up()"))
+    with running(migrated, house) as service:
         yield service
 
 

@@ -91,7 +91,7 @@ class Service:
 
 
 @contextmanager
-def running(env: Mapping[str, str], **settings: str) -> Iterator[Service]:
+def running(env: Mapping[str, str], house: Path = ROOT, /, **settings: str) -> Iterator[Service]:
     """Run a service process with the settings; it has to obey SIGTERM with exit status 0."""
     port = settings.get("PORT") or str(free_port())
     url = f"http://127.0.0.1:{port}"
@@ -99,7 +99,7 @@ def running(env: Mapping[str, str], **settings: str) -> Iterator[Service]:
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "session_service"],
-            cwd=ROOT,
+            cwd=house,
             env={**os.environ, **env, "PORT": port, **settings},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -7,19 +7,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import psycopg
 import pytest
+from psycopg.types.numeric import FloatLoader
 
-from session_service import embedded
+from session_service import embedded, queries, sql
+from session_service.cache import Cache
 from session_service.embedded import Database
-from session_service.health import Asked
+from session_service.errors import ServiceNotReadyError
+from session_service.health import Asked, Vitals
 from tests import conformance
 from tests.conftest import Urls, migrate
-from tests.service import Service, folder, running
+from tests.service import Service, copy_house, folder, running
 
 PROBES = ("/health", "/health/live", "/health/ready")
 DOWN = {"/health": 503, "/health/live": 200, "/health/ready": 503}
@@ -133,6 +137,43 @@ def test_a_database_that_takes_no_writes_is_told_as_down(postgres: Database, mig
             operator.execute(f"alter system set default_transaction_read_only = {mode}")
             operator.execute("select pg_reload_conf()")
             _await_told(service, told)
+
+
+def test_a_database_that_returns_other_values_is_down(postgres: Database) -> None:
+    """A value that comes back changed is no success of the readiness check."""
+
+    async def configure(connection: sql.Connection) -> None:
+        connection.adapters.register_loader("int4", FloatLoader)
+        await queries.configure(connection)
+
+    async def run() -> None:
+        cache = Cache("redis://127.0.0.1:1", 1, 64)
+        async with Vitals(sql.pool(postgres.url, 1, queries.configure), cache) as vitals:
+            assert (await vitals.readiness()).status == "ready"
+        async with Vitals(sql.pool(postgres.url, 1, configure), cache) as vitals:
+            with pytest.raises(ServiceNotReadyError):
+                await vitals.readiness()
+
+    asyncio.run(run())
+
+
+def test_a_setting_that_is_not_pinned_is_not_ready(fresh_database: Urls, tmp_path: Path) -> None:
+    """A service without the date format of its own is 503, not 200 or 500, where it cannot read dates."""
+    migrate(fresh_database)
+    file = copy_house(tmp_path) / "sql" / "configure.sql"
+    pin = "('datestyle', 'ISO, MDY'),"
+    assert pin in file.read_text()
+    file.write_text(file.read_text().replace(pin, ""))
+    with (
+        psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as operator,
+        running(fresh_database, tmp_path) as service,
+    ):
+        operator.execute(f"alter database {operator.info.dbname} set datestyle = 'German, DMY'")
+        operator.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        _await_told(service, DOWN)
 
 
 def test_a_connection_that_has_broken_is_no_word_on_the_server(postgres: Database, migrated: Urls) -> None:

@@ -13,6 +13,7 @@ PACKAGE = Path(session_service.__file__).parent
 
 # A module imports from lower floors only.
 FLOORS = [
+    {"urls"},
     {
         "models",
         "settings",
@@ -49,7 +50,7 @@ HOMES = {
     "jsonschema_rs": {"contract"},
     "jwt": {"jwks", "tokens"},
     "orjson": {"models", "sql", "wire"},
-    "psycopg": {"embedded", "exposure", "launcher", "migrations", "pool", "sql"},
+    "psycopg": {"embedded", "exposure", "migrations", "pool", "sql", "urls"},
     "psycopg_pool": {"pool"},
     "redis": {"cache"},
     "starlette": {

@@ -14,6 +14,7 @@ from session_service import embedded, keeper
 from session_service.keeper import ROOT
 from tests import tokens
 from tests.conftest import Urls, migrate
+from tests.operations.test_get_health import told as told_by
 from tests.service import Service, folder, running
 
 CANARY = "canary"
@@ -43,6 +44,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 words += _good_day(service)
                 words += _refused_row(service, urls["MIGRATION_DATABASE_URL"])
                 _rename_table(urls["MIGRATION_DATABASE_URL"])
+                words.append(_words(told_by(service, "/health", lambda reply: reply.status_code == 503)))
                 words += _good_day(service)
                 _lock_out(urls["MIGRATION_DATABASE_URL"])
                 words += _good_day(service)
@@ -133,10 +135,10 @@ def _starts_that_fail(settings: Urls) -> list[str]:
     """Return what services write that are set up wrongly, each with canaries in its settings."""
     wrong = [
         {"DATABASE_URL": "postgresql://canary:canary@[canary"},
-        {"DATABASE_URL": "postgresql://session_service:canary@/x?canary_option=canary"},
+        {"DATABASE_URL": "postgresql://session_service:canary@/x?pgbouncer=canary"},
         {"REDIS_URL": "canary://canary"},
         {"REDIS_URL": "redis://canary:canary@127.0.0.1:canary"},
-        {"REDIS_URL": "redis://canary:canary@127.0.0.1/0?canary=canary"},
+        {"REDIS_URL": "redis://canary:canary@127.0.0.1/0?foo=canary"},
         {"JWT_KEYS": "/canary/keys.json"},
         {"JWT_KEYS": "canary"},
         {"JWT_ISSUER": ""},

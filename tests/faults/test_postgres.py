@@ -93,7 +93,7 @@ def test_killed(ground: Ground) -> None:
 
 
 def test_restarted(ground: Ground) -> None:
-    """Only a request whose statement was under way is told 503: the others wait until PostgreSQL is back."""
+    """A statement under way is 503 unknown, a request meanwhile 503 not_applied; nothing is lost."""
 
     async def run() -> None:
         async with load(ground.service.url) as clients:
@@ -101,36 +101,25 @@ def test_restarted(ground: Ground) -> None:
                 await asyncio.to_thread(ground.postgres.stop)
                 await asyncio.to_thread(ground.postgres.start)
                 await clients.recover(monotonic())
-        assert {told.outcome for told in clients.failures()} <= {"unknown"}
-        assert len(clients.failures()) <= 3 * CLIENTS
+        outcomes = [told.outcome for told in clients.failures()]
+        assert set(outcomes) <= {"unknown", "not_applied"}
+        assert outcomes.count("unknown") <= 3 * CLIENTS
         assert clients.lost(ground.postgres.owner_url) == []
 
     asyncio.run(run())
 
 
 def test_restarted_while_nobody_asks(ground: Ground) -> None:
-    """Whoever comes after a restart is served, by a service whose every connection has gone meanwhile."""
+    """After a restart no statement goes out on a connection of before: it is served, or not applied."""
     session_id = ground.service.start()["id"]
     for turn in range(3):
         ground.postgres.stop()
         ground.postgres.start()
-        assert ground.service.save(session_id, turn, "x").status_code == 200
+        # The sweeper may have found PostgreSQL away: until the next probe requests are rejected.
+        while (reply := ground.service.save(session_id, turn, "x")).status_code == 503:
+            assert reply.json()["outcome"] == "not_applied"
+        assert reply.status_code == 200
         assert ground.service.read(session_id, FRESH).status_code == 200
-
-
-def test_restarted_while_one_waits(ground: Ground) -> None:
-    """A lone statement that finds no connection has one once PostgreSQL is back, with nobody to wake it."""
-
-    async def run() -> None:
-        async with sql.pool(ground.postgres.url, 1, queries.configure) as pool:
-            await queries.ping(pool)
-            await asyncio.to_thread(ground.postgres.stop)
-            waiting = asyncio.ensure_future(queries.ping(pool))
-            await asyncio.sleep(0.3)
-            await asyncio.to_thread(ground.postgres.start)
-            await waiting
-
-    asyncio.run(run())
 
 
 def test_backends_killed(ground: Ground) -> None:
@@ -270,7 +259,8 @@ def test_no_room_for_the_log_of_writes(servers: Urls) -> None:
             await asyncio.to_thread(use_up_log, postgres)
             await clients.suffer()
             (disk / "rest").unlink()
-            await asyncio.to_thread(postgres.stop)
+            # PostgreSQL 18 may hang in a shutdown that meets its restart after the PANIC.
+            await asyncio.to_thread(postgres.kill)
             await asyncio.to_thread(postgres.start)
             await clients.recover(monotonic())
         assert clients.lost(postgres.owner_url) == []

@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 
 import httpx
+import psycopg
 
 from session_service import keeper
-from tests.conftest import Urls
+from tests.conftest import Urls, migrate
 from tests.service import Service, folder, running
+from tests.waiting import eventually
 
 
 def test_200_healthy(service: Service) -> None:
@@ -43,9 +45,32 @@ def test_413_over_256_kib(service: Service) -> None:
     assert service.client.request("GET", "/health", content=b" " * (256 * 1024 + 1)).status_code == 413
 
 
-def test_500_without_the_table(broken_service: Service) -> None:
-    """A database without the service's table is not told as healthy."""
-    assert broken_service.client.get("/health").status_code == 500
+def test_500_for_a_bug(defective_service: Service) -> None:
+    """A health check that fails for a bug of the service is the error of every other operation."""
+    assert defective_service.client.get("/health").status_code == 500
+
+
+def test_503_unhealthy_without_the_table(broken_service: Service) -> None:
+    """A database without the service's table is unhealthy, in the shape of every other verdict."""
+    reply = broken_service.client.get("/health")
+    assert (reply.status_code, reply.json()["status"]) == (503, "unhealthy")
+    assert reply.json()["checks"]["postgres"] == "down"
+    fault = 'not ready: relation "quiz_sessions" does not exist'
+    eventually(lambda: fault in broken_service.log.read_text())
+
+
+def test_503_unhealthy_without_the_right_to_the_table(fresh_database: Urls) -> None:
+    """A database that denies the service its table is unhealthy, and healthy once it does not any more."""
+    migrate(fresh_database)
+    with (
+        running(fresh_database) as service,
+        psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as owner,
+    ):
+        owner.execute("revoke update on quiz_sessions from session_service")
+        reply = told(service, "/health", lambda reply: reply.status_code != 200)
+        assert (reply.status_code, reply.json()["checks"]["postgres"]) == (503, "down")
+        owner.execute("grant update on quiz_sessions to session_service")
+        assert told(service, "/health", lambda reply: reply.status_code == 200)
 
 
 def test_503_unhealthy_without_postgresql(cut_off_service: Service) -> None:

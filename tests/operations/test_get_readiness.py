@@ -34,9 +34,15 @@ def test_413_over_256_kib(service: Service) -> None:
     assert service.client.request("GET", PATH, content=b" " * (256 * 1024 + 1)).status_code == 413
 
 
-def test_500_without_the_table(broken_service: Service) -> None:
-    """A database without the service's table is not told as ready."""
-    assert broken_service.client.get(PATH).status_code == 500
+def test_500_for_a_bug(defective_service: Service) -> None:
+    """A readiness check that fails for a bug of the service is the error of every other operation."""
+    assert defective_service.client.get(PATH).status_code == 500
+
+
+def test_503_unavailable_without_the_table(broken_service: Service) -> None:
+    """A database without the service's table is not ready."""
+    reply = broken_service.client.get(PATH)
+    assert (reply.status_code, reply.json()["status"]) == (503, "unavailable")
 
 
 def test_503_unavailable_without_postgresql(cut_off_service: Service) -> None:

@@ -1,0 +1,172 @@
+"""Checks of the stores' URLs, before anything connects: an error names the option and repeats no value."""
+
+import os
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo, PGconn
+
+_NOWHERE = "/nowhere"  # a folder without a socket: connecting there fails without leaving this machine
+_ENCODE = "percent-encode what is no letter or digit in its user and its password"
+_ANY = ".*"
+_FILE = "a file that can be read"
+_YES_OR_NO = "true|false|yes|no|1|0"
+
+# The options of a Redis URL, with a regular expression for the value. Others of redis-py would change how the
+# service waits, or what it reads.
+_REDIS_OPTIONS = {
+    "db": "[0-9]{1,9}",
+    "username": _ANY,
+    "password": _ANY,
+    "client_name": "[!-~]+",
+    "health_check_interval": "[0-9]{1,9}",
+}
+_REDIS_TLS_OPTIONS = {
+    "ssl_cert_reqs": "none|optional|required",
+    "ssl_check_hostname": _YES_OR_NO,
+    "ssl_ca_certs": _FILE,
+    "ssl_certfile": _FILE,
+    "ssl_keyfile": _FILE,
+    "ssl_password": _ANY,
+}
+
+
+class UrlError(ValueError):
+    """A fault of a URL; the text goes on from the name of the setting."""
+
+
+def check_postgresql(url: str) -> None:
+    """Raise UrlError if libpq or psycopg cannot use the URL, whatever server is there."""
+    _check_characters(url)
+    try:
+        given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    except psycopg.ProgrammingError:
+        raise UrlError(_why_unreadable(url)) from None
+    _check_hosts(given.pop("host", "").split(","))
+    _check_addresses(given.pop("hostaddr", ""))
+    if not all(_is_port(port) for port in given.pop("port", "").split(",")):
+        raise UrlError(f"has no valid port: {_ENCODE}")
+    if not _is_accepted(**given):
+        for name, value in given.items():
+            if not _is_accepted(**{name: value}):
+                raise UrlError(f'has a wrong value for the option "{name}"')
+        raise UrlError("has options that libpq does not take together")
+    for name in given.keys() & {"sslrootcert", "sslcert", "sslkey", "sslcrl"}:
+        if given[name] != "system":
+            _check_file(name, given[name])
+
+
+def check_redis(url: str) -> None:
+    """Raise UrlError if redis-py cannot use the URL, or would use it otherwise than it was meant."""
+    _check_characters(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise UrlError(f"has no valid host and port: {_ENCODE}") from None
+    options = _REDIS_OPTIONS | (_REDIS_TLS_OPTIONS if parts.scheme == "rediss" else {})
+    if parts.scheme == "unix":
+        _check_socket(parts.hostname, unquote(parts.path))
+    else:
+        _check_hosts([parts.hostname or ""])
+        if port == 0 or not re.fullmatch("/?|/[0-9]{1,9}", parts.path):
+            raise UrlError("has to have a port from 1 to 65535 and a number as its database")
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in options:
+            raise UrlError(_unknown(name, url))
+        if options[name] == _FILE:
+            _check_file(name, value)
+        elif not re.fullmatch(options[name], value, re.IGNORECASE | re.DOTALL):
+            raise UrlError(f'has a wrong value for the option "{name}"')
+
+
+def find_wrong_variable() -> str | None:
+    """Return the name of a PG* environment variable with a value that libpq cannot use, or None."""
+    if not all(map(_is_address, os.environ.get("PGHOSTADDR", "").split(","))):
+        return "PGHOSTADDR"
+    if _is_accepted():
+        return None
+    for option in Conninfo.get_defaults():
+        variable = (option.envvar or b"").decode()
+        # An option that is given is not looked up in the environment.
+        default = {option.keyword.decode(): (option.compiled or b"").decode()}
+        if variable in os.environ and _is_accepted(**default):
+            return variable
+    return "PGSERVICE"
+
+
+def _check_characters(url: str) -> None:
+    # Python reads bytes of the environment that are no UTF-8 as surrogates.
+    if re.search(r"[\0-\x1f\x7f\ud800-\udfff]", url):
+        raise UrlError("has a control character, or a byte that is no UTF-8")
+
+
+def _why_unreadable(url: str) -> str:
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()} | {"ssl"}
+    for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True):
+        if name not in known:
+            return _unknown(name, url)
+    return f"has to be a URL that libpq can read: {_ENCODE}"
+
+
+def _unknown(name: str, url: str) -> str:
+    # Behind a `?` that is part of a password there is the host: what looks like a name may be a secret.
+    if "@" in url.partition("?")[2] or not re.fullmatch("[A-Za-z0-9_.-]{1,64}", name):
+        return f"has an unknown option: {_ENCODE}"
+    return f'has the unknown option "{name}"'
+
+
+def _check_hosts(hosts: list[str]) -> None:
+    for host in hosts:
+        try:
+            # The codec of Python's resolver: it raises UnicodeError for an empty or overlong label.
+            host.encode("idna")
+            is_name = re.fullmatch(r"[^\s@?#/\\]*", host)
+        except UnicodeError:
+            is_name = None
+        if not (is_name or host.startswith(("/", "@"))):
+            raise UrlError(f"has no valid host: {_ENCODE}")
+
+
+def _check_addresses(addresses: str) -> None:
+    if not all(map(_is_address, addresses.split(","))):
+        raise UrlError('has a wrong value for the option "hostaddr"')
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return not text or bool(ip_address(text))
+    except ValueError:
+        return False
+
+
+def _is_port(text: str) -> bool:
+    return not text or (re.fullmatch("[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65535)
+
+
+def _is_accepted(**options: str) -> bool:
+    """Return whether libpq accepts the option's value.
+
+    libpq itself decides, since each version knows other values. It rejects a value before it connects, in a
+    message of any language: only an attempt that was made names the socket's folder.
+    """
+    conninfo = make_conninfo("", host=_NOWHERE, hostaddr="", **options)
+    attempt = PGconn.connect_start(conninfo.encode())
+    message = attempt.error_message
+    attempt.finish()
+    return _NOWHERE.encode() in message
+
+
+def _check_file(option: str, path: str) -> None:
+    if not (Path(path).is_file() and os.access(path, os.R_OK)):
+        raise UrlError(f'has to have {_FILE} as its option "{option}"')
+
+
+def _check_socket(host: str | None, path: str) -> None:
+    """Raise UrlError unless the path may be a socket's; one that is not there yet may come."""
+    if host or not path or (Path(path).exists() and not Path(path).is_socket()):
+        raise UrlError("has to have the absolute path of a socket, as in unix:///run/redis.sock")
