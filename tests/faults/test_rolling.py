@@ -1,7 +1,6 @@
 """Instances are restarted one after the other behind a proxy, and no client notices."""
 
 import asyncio
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -12,6 +11,7 @@ from attrs import define, field
 
 from tests.conftest import Urls
 from tests.faults.load import load
+from tests.inspection import listens
 from tests.service import Service, free_port, running
 from tests.waiting import eventually
 
@@ -88,12 +88,8 @@ def _proxy(folder: Path, instances: list[Instance]) -> Iterator[str]:
     config.write_text(HAPROXY.format(port=port) + "".join(places))
     with subprocess.Popen(["haproxy", "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
         try:
-            eventually(lambda: _listens(port))
-            yield f"http://127.0.0.1:{port}"
+            url = f"http://127.0.0.1:{port}"
+            eventually(lambda: listens(url))
+            yield url
         finally:
             process.terminate()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
