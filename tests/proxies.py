@@ -1,12 +1,12 @@
 """Real proxies: nginx and HAProxy, each a process with a folder and a port of its own."""
 
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.inspection import listens
 from tests.service import folder, free_port
+from tests.waiting import eventually
 
 # One process that keeps its user: it can write its folder, and ends as a whole by its id.
 _NGINX = """
@@ -71,20 +71,9 @@ def _running(command: list[str], port: int) -> Iterator[str]:
     """Run the command until the end of the block; yield its URL once it accepts connections."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _await_listener(process, port)
-            yield f"http://127.0.0.1:{port}"
+            url = f"http://127.0.0.1:{port}"
+            eventually(lambda: process.poll() is not None or listens(url))
+            assert process.poll() is None, f"{command} has ended"
+            yield url
         finally:
             process.terminate()
-
-
-def _await_listener(process: subprocess.Popen[bytes], port: int) -> None:
-    end = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            assert process.poll() is None, f"{process.args!r} has ended"
-            assert time.monotonic() < end, f"{process.args!r} does not listen"
-            time.sleep(0.02)
-        else:
-            return
