@@ -1,12 +1,16 @@
-"""Looks into a running service: where its tasks wait, and what it has not read yet."""
+"""Looks into a running service and its database: where their work waits, and what was not read yet."""
 
 import json
+import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import psycopg
 
 from tests.service import Service
 from tests.waiting import eventually
@@ -24,10 +28,21 @@ def tasks(service: Service) -> tuple[int, dict[str, int]]:
 
     The service has to have `INSIDE` on its PYTHONPATH.
     """
-    before = len(_reports(service))
-    service.process.send_signal(signal.SIGUSR2)
-    count, places = eventually(lambda: _reports(service)[before:], service.log.read_text)[-1]
-    return int(count), json.loads(places)
+    (report,) = reports(service.log, [service.process.pid])
+    return report
+
+
+def reports(log: Path, pids: list[int]) -> list[tuple[int, dict[str, int]]]:
+    """Return what `tasks` returns, of each of the processes that write to the log."""
+    before = len(_REPORT.findall(log.read_text()))
+    for pid in pids:
+        os.kill(pid, signal.SIGUSR2)
+
+    def written() -> list[tuple[str, str]]:
+        found = _REPORT.findall(log.read_text())[before:]
+        return found if len(found) == len(pids) else []
+
+    return [(int(count), json.loads(places)) for count, places in eventually(written, log.read_text)]
 
 
 def running_in(service: Service, function: str) -> int:
@@ -51,5 +66,21 @@ def suspended(service: Service) -> Iterator[None]:
         service.process.send_signal(signal.SIGCONT)
 
 
-def _reports(service: Service) -> list[tuple[str, str]]:
-    return _REPORT.findall(service.log.read_text())
+def listens(url: str) -> bool:
+    """Tell whether the service at the URL takes new connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", urlsplit(url).port or 0)) == 0
+
+
+def waiting_for_locks(url: str) -> int:
+    """Return how many statements wait for a lock in the database at the URL.
+
+    The connection is a new one: within a transaction PostgreSQL shows the activity of its begin.
+    """
+    query = (
+        "select count(*) from pg_stat_activity "
+        "where wait_event_type = 'Lock' and datname = current_database()"
+    )
+    with psycopg.connect(url, autocommit=True) as database:
+        (count,) = database.execute(query).fetchone() or (0,)
+        return int(count)

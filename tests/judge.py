@@ -8,6 +8,7 @@ from threading import Thread
 import httpx
 
 from tests import conformance
+from tests.waiting import LIMIT
 
 # What belongs to one connection (RFC 9110, 7.6.1), and what each side writes anew.
 _HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
@@ -24,7 +25,7 @@ class Judge(ThreadingHTTPServer):
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.client = httpx.Client(base_url=upstream, timeout=30)
+        self.client = httpx.Client(base_url=upstream, timeout=LIMIT)
         self.faults: Fault = lambda _: "none"
         self.requests = 0
         self.replies: list[tuple[str, int]] = []

@@ -1,10 +1,10 @@
 """Real proxies: nginx and HAProxy, each a process with a folder and a port of its own."""
 
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.inspection import listens
 from tests.service import folder, free_port
 from tests.waiting import eventually
 
@@ -71,13 +71,9 @@ def _running(command: list[str], port: int) -> Iterator[str]:
     """Run the command until the end of the block; yield its URL once it accepts connections."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            eventually(lambda: _listens(process, port))
-            yield f"http://127.0.0.1:{port}"
+            url = f"http://127.0.0.1:{port}"
+            eventually(lambda: process.poll() is not None or listens(url))
+            assert process.poll() is None, f"{command} has ended"
+            yield url
         finally:
             process.terminate()
-
-
-def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
-    assert process.poll() is None, f"{process.args!r} has ended"
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -192,7 +194,13 @@ def judged_behind_proxy(url: str, prefix: str = "") -> httpx.Client:
             httpx.Response(reply.status_code, headers=headers, content=content, request=request)
         )
 
-    return httpx.Client(base_url=url, timeout=15, event_hooks={"response": [check]})
+    return httpx.Client(base_url=url, timeout=LIMIT, event_hooks={"response": [check]})
+
+
+def await_end(session: Mapping[str, object]) -> None:
+    """Wait until the time of a session is over, by the clock that it shares with the database."""
+    end = datetime.fromisoformat(str(session["expires_at"])).timestamp()
+    time.sleep(max(0.0, end - time.time()) + 0.05)
 
 
 def await_reply(url: str, process: subprocess.Popen[Any], log: Path | None = None) -> None:

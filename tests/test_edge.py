@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from urllib.parse import urlsplit
@@ -19,7 +18,9 @@ from session_service import edge
 from session_service.keeper import ROOT
 from tests.conformance import PATHS
 from tests.conftest import Urls
+from tests.inspection import listens, unread, waiting_for_locks
 from tests.service import Service, await_reply, free_port, judged, running
+from tests.waiting import LIMIT, eventually
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
 
@@ -52,7 +53,7 @@ def test_each_request_is_one_line_in_the_log(migrated: Urls) -> None:
         _send(service, raw)
         # Its end is when it has written everything.
         service.process.terminate()
-        assert service.process.wait(timeout=20) == 0
+        assert service.process.wait(LIMIT) == 0
         lines = service.log.read_text().splitlines()
     at = {line.split()[1]: line for line in lines if line.startswith("[session-service] ")}
     assert re.fullmatch(r"\[session-service\] logged GET /health 200 \d+\.\d+ms", at["logged"])
@@ -78,7 +79,7 @@ def test_a_log_that_nobody_reads_holds_up_no_request(migrated: Urls) -> None:
             long = "/nowhere?" + 1000 * "x"
             assert {client.get(long).status_code for _ in range(300)} == {404}
         process.terminate()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(LIMIT) == 0
     finally:
         process.kill()
         process.wait()
@@ -146,11 +147,8 @@ def test_slow_large_bodies_crowd_out_no_save(migrated: Urls) -> None:
             connection = stack.enter_context(socket.create_connection((url.hostname or "", url.port or 0)))
             connection.sendall(_head(session["id"]) + b"content-length: %d\r\n\r\n" % size + bytes(size - 1))
         large = {"1": "x" * 9_999, "2": "x" * 9_999}
-        # It takes a moment until the service has read all that was sent.
-        end = time.monotonic() + 8
-        while service.save_many(session["id"], large).status_code != 503:
-            assert time.monotonic() < end
-        time.sleep(0.3)
+        eventually(lambda: unread(service.url) == 0)
+        assert service.save_many(session["id"], large).status_code == 503
         assert service.save(session["id"], 1, "x" * 9_999).status_code == 200
 
 
@@ -172,12 +170,8 @@ def test_a_write_whose_client_is_gone_is_finished(service: Service, database: ps
     with database.transaction():
         database.execute("select from quiz_sessions where id = %s for update", [session["id"]])
         _send(service, head + b"content-length: %d\r\n\r\n%s" % (len(body), body))
-    end = time.monotonic() + 5
-    stored = None
-    while stored != ({"1": "kept"}, 2) and time.monotonic() < end:
-        row = database.execute("select answers, version from quiz_sessions where id = %s", [session["id"]])
-        stored = row.fetchone()
-    assert stored == ({"1": "kept"}, 2)
+    query = "select answers, version from quiz_sessions where id = %s"
+    eventually(lambda: database.execute(query, [session["id"]]).fetchone() == ({"1": "kept"}, 2))
 
 
 def test_sigterm_lets_requests_end(migrated: Urls, database: psycopg.Connection) -> None:
@@ -187,12 +181,12 @@ def test_sigterm_lets_requests_end(migrated: Urls, database: psycopg.Connection)
         with database.transaction():
             database.execute("select from quiz_sessions where id = %s for update", [session["id"]])
             waiting = clients.submit(service.save, session["id"], 1, "in flight")
-            time.sleep(0.3)
+            eventually(lambda: waiting_for_locks(database.info.dsn))
             service.process.terminate()
-            time.sleep(0.3)
+            eventually(lambda: not listens(service.url))
             assert not waiting.done()
         assert waiting.result().json()["answers"] == {"1": "in flight"}
-        assert service.process.wait(timeout=10) == 0
+        assert service.process.wait(LIMIT) == 0
 
 
 @pytest.mark.parametrize("secret", ["canary-user", "canary-answer", "canary-field", "canary-query"])
@@ -222,8 +216,8 @@ def _head(session_id: object) -> bytes:
 
 
 def _send(service: Service, raw: bytes) -> None:
-    """Send bytes and go away without waiting for a reply."""
+    """Send bytes and go away without waiting for a reply, once they have been read."""
     url = urlsplit(service.url)
     with socket.create_connection((url.hostname or "", url.port or 0)) as connection:
         connection.sendall(raw)
-        time.sleep(0.2)
+        eventually(lambda: unread(service.url) == 0)

@@ -17,6 +17,7 @@ from tests.conftest import Urls, migrate
 from tests.service import Service, running
 from tests.test_health import ask_at_the_end
 from tests.tokens import bearer
+from tests.waiting import eventually
 from tests.wire import HEALTH, exchange
 
 START = "/api/sessions/start"
@@ -103,7 +104,7 @@ def _session(service: Service, version: int, **fields: object) -> str:
 
 def _expired(service: Service) -> str:
     """Return the id of a session with one answer that is stored as expired, and so stays as it is."""
-    session_id = _session(service, 2, time_limit_seconds=1)
+    session_id = _session(service, 2, time_limit_seconds=3)
     expired = _wait(
         lambda: service.read(session_id), lambda told: told.get("session", {}).get("version") == 3
     )
@@ -134,11 +135,14 @@ def _ask_too_often(service: Service) -> httpx.Response:
 
 
 def _wait(ask: Callable[[], httpx.Response], ready: Callable[[Any], bool]) -> httpx.Response:
-    end = time.monotonic() + 16
-    while not ready((reply := ask()).json()):
-        assert time.monotonic() < end, reply.text
-        time.sleep(0.1)
-    return reply
+    replies: list[httpx.Response] = []
+
+    def is_ready() -> bool:
+        replies.append(ask())
+        return ready(replies[-1].json())
+
+    eventually(is_ready, lambda: replies[-1].text)
+    return replies[-1]
 
 
 # What has each response told, by the service that tells it.

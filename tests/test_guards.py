@@ -1115,7 +1115,7 @@ def _test_without(guard: Guard, folder: Path) -> Outcome:
         start_new_session=True,
     ) as run:
         try:
-            told, _ = run.communicate(timeout=240)
+            told, _ = run.communicate(timeout=600)
         except subprocess.TimeoutExpired:
             os.killpg(run.pid, signal.SIGKILL)
             raise

@@ -1,9 +1,8 @@
 """Probes: answered at any rate and in any state of the stores, and no load on what they ask about."""
 
 import asyncio
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -21,9 +20,11 @@ from session_service.cache import Cache
 from session_service.embedded import Database
 from session_service.errors import ServiceNotReadyError
 from session_service.health import Asked, Vitals
-from tests import conformance
+from tests import clock, conformance
 from tests.conftest import Urls, migrate
+from tests.inspection import listens, unread, waiting_for_locks
 from tests.service import Service, copy_house, folder, running
+from tests.waiting import LIMIT, eventually
 
 PROBES = ("/health", "/health/live", "/health/ready")
 DOWN = {"/health": 503, "/health/live": 200, "/health/ready": 503}
@@ -61,7 +62,7 @@ def test_a_store_is_asked_once_a_second_by_one_for_all() -> None:
         assert await asked.is_up()
         assert store.asked == 2
 
-    asyncio.run(run())
+    clock.run(run())
 
 
 def test_a_store_that_stands_still_is_down_and_asked_no_more() -> None:
@@ -71,15 +72,16 @@ def test_a_store_that_stands_still_is_down_and_asked_no_more() -> None:
         store = Store()
         asked = Asked(store.ask)
         assert not await asked.is_up()
-        async with asyncio.timeout(0.5):
-            assert await asyncio.gather(*(asked.is_up() for _ in range(500))) == [False] * 500
+        passed = asyncio.get_running_loop().time()
+        assert await asyncio.gather(*(asked.is_up() for _ in range(500))) == [False] * 500
+        assert asyncio.get_running_loop().time() == passed
         assert store.asked == 1
         store.answers.set()
         await asyncio.sleep(0)
         assert await asked.is_up()
         assert store.asked == 2
 
-    asyncio.run(run())
+    clock.run(run())
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +111,7 @@ def test_probes_need_nothing_of_the_requests(fresh_database: Urls) -> None:
                     service.client.post, "/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}
                 ),
             ]
-            _await(lambda: _waiting(database) == 2)
+            eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 2)
             asked = [probes.submit(service.client.get, PROBES[number % 3]) for number in range(150)]
             assert {probe.result().status_code for probe in asked} == {200}
             assert not any(request.done() for request in stuck)
@@ -213,20 +215,20 @@ def test_a_service_that_ends_wants_no_requests(migrated: Urls, server: str) -> N
 
 def ask_at_the_end(service: Service) -> httpx.Response:
     """Tell the service to end, and return what it says of its readiness on a connection that it still has."""
-    connection = HTTPConnection(urlsplit(service.url).netloc, timeout=10)
+    connection = HTTPConnection(urlsplit(service.url).netloc, timeout=LIMIT)
     connection.putrequest("GET", "/health/ready")
     connection.putheader("content-length", "2")
     connection.endheaders()
     # With a request under way the service does not end; this one has begun to arrive.
-    time.sleep(0.3)
+    eventually(lambda: unread(service.url) == 0)
     service.process.terminate()
-    _await(lambda: not _listens(service))
+    eventually(lambda: not listens(service.url))
     connection.send(b"{}")
     with connection.getresponse() as told:
         reply = httpx.Response(told.status, headers=told.getheaders(), content=told.read())
     reply.request = httpx.Request("GET", f"{service.url}/health/ready")
     conformance.check(reply)
-    assert service.process.wait(timeout=20) == 0
+    assert service.process.wait(LIMIT) == 0
     return reply
 
 
@@ -240,22 +242,7 @@ def _told(service: Service) -> dict[str, int]:
 
 
 def _await_told(service: Service, told: dict[str, int]) -> None:
-    _await(lambda: _told(service) == told)
-
-
-def _waiting(database: psycopg.Connection) -> int:
-    """Return how many statements wait for a lock on a table of the database."""
-    row = database.execute(
-        "select count(*) from pg_locks join pg_database on database = pg_database.oid "
-        "where not granted and datname = current_database()"
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _listens(service: Service) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", urlsplit(service.url).port or 0)) == 0
+    eventually(lambda: _told(service) == told)
 
 
 @contextmanager
@@ -270,10 +257,3 @@ def _frozen(server: Database) -> Iterator[None]:
     finally:
         for process in family:
             process.resume()
-
-
-def _await(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)

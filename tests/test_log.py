@@ -16,6 +16,7 @@ from session_service import embedded
 from session_service.keeper import ROOT
 from tests.conftest import Urls
 from tests.service import Service, await_reply, folder, free_port
+from tests.waiting import LIMIT
 
 LONG = "/nowhere/" + 3900 * "x"
 PIPE = 40  # lines of that length are more than a pipe holds
@@ -61,8 +62,8 @@ def _unread(urls: Urls, **settings: str) -> Iterator[tuple[Service, Reader]]:
         reading = Thread(target=reader.read)
         reading.start()
         process.terminate()
-        assert process.wait(timeout=20) == 0
-        reading.join(timeout=20)
+        assert process.wait(LIMIT) == 0
+        reading.join(LIMIT)
     finally:
         process.kill()
         process.wait()

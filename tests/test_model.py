@@ -1,15 +1,15 @@
 """One session, several clients, against a model in plain Python: whatever they do, in whatever order."""
 
-import time
-from datetime import datetime
 from typing import Any, Literal
 from uuid import uuid4
 
 import hypothesis.strategies as st
+import psycopg
 import pytest
 from attrs import frozen
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from redis import Redis
 
 from tests.service import Service
 
@@ -19,6 +19,7 @@ ANSWERS = st.one_of(
 )
 CHANGES = st.one_of(ANSWERS, st.none())
 VERSIONS = st.sampled_from([None, "current", "stale", "future"])
+END = "update quiz_sessions set expires_at = date_trunc('milliseconds', clock_timestamp()) where id = %s"
 KEYS = st.one_of(st.none(), st.sampled_from(["k1", "k2", "k3"]))
 
 
@@ -40,17 +41,17 @@ class Machine(RuleBasedStateMachine):
     """Each rule is one request of one client; the model says what has to come back."""
 
     service: Service
+    database: psycopg.Connection
+    cache: Redis
 
-    @initialize(short=st.booleans())
-    def start(self, *, short: bool) -> None:
-        """A new session, some of them with an end that comes soon."""
+    @initialize()
+    def start(self) -> None:
+        """A new session."""
         self.user = f"user-{uuid4()}"
-        self.body = {"user_id": self.user, "quiz_id": 7, "time_limit_seconds": 1 if short else 3600}
-        self.short = short
+        self.body = {"user_id": self.user, "quiz_id": 7}
         self.headers = {"idempotency-key": "start"}
         session = self.service.client.post("/api/sessions/start", json=self.body, headers=self.headers).json()
         self.id = session["id"]
-        self.over_at = datetime.fromisoformat(session["expires_at"]).timestamp()
         self.status, self.version, self.question = "in_progress", 1, 0
         self.answers: dict[str, Any] = {}
         self.keys: list[tuple[str, object]] = []
@@ -89,14 +90,14 @@ class Machine(RuleBasedStateMachine):
     @rule(back=st.integers(1, 5))
     def repeat(self, back: int) -> None:
         """A keyed write of before, once more: whatever landed since, it has one effect."""
-        if not self._near_the_end():
-            self._send(*self.keyed[-min(back, len(self.keyed))])
+        self._send(*self.keyed[-min(back, len(self.keyed))])
 
-    @precondition(lambda self: self.short and self.status == "in_progress")
+    @precondition(lambda self: self.status == "in_progress")
     @rule()
     def expire(self) -> None:
-        """The time passes."""
-        time.sleep(max(0.0, self.over_at - time.time() + 0.005))
+        """The time is over: its end is moved to now, in the database, where no clock of the test decides."""
+        self.database.execute(END, [self.id])
+        self.cache.delete(f"session:{self.id}")
         self.status = "expired"
 
     @rule()
@@ -110,7 +111,7 @@ class Machine(RuleBasedStateMachine):
     def resume(self) -> None:
         """A resume finds the session while it runs; another start under its key is refused."""
         body = {"user_id": self.user, "quiz_id": 7, "if_active": "resume"}
-        if self.status == "in_progress" and not self._near_the_end():
+        if self.status == "in_progress":
             reply = self.service.client.post("/api/sessions/start", json=body)
             assert reply.status_code == 200
             self._same(reply.json())
@@ -120,8 +121,6 @@ class Machine(RuleBasedStateMachine):
     @rule(has=st.booleans(), fresh=st.booleans())
     def read(self, *, has: bool, fresh: bool) -> None:
         """A read shows what the model holds, by whatever way it comes."""
-        if self._near_the_end():
-            return
         headers = ({"if-none-match": f'"{self.version}"'} if has else {}) | (
             {"cache-control": "no-cache"} if fresh else {}
         )
@@ -138,13 +137,11 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def listed_as_it_is(self) -> None:
         """The list shows the session's status."""
-        if hasattr(self, "id") and not self._near_the_end():
+        if hasattr(self, "id"):
             page = self.service.client.get("/api/sessions", params={"user_id": self.user}).json()
             assert [(item["id"], item["status"]) for item in page["items"]] == [(self.id, self.status)]
 
     def _write(self, sent: Sent, naming: Naming, key: str | None, *, tagged: bool) -> None:
-        if self._near_the_end():
-            return
         headers = {} if key is None else {"idempotency-key": key}
         named = {None: None, "current": self.version, "stale": self.version - 1, "future": self.version + 1}[
             naming
@@ -191,28 +188,20 @@ class Machine(RuleBasedStateMachine):
     def _merged(self, sent: Sent) -> dict[str, Any]:
         return {k: v for k, v in (self.answers | sent.changes).items() if v is not None}
 
-    def _near_the_end(self) -> bool:
-        """Whether the clock would decide now, not the model; where it has decided, the model follows."""
-        if self.status != "in_progress":
-            return False
-        left = self.over_at - time.time()
-        if left < -0.005:
-            self.status = "expired"
-        return -0.005 <= left < 0.1
-
     def _same(self, session: dict[str, Any]) -> None:
         told = (session["id"], session["answers"], session["current_question"])
         assert told == (self.id, self.answers, self.question)
         # The sweeper's mark is a version of its own.
         assert session["version"] in {self.version, self.version + (self.status == "expired")}
-        if self.status != "in_progress" or time.time() < self.over_at - 0.1:
-            assert session["status"] == self.status
+        assert session["status"] == self.status
 
 
 @pytest.mark.parametrize("examples", [40])
-def test_the_service_does_what_the_model_does(service: Service, examples: int) -> None:
+def test_the_service_does_what_the_model_does(
+    service: Service, database: psycopg.Connection, cache: Redis, examples: int
+) -> None:
     """Start, save, batch, complete, expire, resume, repeat: the reply is always the model's."""
-    Machine.service = service
+    Machine.service, Machine.database, Machine.cache = service, database, cache
     machine = Machine.TestCase
     machine.settings = settings(
         max_examples=examples,

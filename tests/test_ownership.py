@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,8 +19,10 @@ from redis import Redis
 
 from session_service import keeper, queries, sql
 from tests.conftest import Urls, migrate
+from tests.inspection import INSIDE, QUEUED, running_in, waiting_for_locks
 from tests.service import Headers, Service, folder, running, standstill
 from tests.tokens import SERVICE_SCOPE, bearer, guarded
+from tests.waiting import eventually
 
 # Names that are written otherwise in JSON.
 ADA = f'ada "\\ \u00fc\u0301 \U0001f600 {uuid4()}'
@@ -76,7 +77,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             Redis.from_url(urls["REDIS_URL"]) as redis,
         ):
             database.execute("alter database postgres set log_statement = 'all'")
-            with running(urls, **settings) as service:
+            with running(urls, PYTHONPATH=INSIDE, **settings) as service:
                 yield House(service, urls, base / "postgres.log", redis, database)
 
 
@@ -306,7 +307,7 @@ def test_a_foreign_row_is_not_waited_for(house: House, ada: Visitor, bob: Visito
                 for request in REQUESTS:
                     assert _asked(house, bob, request, session_id)[0] == 404
                 waiting = client.submit(ada.save, session_id, 1, "ada's")
-                _await_lock(house)
+                _await_locks(house)
             assert not waiting.done()
         assert waiting.result().status_code == 200
 
@@ -319,11 +320,11 @@ def test_strangers_do_not_hold_up_the_owner(house: House, ada: Visitor, bob: Vis
         for _ in range(30):
             strange = clients.submit(bob.save, session_id, 1, "bob's")
             strange.add_done_callback(lambda call: done.append(call.result().status_code))
-        _await_lock(house)
-        time.sleep(0.3)
+        _await_locks(house)
+        eventually(lambda: running_in(house.service, QUEUED) == 29)
         own = clients.submit(ada.save, session_id, 1, "ada's")
         own.add_done_callback(lambda call: done.append(call.result().status_code))
-        time.sleep(0.3)
+        eventually(lambda: running_in(house.service, QUEUED) == 30)
     assert sorted(done) == [200] + 30 * [404]
     assert done.index(200) < 15
 
@@ -337,12 +338,12 @@ def test_a_user_and_a_service_write_one_after_the_other(
     with ThreadPoolExecutor(12) as clients, _locked_table(house):
         # It goes alone, and the others together.
         saves = [clients.submit(ada.save, other, 1, "x")]
-        _await_lock(house)
+        _await_locks(house)
         saves += [
             clients.submit(visitor.save, session_id, question, "x")
             for question, visitor in enumerate(5 * [ada, platform], 1)
         ]
-        time.sleep(0.3)
+        eventually(lambda: running_in(house.service, QUEUED) == 10)
     replies = [save.result() for save in saves]
     assert [reply.status_code for reply in replies] == 11 * [200]
     assert sorted(reply.json()["version"] for reply in replies[1:]) == list(range(2, 12))
@@ -364,12 +365,12 @@ def test_who_was_told_reads_what_was_told(house: House, ada: Visitor, platform: 
         # All places where a write may wait for a row are taken.
         holder.execute("select from quiz_sessions where id::text = any (%s) for update", [held])
         waiting = [clients.submit(ada.save, one, 1, "x") for one in held]
-        _await_lock(house, len(held))
+        _await_locks(house, len(held))
         with standstill(house.urls["MIGRATION_DATABASE_URL"]):
             saves = []
             for visitor, one in ((ada, first), (ada, session_id), (platform, session_id)):
                 saves.append(clients.submit(visitor.save, one, 1, "x"))
-                time.sleep(0.2)
+                eventually(lambda: running_in(house.service, "Store.write") == len(held) + len(saves))
         assert [save.result().json()["version"] for save in saves[:2]] == [2, 2]
         assert not saves[2].done()
         assert ada.read(session_id).json()["version"] == 2
@@ -386,14 +387,9 @@ def _locked_table(house: House) -> Iterator[None]:
         yield
 
 
-def _await_lock(house: House, count: int = 1) -> None:
-    query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
-    for _ in range(200):
-        (waiting,) = house.database.execute(query).fetchone() or (0,)
-        if waiting >= count:
-            return
-        time.sleep(0.01)
-    pytest.fail("nobody waits")
+def _await_locks(house: House, count: int = 1) -> None:
+    """Wait until so many statements wait for a lock."""
+    eventually(lambda: waiting_for_locks(house.urls["MIGRATION_DATABASE_URL"]) >= count)
 
 
 def test_a_foreign_row_is_not_locked(house: House, ada: Visitor) -> None:
@@ -426,8 +422,9 @@ def test_in_a_batch_each_is_asked_for_its_own(
             read, saved = own[owner][:4], own[owner][4 : 6 if visitor is platform else 8]
             asked += [(status, clients.submit(visitor.read, session_id)) for session_id in read]
             asked += [(status, clients.submit(visitor.save, session_id, 1, "x")) for session_id in saved]
-        _await_lock(house)
-        time.sleep(0.3)
+        _await_locks(house)
+        # One read and one save have found a place free.
+        eventually(lambda: running_in(house.service, QUEUED) == len(asked) - 2)
     replies: list[tuple[int, httpx.Response]] = [(status, call.result()) for status, call in asked]
     assert [reply.status_code for _, reply in replies] == [status for status, _ in replies]
     assert house.work()[len(before) - 2 :].count("get_sessions") <= 3

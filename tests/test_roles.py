@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -20,6 +19,7 @@ from session_service.migrations import MigrationError
 from session_service.settings import SettingError, Settings, migration_database_url
 from tests.conftest import Urls, migrate
 from tests.service import folder, free_port, running
+from tests.waiting import LIMIT, eventually
 
 FORBIDDEN = [
     "delete from quiz_sessions",
@@ -115,10 +115,7 @@ def test_a_role_that_another_makes_meanwhile(fresh_database: Urls) -> None:
         with owner.transaction(), psycopg.connect(url, autocommit=True) as observer:
             owner.execute(f"create role {role} login")
             done = runner.submit(asyncio.run, migrations.migrate(url, service_url=_as(role, url)))
-            end = time.monotonic() + 20
-            while observer.execute(waiting).fetchone() != (1,):
-                assert time.monotonic() < end
-                time.sleep(0.02)
+            eventually(lambda: observer.execute(waiting).fetchone() == (1,))
         done.result()
         with psycopg.connect(_as(role, url)) as service:
             assert service.execute("select name from schema_migrations").fetchall() != []
@@ -159,7 +156,7 @@ def test_a_role_that_was_not_let_in(fresh_database: Urls) -> None:
         env={**os.environ, **fresh_database, "PORT": str(free_port())},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT,
         check=False,
     )
     assert ended.returncode == 1

@@ -16,6 +16,7 @@ from tests import tokens
 from tests.conftest import Urls, migrate
 from tests.operations.test_get_health import told as told_by
 from tests.service import Service, folder, running
+from tests.waiting import LIMIT
 
 CANARY = "canary"
 
@@ -50,7 +51,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 words += _good_day(service)
                 log = service.log
                 service.process.terminate()
-                service.process.wait(timeout=20)
+                service.process.wait(LIMIT)
                 words.append(log.read_text())
             _let_in(urls["MIGRATION_DATABASE_URL"])
             words += _starts_that_fail(settings)
@@ -159,7 +160,7 @@ def _starts_that_fail(settings: Urls) -> list[str]:
     ]
     told = []
     for process in running:
-        told.append(process.communicate(timeout=60)[0])
+        told.append(process.communicate(timeout=LIMIT)[0])
         assert process.returncode == 1
         assert told[-1].startswith("session-service: ")
     return told

@@ -17,7 +17,9 @@ import pytest
 from session_service.hypercorn_work import Inbox
 from session_service.keeper import ROOT
 from tests.conftest import Urls
+from tests.inspection import listens, waiting_for_locks
 from tests.service import Service, free_port, running
+from tests.waiting import LIMIT, eventually
 from tests.wire import HEALTH, connected, exchange, replies
 
 SERVERS = ("hypercorn", "uvicorn")
@@ -47,12 +49,13 @@ def test_a_common_head_is_served(either: Service) -> None:
 
 
 def test_a_reply_carries_the_time(either: Service) -> None:
-    """The date of a reply is that of its second."""
-    (first,) = exchange(either.url, HEAD + END, asked=(HEALTH,))
-    time.sleep(2)
-    (second,) = exchange(either.url, HEAD + END, asked=(HEALTH,))
-    dates = [parsedate_to_datetime(reply.headers["date"]) for reply in (first, second)]
-    assert 1 <= (dates[1] - dates[0]).total_seconds() <= 10
+    """The date of a reply is that of its second, or of the one before."""
+    for _ in range(2):
+        before = time.time()
+        (reply,) = exchange(either.url, HEAD + END, asked=(HEALTH,))
+        date = parsedate_to_datetime(reply.headers["date"]).timestamp()
+        assert before - 2 < date <= time.time()
+        time.sleep(2)
 
 
 def test_a_head_has_room_for_16_kib_and_100_lines(either: Service) -> None:
@@ -112,7 +115,7 @@ def test_the_end_of_a_client_finds_room() -> None:
         pieces = [asyncio.create_task(inbox.put({"type": "http.request"})) for _ in range(20)]
         await asyncio.sleep(0)
         assert not all(piece.done() for piece in pieces)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT):
             await inbox.put({"type": "http.disconnect"})
             await asyncio.gather(*pieces)
         return [(await inbox.get())["type"] for _ in range(22)]
@@ -128,15 +131,15 @@ def test_the_end_waits_for_replies(server: str, migrated: Urls, database: psycop
         with database.transaction():
             database.execute("select from quiz_sessions where id = %s for update", [session["id"]])
             waiting = clients.submit(service.save, session["id"], 1, "in flight")
-            time.sleep(0.3)
+            eventually(lambda: waiting_for_locks(database.info.dsn))
             service.process.terminate()
-            time.sleep(1)
+            eventually(lambda: not listens(service.url))
             assert not waiting.done()
             with pytest.raises(ConnectionRefusedError):
                 exchange(service.url, HEAD + END)
         assert waiting.result().json()["answers"] == {"1": "in flight"}
         assert waiting.result().headers["connection"] == "close"
-        assert service.process.wait(timeout=5) == 0
+        assert service.process.wait(LIMIT) == 0
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -146,12 +149,12 @@ def test_the_end_waits_for_what_is_on_its_way(server: str, migrated: Urls) -> No
         connection.sendall(HEAD + b"\r\n")
         told = connection.recv(65536)
         service.process.terminate()
-        time.sleep(0.2)
+        eventually(lambda: not listens(service.url))
         connection.sendall(HEAD + b"\r\n")
         while more := connection.recv(65536):
             told += more
         assert [reply.headers.get("connection") for reply in replies(told, HEALTH)] == [None, "close"]
-        assert service.process.wait(timeout=5) == 0
+        assert service.process.wait(LIMIT) == 0
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -163,7 +166,7 @@ def test_a_start_that_fails(server: str, fresh_database: Urls) -> None:
         env={**os.environ, **fresh_database, "PORT": str(free_port()), "SERVER": server},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LIMIT,
         check=False,
     )
     assert ended.returncode == 1
@@ -181,7 +184,7 @@ def test_the_contract_holds_on_uvicorn() -> None:
         env={**os.environ, "SERVER": "uvicorn"},
         stdout=subprocess.PIPE,
         text=True,
-        timeout=300,
+        timeout=20 * LIMIT,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-4000:]
@@ -191,7 +194,7 @@ def test_the_contract_holds_on_uvicorn() -> None:
 def _trickle(url: str, start: bytes, more: bytes) -> list[httpx.Response]:
     """Send a start, then more of it twice a second; return the replies when the connection has ended."""
     told = b""
-    end = time.monotonic() + 7
+    end = time.monotonic() + LIMIT
     with connected(url) as connection, suppress(ConnectionError):
         connection.sendall(start)
         connection.settimeout(0.5)

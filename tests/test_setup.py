@@ -18,6 +18,7 @@ from tests.conftest import Urls
 from tests.judge import judging
 from tests.service import Service, await_reply, copy_house, free_port, judged
 from tests.tokens import bearer
+from tests.waiting import LIMIT, await_ends
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def test_serve_finds_its_data_again_and_leaves_nothing_behind(clone: Path) -> No
         family = _family(process)
         assert len(family) > 3
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=20) == 0
-        assert psutil.wait_procs(family, timeout=5)[1] == []
+        assert process.wait(LIMIT) == 0
+        await_ends(family)
     with _serving(clone) as (client, _):
         assert client.get(f"/api/sessions/{session['id']}").json() == session
 
@@ -63,7 +64,7 @@ def test_servers_end_with_a_serve_that_is_killed(clone: Path) -> None:
         session = client.post("/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}).json()
         family = _family(process)
         process.kill()
-        assert psutil.wait_procs(family, timeout=10)[1] == []
+        await_ends(family)
     with _serving(clone) as (client, _):
         assert client.get(f"/api/sessions/{session['id']}").json() == session
 
@@ -84,7 +85,7 @@ def test_serve_recovers_from_a_keeper_that_is_killed(clone: Path) -> None:
         for member in family:
             if member.is_running():
                 member.kill()
-        psutil.wait_procs(postgres, timeout=5)
+        await_ends(postgres)
     with _serving(clone) as (client, _):
         assert client.get("/health").json()["status"] == "healthy"
 
@@ -168,7 +169,7 @@ def _serving(
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(timeout=20)
+        process.wait(LIMIT)
 
 
 def _env(port: int) -> dict[str, str]:

@@ -15,6 +15,7 @@ from session_service.keeper import ROOT
 from session_service.settings import SettingError, Settings
 from tests.conftest import Urls
 from tests.service import copy_house, free_port
+from tests.waiting import LIMIT
 
 NOWHERE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}
 TOKENS = {"AUTH": "jwt", "JWT_KEYS": "/keys.json", "JWT_ISSUER": "https://x", "JWT_AUDIENCE": "x"}
@@ -207,6 +208,6 @@ def _serve(env: Urls, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=LIMIT,
         check=False,
     )

@@ -35,12 +35,12 @@ def test_expired_is_stored_without_a_caller(service: Service, database: psycopg.
 def test_only_what_is_over_is_expired_and_once(service: Service, database: psycopg.Connection) -> None:
     """A running session goes on, a completed one is not expired, and an expired one not again."""
     running_session = service.start()
-    session_id = service.start(time_limit_seconds=1)["id"]
+    session_id = service.start(time_limit_seconds=3)["id"]
     completed = service.complete(session_id).json()
     expired_id = service.start(time_limit_seconds=1)["id"]
     _await_expired(database, expired_id)
-    # Another round goes over all of them.
-    _await_expired(database, service.start(time_limit_seconds=1)["id"])
+    # Another round goes over all of them, once the time of the completed one would be over, too.
+    _await_expired(database, service.start(time_limit_seconds=3)["id"])
     assert service.read(session_id).json() == completed
     row = database.execute("select status, version from quiz_sessions where id = %s", [expired_id]).fetchone()
     assert row == ("expired", 2)

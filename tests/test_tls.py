@@ -24,6 +24,7 @@ from session_service.keeper import ROOT
 from tests.conftest import Urls
 from tests.history.proxy import Proxy
 from tests.service import free_port, running
+from tests.waiting import LIMIT
 
 HERE = x509.IPAddress(ip_address("127.0.0.1"))
 ELSEWHERE = x509.DNSName("elsewhere.example")
@@ -127,7 +128,7 @@ def test_a_postgresql_that_does_not_prove_itself(migrated: Urls, tmp_path: Path,
             },
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=LIMIT,
             check=False,
         )
         assert ended.returncode == 1

@@ -23,7 +23,7 @@ from session_service.together import PATIENCE, Lane
 from tests import clock
 from tests.conftest import Urls, migrate
 from tests.history.client import Reply, Wire
-from tests.inspection import INSIDE, QUEUED, running_in, suspended, unread
+from tests.inspection import INSIDE, QUEUED, running_in, suspended, unread, waiting_for_locks
 from tests.service import Service, running, standstill
 from tests.waiting import eventually, eventually_async
 from tests.wire import replies
@@ -343,7 +343,7 @@ def test_a_row_that_is_held_delays_no_other(private: Service, fresh_database: Ur
     ):
         holder.execute("select from quiz_sessions where id::text = any (%s) for update", [held])
         late = [clients.submit(private.save, session_id, 1, "late") for session_id in held]
-        _await_locks(fresh_database, len(held))
+        eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == len(held))
         saves = [clients.submit(private.save, session_id, 1, "x") for session_id in others]
         assert {save.result().status_code for save in saves} == {200}
         assert not any(save.done() for save in late)
@@ -418,7 +418,7 @@ def test_the_order_of_writes_is_kept_behind_a_row_that_is_held(
     ):
         holder.execute("select from quiz_sessions where id = %s for update", [session_id])
         first = clients.submit(private.save, session_id, 1, "first")
-        _await_locks(fresh_database, 1)
+        eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 1)
         (pid,) = database.execute(waiting).fetchone() or (0,)
         backend = psutil.Process(pid)
         backend.send_signal(signal.SIGSTOP)
@@ -445,7 +445,7 @@ def test_a_row_that_stays_held_is_given_up(private: Service, fresh_database: Url
     ):
         holder.execute("select from quiz_sessions where id = %s for update", [session_id])
         saved = client.submit(private.save, session_id, 1, "never")
-        _await_locks(fresh_database, 1)
+        eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 1)
         reply = saved.result()
         assert (reply.status_code, reply.json()["outcome"]) == (503, "not_applied")
     assert private.read(session_id, {"cache-control": "no-cache"}).json()["version"] == 1
@@ -495,7 +495,7 @@ def test_an_unknown_outcome_is_told_to_each(private: Service, fresh_database: Ur
             for carrying in ("Lane.__call__", "Lane._carry_all"):
                 # First the one that found the place free is under way, then all others in a batch.
                 eventually(lambda carrying=carrying: running_in(private, carrying))  # type: ignore[misc]
-                _await_locks(fresh_database, 1)
+                eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 1)
                 database.execute(end)
             outcomes = [save.result().json().get("outcome", "saved") for save in saves]
     assert outcomes == ["unknown"] * len(sessions)
@@ -586,16 +586,6 @@ def _send(
         sent = [clients.submit(*call) for call in calls]
         eventually(lambda: unread(service.url) == len(sent))
     return sent
-
-
-def _await_locks(urls: Urls, count: int) -> None:
-    """Wait until so many statements wait for a lock in the database."""
-    query = (
-        "select count(*) from pg_stat_activity "
-        "where wait_event_type = 'Lock' and datname = current_database()"
-    )
-    with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as database:
-        eventually(lambda: database.execute(query).fetchone() == (count,))
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from session_service.errors import UnauthenticatedError
 from session_service.models import Caller
 from session_service.settings import ALGORITHMS, TokenSettings
 from session_service.tokens import Tokens
+from tests.waiting import LIMIT
 
 ISSUER = "https://issuer.test/"
 AUDIENCE = "session-service"
@@ -118,7 +119,7 @@ def judge(place: Path | str, test: Callable[[Tokens], Awaitable[None]], *algorit
     """Run the test with what judges tokens."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(30), judging(place, *algorithms) as guard:
+        async with asyncio.timeout(LIMIT), judging(place, *algorithms) as guard:
             await test(guard)
 
     asyncio.run(bounded())
@@ -201,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         # Who asks does not have to wait for the end.
         with suppress(OSError):
             self.wfile.write(site.content[:1])
-            site.flows.wait(20)
+            site.flows.wait(LIMIT)
             for place in range(1, len(site.content)) if site.pause else ():
                 time.sleep(site.pause)
                 self.wfile.write(site.content[place : place + 1])

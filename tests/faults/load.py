@@ -1,6 +1,7 @@
 """Clients that save one answer after the other, whatever happens, and remember what they were told."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -9,12 +10,13 @@ import psycopg
 from attrs import define, field, frozen
 
 from tests.history.client import LostError, Reply, Wire
+from tests.waiting import eventually_async
 
 CLIENTS = 8
 PAUSE = 0.02  # seconds between a client's requests
-DEADLINE = 5.0  # seconds in which each request has its reply
-BACK = 2.0  # seconds in which everybody is served again once the cause is gone
-SLACK = 1.0  # for what a busy machine adds to both
+# Requests of a client in the 2 s in which it is served again once the cause is gone: with the pauses alone
+# so many take longer, on a machine however busy.
+BACK = 100
 
 
 @frozen
@@ -62,23 +64,20 @@ class Load:
 
     async def suffer(self, count: int = CLIENTS) -> None:
         """Wait until so many requests have failed."""
-        end = monotonic() + 4 * DEADLINE
-        while len(self.failures()) < count:
-            assert monotonic() < end, self.told[-CLIENTS:]
-            await asyncio.sleep(0.05)
+        await eventually_async(lambda: len(self.failures()) >= count, lambda: self.told[-CLIENTS:])
 
     async def recover(self, since: float) -> None:
-        """See everybody served within 2 s of a moment, and from then on; and that nobody waited too long."""
-        end = monotonic() + 4 * DEADLINE
-        while len(first := self._first_successes(since)) < CLIENTS:
-            assert monotonic() < end, self.told[-CLIENTS:]
-            await asyncio.sleep(0.05)
-        back = max(first.values())
-        await asyncio.sleep(0.3)
-        assert back - since < BACK + SLACK
+        """See each client served soon after a moment, and all from then on; each request had its reply."""
+        await eventually_async(
+            lambda: len(self._first_successes(since)) == CLIENTS, lambda: self.told[-CLIENTS:]
+        )
+        back = max(self._first_successes(since).values())
+        served = len(self.told)
+        await eventually_async(lambda: len(self.told) >= served + CLIENTS)
+        refused = Counter(told.client for told in self.failures(since))
+        assert max(refused.values(), default=0) < BACK
         assert self.failures(back) == []
         assert {told.status for told in self.told} <= {200, 503}
-        assert max(told.end - told.begin for told in self.told) < DEADLINE + SLACK
 
     def lost(self, url: str) -> list[tuple[str, int]]:
         """Return the answers that were acknowledged and are not in the database."""

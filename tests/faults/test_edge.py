@@ -20,7 +20,7 @@ from tests.conftest import Urls
 from tests.faults.abuse import BEGUN, BODY, Attack, Ended, break_off, send_large
 from tests.faults.corpus import CHUNKED, CLEAR, GET, LAST, POST, UNCLEAR
 from tests.faults.held import Held
-from tests.inspection import INSIDE, unread
+from tests.inspection import INSIDE, unread, waiting_for_locks
 from tests.service import Service, running
 from tests.waiting import LIMIT, eventually
 from tests.wire import HEALTH, REFUSED, Asked, connected, exchange, replies
@@ -117,8 +117,7 @@ def test_a_client_that_only_reads_on_is_answered(either: Service, database: psyc
             connection.sendall(GET + b"\r\n" + complete)
             connection.shutdown(socket.SHUT_WR)
             # It has both requests, and knows that no more will come.
-            query = "select from pg_stat_activity where wait_event_type = 'Lock'"
-            eventually(lambda: database.execute(query).fetchall())
+            eventually(lambda: waiting_for_locks(database.info.dsn))
             eventually(lambda: unread(either.url) == 0)
         told = b"".join(iter(partial(connection.recv, 65536), b""))
     assert [reply.status_code for reply in replies(told, HEALTH, ("POST", path))] == [200, 200]

@@ -11,6 +11,7 @@ from tests import conformance
 from tests.operations.test_every_operation import OPERATIONS, filled
 from tests.operations.test_every_status import operation_id
 from tests.service import Service
+from tests.waiting import LIMIT
 
 
 @pytest.hookimpl(trylast=True)
@@ -37,7 +38,7 @@ def stalled(service: Service) -> Iterator[dict[str, http.client.HTTPConnection]]
     """A request for each operation, sent before the first test of this folder, whose body never comes."""
     connections = {}
     for name, (method, path) in OPERATIONS.items():
-        connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=15)
+        connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=LIMIT)
         connection.putrequest(method, filled(path))
         connection.putheader("content-type", "application/json")
         connection.putheader("content-length", "10")

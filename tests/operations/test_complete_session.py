@@ -1,12 +1,11 @@
 """completeSession: POST /api/sessions/{id}/complete."""
 
-import time
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.service import Service
+from tests.service import Service, await_end
 
 
 def test_200_ends_the_session(service: Service) -> None:
@@ -97,10 +96,10 @@ def test_409_on_a_stale_version(service: Service) -> None:
 
 def test_410_after_the_time_is_over(service: Service) -> None:
     """A completion that comes late is refused and carries the session as saved."""
-    session_id = service.start(time_limit_seconds=1)["id"]
-    service.save(session_id, 1, "in time")
-    time.sleep(1.05)
-    reply = service.complete(session_id)
+    session = service.start(time_limit_seconds=3)
+    service.save(session["id"], 1, "in time")
+    await_end(session)
+    reply = service.complete(session["id"])
     assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_EXPIRED")
     assert reply.json()["session"]["answers"] == {"1": "in time"}
 

@@ -1,6 +1,5 @@
 """getHealth: GET /health."""
 
-import time
 from collections.abc import Callable
 
 import httpx
@@ -82,8 +81,11 @@ def test_503_unhealthy_without_postgresql(cut_off_service: Service) -> None:
 
 def told(service: Service, path: str, settled: Callable[[httpx.Response], bool]) -> httpx.Response:
     """Return what a probe is told once it is no more what was true up to a second ago."""
-    end = time.monotonic() + 10
-    while not settled(reply := service.client.get(path, headers={"x-request-id": "probe-1"})):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return reply
+
+    def settled_reply() -> httpx.Response | None:
+        reply = service.client.get(path, headers={"x-request-id": "probe-1"})
+        return reply if settled(reply) else None
+
+    found = eventually(settled_reply)
+    assert found is not None
+    return found

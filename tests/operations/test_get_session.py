@@ -1,12 +1,11 @@
 """getSession: GET /api/sessions/{id}."""
 
-import time
 from uuid import uuid4
 
 import pytest
 from redis import Redis
 
-from tests.service import Service
+from tests.service import Service, await_end
 
 
 def test_200_with_all_that_was_saved(service: Service) -> None:
@@ -20,9 +19,9 @@ def test_200_with_all_that_was_saved(service: Service) -> None:
 
 def test_200_for_ever_once_completed(service: Service, cache: Redis) -> None:
     """A completed session stays readable after its time."""
-    session_id = service.start(time_limit_seconds=1)["id"]
+    session_id = service.start(time_limit_seconds=3)["id"]
     completed = service.complete(session_id).json()
-    time.sleep(1.1)
+    await_end(completed)
     assert service.read(session_id).json() == completed
     cache.delete(f"session:{session_id}")
     assert service.read(session_id).json() == completed
@@ -65,10 +64,11 @@ def test_404_for_an_id_that_no_session_has(service: Service) -> None:
 
 def test_410_once_the_time_is_over_also_from_the_cache(service: Service) -> None:
     """A session that was cached while it ran is gone at its end, and the reply carries what was saved."""
-    session_id = service.start(time_limit_seconds=1)["id"]
+    session = service.start(time_limit_seconds=3)
+    session_id = session["id"]
     service.save(session_id, 3, "Paris")
     assert service.read(session_id).status_code == 200
-    time.sleep(1.05)
+    await_end(session)
     reply = service.read(session_id)
     assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_EXPIRED")
     assert reply.json()["session"]["status"] == "expired"
@@ -129,6 +129,6 @@ def test_200_never_older_than_what_the_client_has_seen(service: Service, cache: 
 
 def test_410_also_for_a_client_that_has_the_version(service: Service) -> None:
     """Not modified is only what could be read."""
-    session_id = service.start(time_limit_seconds=1)["id"]
-    time.sleep(1.05)
-    assert service.read(session_id, {"if-none-match": '"1"'}).status_code == 410
+    session = service.start(time_limit_seconds=1)
+    await_end(session)
+    assert service.read(session["id"], {"if-none-match": '"1"'}).status_code == 410

@@ -1,13 +1,12 @@
 """listSessions: GET /api/sessions."""
 
-import time
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 
-from tests.service import Service
+from tests.service import Service, await_end
 from tests.tokens import SERVICE_SCOPE, bearer
 
 PATH = "/api/sessions"
@@ -78,9 +77,9 @@ def test_200_with_filters(service: Service) -> None:
 def test_200_with_status_as_it_is_now(service: Service) -> None:
     """A session past its time is listed as expired at once, and no longer as in progress."""
     user = f"user-{uuid4()}"
-    session = service.start(user_id=user, time_limit_seconds=1)
+    session = service.start(user_id=user, time_limit_seconds=3)
     assert len(_page(service, user_id=user, status="in_progress")["items"]) == 1
-    time.sleep(1.02)
+    await_end(session)
     (item,) = _page(service, user_id=user, status="expired")["items"]
     assert (item["id"], item["status"]) == (session["id"], "expired")
     assert _page(service, user_id=user, status="in_progress")["items"] == []

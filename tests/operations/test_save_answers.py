@@ -1,11 +1,10 @@
 """saveAnswers: PATCH /api/sessions/{id}/progress."""
 
-import time
 from uuid import uuid4
 
 import pytest
 
-from tests.service import Service
+from tests.service import Service, await_end
 
 
 def test_200_saves_all_in_one_change(service: Service) -> None:
@@ -87,9 +86,9 @@ def test_410_after_the_end(service: Service) -> None:
     session_id = service.start()["id"]
     service.complete(session_id)
     assert service.save_many(session_id, {"1": "x"}).json()["errorCode"] == "SESSION_COMPLETED"
-    session_id = service.start(time_limit_seconds=1)["id"]
-    time.sleep(1.05)
-    assert service.save_many(session_id, {"1": "x"}).json()["errorCode"] == "SESSION_EXPIRED"
+    session = service.start(time_limit_seconds=1)
+    await_end(session)
+    assert service.save_many(session["id"], {"1": "x"}).json()["errorCode"] == "SESSION_EXPIRED"
 
 
 def test_413_over_the_session_s_bounds(service: Service) -> None:

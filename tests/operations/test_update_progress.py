@@ -1,8 +1,6 @@
 """updateProgress: PUT /api/sessions/{id}/progress."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from functools import partial
 from uuid import uuid4
 
@@ -10,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Urls, migrate
-from tests.service import Service, running
+from tests.service import Service, await_end, running
 
 
 def test_200_with_the_answer_merged_in(service: Service) -> None:
@@ -128,11 +126,11 @@ def test_410_after_completion(service: Service) -> None:
 
 def test_410_after_the_time_is_over(service: Service) -> None:
     """An expired session takes no save, with whatever version, and its 410 carries what was saved."""
-    session_id = service.start(time_limit_seconds=1)["id"]
-    service.save(session_id, 1, "in time")
-    time.sleep(1.05)
+    session = service.start(time_limit_seconds=3)
+    service.save(session["id"], 1, "in time")
+    await_end(session)
     for tag in ("*", '"1"', '"2"'):
-        reply = service.save(session_id, 1, "late", {"if-match": tag})
+        reply = service.save(session["id"], 1, "late", {"if-match": tag})
         assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_EXPIRED")
         assert reply.json()["session"]["answers"] == {"1": "in time"}
         assert reply.json()["session"]["status"] == "expired"
@@ -143,12 +141,11 @@ def test_410_for_a_save_that_waited_for_the_row_until_the_end(
 ) -> None:
     """The clock is read once the row is held: a save that reaches it late is late."""
     session = service.start(time_limit_seconds=1)
-    left = datetime.fromisoformat(str(session["expires_at"])).timestamp() - time.time()
     with ThreadPoolExecutor(1) as clients:
         with database.transaction():
             database.execute("select from quiz_sessions where id = %s for update", [session["id"]])
             waiting = clients.submit(service.save, session["id"], 1, "late")
-            time.sleep(left + 0.05)
+            await_end(session)
             assert not waiting.done()
         assert waiting.result().status_code == 410
     stored = database.execute("select version from quiz_sessions where id = %s", [session["id"]]).fetchone()
