@@ -16,8 +16,8 @@ from bench.rounds import Bench
 from bench.soak import CHURN, growth, leaks, make_tasks_told, soak
 from bench.stores import Stores
 from bench.targets import TARGETS, Target, missing, running
-from session_service.embedded import EmbeddedError
-from session_service.keeper import servers
+from dev.reaper import servers
+from dev.servers import EmbeddedError
 from tests.service import folder as private_folder
 
 

@@ -10,7 +10,7 @@ from statistics import quantiles
 from attrs import frozen
 
 from bench.measure import BenchError, Case
-from session_service.embedded import postgres_homes
+from dev.servers import postgres_homes
 
 _HERE = Path(__file__).parent
 _HIT = 256  # sessions: few enough to be in Redis, all of them, after a second

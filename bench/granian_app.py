@@ -12,7 +12,7 @@ def app() -> ASGIApp:
     """Return the service's application, in the worker's process."""
     # Here, so that the bare application is served without it.
     from session_service.app import build  # noqa: PLC0415
-    from session_service.log import AccessLog  # noqa: PLC0415
+    from session_service.server.logging import AccessLog  # noqa: PLC0415
     from session_service.settings import Settings  # noqa: PLC0415
 
     log = AccessLog()

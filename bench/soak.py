@@ -16,7 +16,7 @@ from bench import drive, measure
 from bench.measure import BenchError, Case
 from bench.stores import Stores
 from bench.targets import Running
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 
 CHURN = 20
 """A connection lives for so many requests."""

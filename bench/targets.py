@@ -17,8 +17,8 @@ from attrs import frozen
 from bench.drive import pgbench_binary
 from bench.measure import OPERATIONS, BenchError
 from bench.stores import Stores
-from session_service import migrations
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
+from session_service.storage import migrations
 from tests.service import free_port
 
 _SERVICE = (sys.executable, "-m", "session_service")

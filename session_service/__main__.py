@@ -6,10 +6,10 @@ import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from session_service.app import build
-from session_service.log import AccessLog
-from session_service.servers import serve
+from session_service.server.logging import AccessLog
+from session_service.server.serve import serve
+from session_service.server.supervisor import supervise
 from session_service.settings import SettingError, Settings
-from session_service.supervisor import supervise
 
 
 def main() -> None:

@@ -8,22 +8,25 @@ from inspect import getmembers, isfunction
 
 from starlette.routing import Router
 
-from session_service import contract, docs, exposure, handlers, migrations, queries, sessions, sql
-from session_service.cache import Cache
-from session_service.callers import callers
-from session_service.contract import ContractError
-from session_service.cors import Cors
-from session_service.edge import Edge
-from session_service.endpoint import Endpoint
-from session_service.errors import ServiceError
-from session_service.health import Vitals
-from session_service.limits import Limits
-from session_service.log import AccessLog, outline
-from session_service.migrations import MigrationError
-from session_service.routes import Answers, Routes
-from session_service.sessions import Context
+from session_service import exposure
+from session_service.api import contract, docs
+from session_service.api.application import Edge
+from session_service.api.auth.principal import callers
+from session_service.api.contract import ContractError
+from session_service.api.cors import Cors
+from session_service.api.endpoint import Endpoint
+from session_service.api.health import Vitals
+from session_service.api.router import Answers, Routes
+from session_service.server.logging import AccessLog, outline
+from session_service.sessions import service
+from session_service.sessions.errors import ServiceError
+from session_service.sessions.service import Context
 from session_service.settings import SettingError, Settings
-from session_service.store import Store
+from session_service.storage import migrations, queries, statements
+from session_service.storage.migrations import MigrationError
+from session_service.storage.session_cache import Cache
+from session_service.storage.session_store import Store
+from session_service.traffic.rate_limiter import Limits
 
 SWEEP_PAUSE = 2.0  # seconds between rounds of the sweeper
 
@@ -49,13 +52,13 @@ def build(settings: Settings, log: AccessLog) -> Edge:
 
 
 def _context(settings: Settings) -> Context:
-    pool = sql.pool(settings.database_url, settings.database_pool_size, queries.configure)
+    pool = statements.pool(settings.database_url, settings.database_pool_size, queries.configure)
     cache = Cache(settings.redis_url, settings.cache_seconds, settings.batch_size)
     return Context(
         pool,
         cache,
         Store(pool, cache, settings),
-        Vitals(sql.pool(settings.database_url, 1, queries.configure), cache),
+        Vitals(statements.pool(settings.database_url, 1, queries.configure), cache),
         callers(settings),
         Limits(cache, settings),
         settings.learner_starts,
@@ -69,7 +72,7 @@ async def _begin(ctx: Context, settings: Settings, stack: AsyncExitStack) -> Non
             _log.warning("session-service: %s", danger)
         for store in (ctx.pool, ctx.cache, ctx.health):
             await stack.enter_async_context(store)
-        await sql.await_server(ctx.pool, seconds=30)
+        await statements.await_server(ctx.pool, seconds=30)
         await migrations.check(ctx.pool)
         await ctx.health.check_database()
         ctx.store.use_digest_key(settings.digest_key or (await queries.get_digest_key(ctx.pool)).value)
@@ -87,7 +90,7 @@ async def _sweep(ctx: Context) -> None:
     while True:
         await asyncio.sleep(SWEEP_PAUSE)
         try:
-            await sessions.expire_sessions(ctx)
+            await service.expire_sessions(ctx)
         except ServiceError as error:
             _log.warning("sessions were not expired: %s", error)
         except Exception as error:  # noqa: BLE001 - a round that fails is not the last one
@@ -98,7 +101,7 @@ def _routes(ctx: Context, root_path: str) -> Routes:
     """Return the paths of the contract, and those of the files about it."""
     operations = contract.load()
     found = {
-        name: function for name, function in getmembers(handlers, isfunction) if not name.startswith("_")
+        name: function for name, function in getmembers(operations, isfunction) if not name.startswith("_")
     }
     differing = found.keys() ^ {operation.id for operation in operations}
     if differing:

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 from attrs import frozen
 
-from session_service import urls
-from session_service.urls import UrlError
+from session_service import store_urls
+from session_service.store_urls import UrlError
 
 # Signatures that only the issuer can make: with a shared secret (HS256) the service could sign, too.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -75,7 +75,7 @@ class Settings:
         level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
         return cls(
             database_url=database_url(env),
-            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), urls.check_redis),
+            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), store_urls.check_redis),
             host=host,
             port=_whole(env, "PORT", 3005, 1, 65535),
             session_timeout_seconds=_whole(env, "SESSION_TIMEOUT_SECONDS", 1800, 1, 2_592_000),
@@ -128,9 +128,9 @@ def _is_loopback(host: str) -> bool:
 
 def _postgresql_url(env: Mapping[str, str], name: str) -> str:
     # libpq completes the URL from its own variables.
-    if variable := urls.find_wrong_variable():
+    if variable := store_urls.find_wrong_variable():
         raise SettingError(f"{variable} has a value that libpq cannot use")
-    return _url(env, name, ("postgresql://", "postgres://"), urls.check_postgresql)
+    return _url(env, name, ("postgresql://", "postgres://"), store_urls.check_postgresql)
 
 
 def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...], check: Callable[[str], None]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import httpx
 import jsonschema_rs
 import yaml
 
-from session_service.contract import FILE
+from session_service.api.contract import FILE
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
 PATHS: dict[str, dict[str, Any]] = {

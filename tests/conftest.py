@@ -12,8 +12,10 @@ import psycopg
 import pytest
 from redis import Redis
 
-from session_service import connections, keeper, migrations
-from session_service.keeper import ROOT
+from dev import reaper
+from dev.reaper import ROOT
+from session_service.server import connections
+from session_service.storage import migrations
 from tests import burner, tokens
 from tests.service import Service, copy_house, folder, running
 from tests.waiting import eventually
@@ -76,7 +78,7 @@ def _named(urls: Urls, database: str) -> Urls:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Urls]:
     """A PostgreSQL and a Redis that stay up for the whole run."""
-    with folder() as base, keeper.servers(base) as urls:
+    with folder() as base, reaper.servers(base) as urls:
         yield urls
 
 
@@ -170,7 +172,7 @@ def defective_service(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) 
 def cut_off_service(servers: Urls) -> Iterator[Service]:
     """A service whose PostgreSQL has stopped, with a Redis that has not."""
     with folder() as base:
-        with keeper.servers(base) as urls:
+        with reaper.servers(base) as urls:
             migrate(urls)
             starting = running(urls | {"REDIS_URL": servers["REDIS_URL"]})
             service = starting.__enter__()

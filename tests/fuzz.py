@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 from attrs import frozen
 
-from session_service import keeper
-from session_service.contract import FILE
-from session_service.keeper import ROOT
+from dev import reaper
+from dev.reaper import ROOT
+from session_service.api.contract import FILE
 from tests import conformance, tokens
 from tests.conformance import PATHS
 from tests.conftest import migrate
@@ -54,7 +54,7 @@ def main() -> None:
     """Ask for so many minutes with a fresh seed; exit with 1 if anything was found or not reached."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(2**32)
-    with folder() as base, keeper.servers(base) as urls:
+    with folder() as base, reaper.servers(base) as urls:
         migrate(urls)
         with running(urls, **tokens.guarded(base / "keys.json")) as service:
             sys.exit(rounds(service.url, round(minutes * 60), seed))

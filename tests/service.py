@@ -19,7 +19,7 @@ import httpx
 import psutil
 import psycopg
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from tests import conformance
 from tests.waiting import LIMIT, eventually
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from tests.audit import judge, locked
 
 LOCKS = ROOT / "requirements"

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from bench.overload import Load, Offer, shortfalls
 from bench.soak import Growth, leaks
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 
 
 @pytest.mark.needs("wrk")

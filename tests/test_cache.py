@@ -14,10 +14,10 @@ import psycopg
 import pytest
 from redis import Redis
 
-from session_service import embedded
-from session_service.cache import Cache
-from session_service.embedded import Server
-from session_service.models import Snapshot
+from dev import servers
+from dev.servers import Server
+from session_service.sessions.models import Snapshot
+from session_service.storage.session_cache import Cache
 from tests.conftest import Urls
 from tests.inspection import suspended, unread
 from tests.service import Service, folder, running
@@ -157,7 +157,7 @@ def test_a_key_of_another_kind_is_a_miss(service: Service, cache: Redis) -> None
 def test_redis_killed_and_back(migrated: Urls) -> None:
     """While Redis is gone every request succeeds; when it is back it is used again."""
     with folder() as base, ExitStack() as stack:
-        with embedded.redis(base, base) as redis:
+        with servers.redis(base, base) as redis:
             service = stack.enter_context(running(migrated, REDIS_URL=redis.url))
             session_id = service.start()["id"]
             redis.process.kill()
@@ -165,7 +165,7 @@ def test_redis_killed_and_back(migrated: Urls) -> None:
             assert service.save(session_id, 1, "without redis").status_code == 200
             assert {service.read(session_id).json()["version"] for _ in range(50)} == {2}
             assert service.client.get("/health").json()["status"] == "degraded"
-        with embedded.redis(base, base) as redis, Redis.from_url(redis.url) as connection:
+        with servers.redis(base, base) as redis, Redis.from_url(redis.url) as connection:
             await_healthy(service)
             assert service.read(session_id).json()["version"] == 2
             assert connection.get(f"session:{session_id}") is not None
@@ -175,7 +175,7 @@ def test_redis_frozen(migrated: Urls) -> None:
     """A Redis that accepts and never answers costs one short wait, not one for each request."""
     with (
         folder() as base,
-        embedded.redis(base, base) as redis,
+        servers.redis(base, base) as redis,
         running(migrated, REDIS_URL=redis.url) as service,
     ):
         session_id = service.start()["id"]
@@ -199,7 +199,7 @@ def test_a_service_that_is_held_up_does_not_doubt_redis(migrated: Urls) -> None:
     """
     with (
         folder() as base,
-        embedded.redis(base, base) as redis,
+        servers.redis(base, base) as redis,
         running(migrated, REDIS_URL=redis.url) as service,
         ThreadPoolExecutor(4) as clients,
     ):
@@ -242,7 +242,7 @@ def test_redis_full(migrated: Urls) -> None:
     """A Redis that takes no more entries is a cache that misses; what it held of a session goes."""
     with (
         folder() as base,
-        embedded.redis(base, base) as redis,
+        servers.redis(base, base) as redis,
         running(migrated, REDIS_URL=redis.url) as service,
     ):
         session_id = service.start()["id"]
@@ -258,7 +258,7 @@ def test_what_could_not_be_written_is_not_doubted_and_made_good(migrated: Urls) 
     """An instance whose write Redis refused reads from the database until Redis has the version."""
     with ExitStack() as stack:
         base = stack.enter_context(folder())
-        redis = stack.enter_context(embedded.redis(base, base))
+        redis = stack.enter_context(servers.redis(base, base))
         one, other = (stack.enter_context(running(migrated, REDIS_URL=redis.url)) for _ in range(2))
         with Redis.from_url(redis.url) as connection:
             session_id = one.start()["id"]
@@ -315,7 +315,7 @@ def test_many_that_want_the_time_ask_once() -> None:
             calls = {name: counts[f"cmdstat_{name}"]["calls"] for name in ("time", "mget")}
             return calls | {"connections": connection.info("stats")["total_connections_received"] - 1}
 
-    with folder() as base, embedded.redis(base, base) as redis:
+    with folder() as base, servers.redis(base, base) as redis:
         calls = asyncio.run(run(redis.url))
     assert calls["time"] == 1
     assert calls["mget"] <= 2
@@ -347,7 +347,7 @@ def test_belief_comes_back_under_load() -> None:
                 await asyncio.gather(*(cache.raise_to([(_snapshot(uuid4(), 2), 0)]) for _ in range(4)))
                 await asyncio.sleep(0.001)
 
-    with folder() as base, embedded.redis(base, base) as redis:
+    with folder() as base, servers.redis(base, base) as redis:
         asyncio.run(run(redis.url))
 
 
@@ -360,7 +360,7 @@ def test_more_debts_than_are_remembered_are_waited_out() -> None:
                 await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
             begun = time.monotonic()
             await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
-            with embedded.redis(base, base):
+            with servers.redis(base, base):
                 await eventually_async(cache.ping)
             return time.monotonic() - begun
 

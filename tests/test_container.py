@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.service import Service, free_port, running
 from tests.waiting import eventually

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg import sql as text
 
-from session_service import queries, sql
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
+from session_service.storage import queries, statements
 from tests.conftest import Urls, fresh, migrate
 from tests.operations.test_get_health import told
 from tests.service import Service, free_port, running
@@ -144,7 +144,7 @@ def test_a_temporary_table_does_not_shadow_the_sessions(
     operator.execute(f"grant temporary on database {operator.info.dbname} to {ROLE}")
 
     async def run() -> int:
-        async with await sql.Connection.connect(urls["DATABASE_URL"], autocommit=True) as connection:
+        async with await statements.Connection.connect(urls["DATABASE_URL"], autocommit=True) as connection:
             await queries.configure(connection)
             await connection.execute("create temporary table quiz_sessions (id integer)")
             found = await connection.execute("select 'quiz_sessions'::regclass::oid")
@@ -156,7 +156,7 @@ def test_a_temporary_table_does_not_shadow_the_sessions(
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-@pytest.mark.parametrize("module", ["session_service", "session_service.migrations"])
+@pytest.mark.parametrize("module", ["session_service", "session_service.storage.migrations"])
 def test_a_database_in_another_encoding_is_refused(migrated: Urls, encoding: str, module: str) -> None:
     """Text in another encoding than UTF-8 is neither stored nor migrated: one line names the encoding."""
     with psycopg.connect(migrated["MIGRATION_DATABASE_URL"], autocommit=True) as operator:
@@ -193,7 +193,7 @@ def test_what_the_role_cannot_set_itself_is_refused(
     assert f"PostgreSQL has to have {name} " in _refused(urls, "session_service")
 
 
-@pytest.mark.parametrize("module", ["session_service", "session_service.migrations"])
+@pytest.mark.parametrize("module", ["session_service", "session_service.storage.migrations"])
 def test_a_search_path_that_leads_nowhere_is_refused(fresh_database: Urls, module: str) -> None:
     """Without a schema there is no place for the tables: one line names the setting."""
     line = _refused(_with_options(fresh_database, "-csearch_path=nowhere"), module)
@@ -236,7 +236,7 @@ def test_a_migration_has_the_same_settings(fresh_database: Urls) -> None:
             operator.execute(f"alter role app in database {operator.info.dbname} set {setting}")
 
     async def shown() -> list[str]:
-        async with await sql.Connection.connect(url) as connection:
+        async with await statements.Connection.connect(url) as connection:
             await queries.configure(connection)
             await queries.allow_long_statements(connection)
             names = (

@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from session_service.contract import FILE
+from session_service.api.contract import FILE
 from tests.conformance import DOCUMENT, FILES, PATHS
 from tests.judge import judging
 from tests.service import Service

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from session_service import errors
-from session_service.errors import RefusedError, ServiceError, ServiceUnhealthyError
+from session_service.sessions import errors
+from session_service.sessions.errors import RefusedError, ServiceError, ServiceUnhealthyError
 from tests.conformance import DOCUMENT, PATHS
 
 COMPONENTS = DOCUMENT["components"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from tests.conformance import DOCUMENT
 
 Document = dict[str, Any]

@@ -15,11 +15,12 @@ import psycopg
 import pytest
 from psycopg.types.numeric import FloatLoader
 
-from session_service import embedded, queries, sql
-from session_service.cache import Cache
-from session_service.embedded import Database
-from session_service.errors import ServiceNotReadyError
-from session_service.health import Asked, Vitals
+from dev import servers
+from dev.servers import Database
+from session_service.api.health import Asked, Vitals
+from session_service.sessions.errors import ServiceNotReadyError
+from session_service.storage import queries, statements
+from session_service.storage.session_cache import Cache
 from tests import clock, conformance
 from tests.conftest import Urls, migrate
 from tests.inspection import listens, unread, waiting_for_locks
@@ -87,7 +88,7 @@ def test_a_store_that_stands_still_is_down_and_asked_no_more() -> None:
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Database]:
     """A PostgreSQL of the tests' own, migrated."""
-    with folder() as base, embedded.postgres(base, embedded.postgres_homes()[0], base) as server:
+    with folder() as base, servers.postgres(base, servers.postgres_homes()[0], base) as server:
         migrate({"DATABASE_URL": server.url, "MIGRATION_DATABASE_URL": server.owner_url})
         yield server
 
@@ -144,15 +145,15 @@ def test_a_database_that_takes_no_writes_is_told_as_down(postgres: Database, mig
 def test_a_database_that_returns_other_values_is_down(postgres: Database) -> None:
     """A value that comes back changed is no success of the readiness check."""
 
-    async def configure(connection: sql.Connection) -> None:
+    async def configure(connection: statements.Connection) -> None:
         connection.adapters.register_loader("int4", FloatLoader)
         await queries.configure(connection)
 
     async def run() -> None:
         cache = Cache("redis://127.0.0.1:1", 1, 64)
-        async with Vitals(sql.pool(postgres.url, 1, queries.configure), cache) as vitals:
+        async with Vitals(statements.pool(postgres.url, 1, queries.configure), cache) as vitals:
             assert (await vitals.readiness()).status == "ready"
-        async with Vitals(sql.pool(postgres.url, 1, configure), cache) as vitals:
+        async with Vitals(statements.pool(postgres.url, 1, configure), cache) as vitals:
             with pytest.raises(ServiceNotReadyError):
                 await vitals.readiness()
 
@@ -194,7 +195,7 @@ def test_what_a_request_has_found_out_of_redis_counts_at_once(migrated: Urls) ->
     """Redis is told as down with the first request that misses it, however lately it was seen to be up."""
     with (
         folder() as base,
-        embedded.redis(base, base) as redis,
+        servers.redis(base, base) as redis,
         running(migrated, REDIS_URL=redis.url) as service,
     ):
         session_id = service.start()["id"]

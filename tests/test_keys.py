@@ -14,12 +14,12 @@ from typing import Any
 import jwt
 import pytest
 
-from session_service import keys
-from session_service.jwks import KeysError, KeySet
-from session_service.keeper import ROOT
-from session_service.models import Caller
+from dev.reaper import ROOT
+from session_service.api.auth import jwks as jwks_module
+from session_service.api.auth.bearer import Tokens
+from session_service.api.auth.keyset import KeysError, KeySet
+from session_service.sessions.models import Caller
 from session_service.settings import SettingError
-from session_service.tokens import Tokens
 from tests.conftest import Urls
 from tests.service import free_port, running
 from tests.tokens import (
@@ -169,8 +169,8 @@ def test_a_file_that_is_replaced_counts(
     file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Keys that go are no good any more, nor is a token that is remembered; half a file is no file."""
-    monkeypatch.setattr(keys, "_FILE_PERIOD", 0.02)
-    monkeypatch.setattr(keys, "_ASK_PERIOD", 60)
+    monkeypatch.setattr(jwks_module, "_FILE_PERIOD", 0.02)
+    monkeypatch.setattr(jwks_module, "_ASK_PERIOD", 60)
     fresh = make_key("fresh")
     old = EC.token()
 
@@ -193,8 +193,8 @@ def test_a_file_that_is_replaced_counts(
 
 def test_a_disk_that_hangs_is_asked_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While an answer is out nothing more is asked, however long that takes; then keys are renewed again."""
-    monkeypatch.setattr(keys, "_FILE_PERIOD", 0.02)
-    monkeypatch.setattr(keys, "_PATIENCE", 0.02)
+    monkeypatch.setattr(jwks_module, "_FILE_PERIOD", 0.02)
+    monkeypatch.setattr(jwks_module, "_PATIENCE", 0.02)
     fresh = make_key("fresh")
     pipe = file.with_suffix(".pipe")
 
@@ -238,7 +238,7 @@ def test_a_rotation_is_seen_with_the_first_new_token(site: Site) -> None:
 
 def test_keys_are_renewed_without_being_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that the issuer takes back is no good for longer than until the next renewal."""
-    monkeypatch.setattr(keys, "_URL_PERIOD", 0.05)
+    monkeypatch.setattr(jwks_module, "_URL_PERIOD", 0.05)
     old = EC.token()
 
     async def test(guard: Tokens) -> None:
@@ -268,7 +268,7 @@ def test_a_flood_of_unknown_keys_is_one_look(site: Site) -> None:
 
 def test_few_wait_for_an_issuer_that_hangs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few requests wait for a slow issuer, the others are refused at once; the end waits for nothing."""
-    monkeypatch.setattr(keys, "_ASK_PATIENCE", 60)
+    monkeypatch.setattr(jwks_module, "_ASK_PATIENCE", 60)
 
     async def test(guard: Tokens) -> None:
         site.flows.clear()
@@ -285,7 +285,7 @@ def test_few_wait_for_an_issuer_that_hangs(site: Site, monkeypatch: pytest.Monke
 
 def test_a_request_waits_for_so_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request is refused in time though the issuer is not, and its answer still counts for the next one."""
-    monkeypatch.setattr(keys, "_ASK_PATIENCE", 0.05)
+    monkeypatch.setattr(jwks_module, "_ASK_PATIENCE", 0.05)
     fresh = make_key("fresh")
 
     async def test(guard: Tokens) -> None:
@@ -308,7 +308,7 @@ def test_an_outage_of_the_issuer_is_not_felt(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the issuer gone its tokens go on being good; that is logged once, and over when it is back."""
-    monkeypatch.setattr(keys, "_ASK_PERIOD", 0.0)
+    monkeypatch.setattr(jwks_module, "_ASK_PERIOD", 0.0)
     fresh = make_key("fresh")
 
     async def test(guard: Tokens) -> None:
@@ -348,7 +348,7 @@ def _is_empty(site: Site) -> None:
 
 
 def _is_too_much(site: Site) -> None:
-    site.content = b" " * keys.SIZE_LIMIT + site.content
+    site.content = b" " * jwks_module.SIZE_LIMIT + site.content
 
 
 def _is_cut(site: Site) -> None:
@@ -386,8 +386,8 @@ def test_an_answer_that_is_no_key_set_changes_nothing(
 ) -> None:
     """Whatever the issuer's address answers instead of keys, the last good ones stay."""
     if fault in {_gets_stuck, _drips}:
-        monkeypatch.setattr(keys, "_PATIENCE", 0.5)
-    monkeypatch.setattr(keys, "_ASK_PATIENCE", LIMIT)
+        monkeypatch.setattr(jwks_module, "_PATIENCE", 0.5)
+    monkeypatch.setattr(jwks_module, "_ASK_PATIENCE", LIMIT)
 
     async def test(guard: Tokens) -> None:
         site.content = jwks(make_key("fresh"))
@@ -405,7 +405,7 @@ def test_an_issuer_has_to_prove_itself(site: Site, tmp_path: Path, monkeypatch: 
     """Keys from an address whose certificate nobody vouches for are not taken."""
     (tmp_path / "other").mkdir()
     monkeypatch.setenv("SSL_CERT_FILE", str(Site(tmp_path / "other").authority))
-    monkeypatch.setattr(keys, "START_PATIENCE", 0)
+    monkeypatch.setattr(jwks_module, "START_PATIENCE", 0)
     with site.open(), pytest.raises(SettingError, match=r"JWT_KEYS: .*: SSLCertVerificationError$"):
         judge(site.url, _nothing)
     assert site.asked == 0
@@ -419,7 +419,7 @@ def test_a_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatc
     """An issuer that comes up later than the service is waited for, but not for ever."""
     with site.open():
         pass
-    monkeypatch.setattr(keys, "_PAUSE", 0.02)
+    monkeypatch.setattr(jwks_module, "_PAUSE", 0.02)
 
     async def test() -> None:
         starting = asyncio.create_task(guard.__aenter__())
@@ -432,7 +432,7 @@ def test_a_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatc
 
     guard = judging(site.url)
     asyncio.run(test())
-    monkeypatch.setattr(keys, "START_PATIENCE", 0.1)
+    monkeypatch.setattr(jwks_module, "START_PATIENCE", 0.1)
     with pytest.raises(SettingError, match=r"^JWT_KEYS: no keys could be read: ConnectionRefusedError$"):
         judge(site.url, _nothing)
 

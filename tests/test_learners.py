@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from tests.conformance import DOCUMENT, resolved
 from tests.conftest import Urls
 from tests.service import Service, running

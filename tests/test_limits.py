@@ -13,10 +13,10 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from session_service import embedded
-from session_service.cache import Cache
-from session_service.errors import RateLimitedError
-from session_service.limits import Limit
+from dev import servers
+from session_service.sessions.errors import RateLimitedError
+from session_service.storage.session_cache import Cache
+from session_service.traffic.rate_limiter import Limit
 from tests import tokens
 from tests.conftest import Urls
 from tests.service import folder, running
@@ -51,7 +51,7 @@ async def _passed(limits: list[Limit], caller: str, requests: int) -> int:
 
 def _run(work: Callable[[str, Path], Awaitable[None]]) -> None:
     """Do it beside a Redis of its own."""
-    with folder() as base, embedded.redis(base, base) as redis:
+    with folder() as base, servers.redis(base, base) as redis:
         asyncio.run(_bounded(work(redis.url, base)))
 
 
@@ -154,12 +154,12 @@ def test_without_redis_each_process_counts_for_itself() -> None:
     async def run() -> None:
         with folder() as base:
             async with _instances(f"unix://{base}/redis.sock", 3) as limits:
-                with embedded.redis(base, base) as redis:
+                with servers.redis(base, base) as redis:
                     assert await _passed(limits, ADA, 100) == 3
                     redis.process.kill()
                     redis.process.wait()
                     assert await _passed(limits, ADA, 100) == 6
-                with embedded.redis(base, base):
+                with servers.redis(base, base):
                     callers = (str(number) for number in count())
 
                     async def is_shared() -> bool:
@@ -174,7 +174,7 @@ def test_a_redis_that_stands_still_costs_one_short_wait() -> None:
     """A frozen Redis holds up those that ask at that moment; the others are counted at once."""
 
     async def run() -> None:
-        with folder() as base, embedded.redis(base, base) as redis:
+        with folder() as base, servers.redis(base, base) as redis:
             async with _instances(redis.url, 3, instances=1) as limits:
                 assert await _passed(limits, ADA, 1) == 1
                 redis.process.send_signal(signal.SIGSTOP)
@@ -223,7 +223,7 @@ def test_a_process_remembers_so_many_callers() -> None:
 
 def test_the_service_itself_is_asked_without_limit(migrated: Urls) -> None:
     """Two instances count what is asked of sessions together, and nobody's probes or look at the page."""
-    with folder() as base, embedded.redis(base, base) as redis:
+    with folder() as base, servers.redis(base, base) as redis:
         settings = {"REDIS_URL": redis.url, "RATE_LIMIT": "10"}
         with running(migrated, **settings) as one, running(migrated, **settings) as other:
             for path in ("/health", "/health/live", "/health/ready", "/docs", "/openapi.json"):

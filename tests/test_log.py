@@ -12,8 +12,8 @@ from threading import Thread
 
 from attrs import field, frozen
 
-from session_service import embedded
-from session_service.keeper import ROOT
+from dev import servers
+from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.service import Service, await_reply, folder, free_port
 from tests.waiting import LIMIT
@@ -86,7 +86,7 @@ def test_what_was_lost_is_counted(migrated: Urls) -> None:
 
 def test_nothing_that_is_told_holds_up_a_request(migrated: Urls) -> None:
     """With its output full, a service that has a warning to tell goes on, and tells it later."""
-    with folder() as base, embedded.redis(base, base) as redis:
+    with folder() as base, servers.redis(base, base) as redis:
         with _unread(migrated, REDIS_URL=redis.url) as (service, reader):
             session_id = service.start()["id"]
             assert {service.client.get(LONG).status_code for _ in range(PIPE)} == {404}

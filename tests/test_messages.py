@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from session_service.contract import FILE, read
+from session_service.api.contract import FILE, read
 from tests.service import Service
 
 SESSION = "/api/sessions/3f333df6-90a4-4fda-8dd3-9485d27cee36"

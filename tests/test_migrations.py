@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from session_service import migrations
-from session_service.migrations import FOLDER, MigrationError
+from session_service.storage import migrations
+from session_service.storage.migrations import FOLDER, MigrationError
 from tests.conftest import Urls
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.sql"))[1:]

@@ -9,8 +9,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from session_service.crowd import PAUSE, Crowd
-from session_service.edge import WORK_LIMIT
+from session_service.api.application import WORK_LIMIT
+from session_service.traffic.load_shedding import PAUSE, Crowd
 from tests import clock
 from tests.conftest import Urls
 from tests.history.client import Reply, Wire

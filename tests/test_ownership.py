@@ -17,7 +17,8 @@ import pytest
 from attrs import frozen
 from redis import Redis
 
-from session_service import keeper, queries, sql
+from dev import reaper
+from session_service.storage import queries, statements
 from tests.conftest import Urls, migrate
 from tests.inspection import INSIDE, QUEUED, running_in, waiting_for_locks
 from tests.service import Headers, Service, folder, running, standstill
@@ -70,7 +71,7 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """The service with its servers."""
     settings = guarded(tmp_path_factory.mktemp("issuer") / "keys.json")
-    with folder() as base, keeper.servers(base) as urls:
+    with folder() as base, reaper.servers(base) as urls:
         migrate(urls)
         with (
             psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as database,
@@ -397,7 +398,7 @@ def test_a_foreign_row_is_not_locked(house: House, ada: Visitor) -> None:
     session_id = UUID(str(ada.start(user_id=ADA)["id"]))
 
     async def locked(owner: str | None) -> tuple[int, bool]:
-        async with await sql.Connection.connect(house.urls["DATABASE_URL"]) as connection:
+        async with await statements.Connection.connect(house.urls["DATABASE_URL"]) as connection:
             found = await queries.lock_session(connection, id=session_id, owner=owner)
             free = "select from quiz_sessions where id = %s for update skip locked"
             return found, house.database.execute(free, [session_id]).rowcount == 0

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 
 TEXT = (ROOT / "docs" / "promises.md").read_text()
 TESTS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT)))

@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 import pytest
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from session_service.settings import Settings
 from tests.conftest import Urls
 from tests.judge import judging

@@ -13,10 +13,11 @@ import psycopg
 import pytest
 import yaml
 
-from session_service import embedded, migrations
-from session_service.keeper import ROOT
-from session_service.migrations import MigrationError
+from dev import servers
+from dev.reaper import ROOT
 from session_service.settings import SettingError, Settings, migration_database_url
+from session_service.storage import migrations
+from session_service.storage.migrations import MigrationError
 from tests.conftest import Urls, migrate
 from tests.service import folder, free_port, running
 from tests.waiting import LIMIT, eventually
@@ -88,7 +89,7 @@ def test_the_tables_of_another_database(fresh_database: Urls) -> None:
 def test_a_password_stands_in_no_log() -> None:
     """A role that the migrations make has the URL's password, which the server was never told."""
     password = f"secret {uuid4()}"
-    with folder() as base, embedded.postgres(base, embedded.postgres_homes()[0], base) as server:
+    with folder() as base, servers.postgres(base, servers.postgres_homes()[0], base) as server:
         with psycopg.connect(server.owner_url, autocommit=True) as owner:
             owner.execute("alter system set log_statement = 'all'")
             owner.execute("alter system set log_min_duration_statement = 0")

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from redis import Redis
 
-from session_service import embedded, keeper
-from session_service.keeper import ROOT
+from dev import reaper, servers
+from dev.reaper import ROOT
 from tests import tokens
 from tests.conftest import Urls, migrate
 from tests.operations.test_get_health import told as told_by
@@ -24,9 +24,9 @@ CANARY = "canary"
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """All that a service wrote and answered but sessions, at the level debug, on its best and worst days."""
-    with folder() as base, keeper.servers(base) as urls, folder() as other:
+    with folder() as base, reaper.servers(base) as urls, folder() as other:
         migrate(urls)
-        with embedded.redis(other, other) as redis:
+        with servers.redis(other, other) as redis:
             with Redis.from_url(redis.url) as operator:
                 operator.config_set("requirepass", "canary-redis")
             place = tmp_path_factory.mktemp("canary-issuer") / "canary-keys.json"

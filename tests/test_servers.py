@@ -14,8 +14,8 @@ import httpx
 import psycopg
 import pytest
 
-from session_service.hypercorn_work import Inbox
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
+from session_service.server.hypercorn.task_group import Inbox
 from tests.conftest import Urls
 from tests.inspection import listens, waiting_for_locks
 from tests.service import Service, free_port, running

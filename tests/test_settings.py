@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from session_service import embedded, urls
-from session_service.keeper import ROOT
+from dev import servers
+from dev.reaper import ROOT
+from session_service import store_urls
 from session_service.settings import SettingError, Settings, migration_database_url
-from session_service.urls import UrlError
+from session_service.store_urls import UrlError
 from tests.conftest import Urls
 from tests.service import folder, free_port, running
 from tests.waiting import eventually
@@ -128,7 +129,7 @@ def test_any_other_wrong_setting(monkeypatch: pytest.MonkeyPatch, name: str, val
 )
 def test_a_postgresql_url_that_libpq_takes(url: str) -> None:
     """What libpq can use is not refused, and nothing is connected to."""
-    urls.check_postgresql(url)
+    store_urls.check_postgresql(url)
 
 
 @pytest.mark.parametrize(
@@ -144,13 +145,13 @@ def test_a_postgresql_url_that_libpq_takes(url: str) -> None:
 )
 def test_a_redis_url_that_redis_takes(url: str) -> None:
     """What the service can use is not refused, also where nothing listens yet."""
-    urls.check_redis(url)
+    store_urls.check_redis(url)
 
 
 def test_a_redis_socket_that_is_a_folder(tmp_path: Path) -> None:
     """A path that exists and is no socket can never be one."""
     with pytest.raises(UrlError, match="the absolute path of a socket"):
-        urls.check_redis(f"unix://{tmp_path}")
+        store_urls.check_redis(f"unix://{tmp_path}")
 
 
 def test_a_start_with_a_wrong_setting_is_one_line(migrated: Urls, tmp_path: Path) -> None:
@@ -212,9 +213,9 @@ def _commands(name: str) -> list[list[str]]:
     serve, workers, launcher = (
         ["session_service"],
         ["session_service", "--workers", "2"],
-        ["session_service.launcher"],
+        ["dev.serve"],
     )
-    migrate = ["session_service.migrations"]
+    migrate = ["session_service.storage.migrations"]
     return {
         "DATABASE_URL": [serve, workers, launcher, migrate],
         "MIGRATION_DATABASE_URL": [launcher, migrate],
@@ -257,7 +258,7 @@ def _redis(*options: str) -> Iterator[str]:
     with folder() as base:
         file = base / "redis.conf"
         file.write_text(f"port {port}\nbind 127.0.0.1\ndir {base}\n")
-        command: list[str | Path] = [embedded._redis_binary(), file, *options]  # noqa: SLF001 - the one place that finds it
+        command: list[str | Path] = [servers._redis_binary(), file, *options]  # noqa: SLF001 - the one place that finds it
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
             try:
                 eventually(lambda: _listens(port))

@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.judge import judging
 from tests.service import Service, await_reply, copy_house, free_port, judged
@@ -74,7 +74,7 @@ def test_serve_recovers_from_a_keeper_that_is_killed(clone: Path) -> None:
     with _serving(clone) as (_, process):
         family = _family(process)
         postgres = [member for member in family if member.name() == "postgres"]
-        (keeper,) = [member for member in family if "session_service.keeper" in member.cmdline()]
+        (keeper,) = [member for member in family if "dev.reaper" in member.cmdline()]
         keeper.kill()
         process.kill()
         process.wait()

@@ -9,21 +9,22 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from session_service import embedded, keeper, queries, sql
-from session_service.models import Judged, Migration
-from session_service.sql import Column, File, SqlError
+from dev import reaper, servers
+from session_service.sessions.models import Judged, Migration
+from session_service.storage import queries, statements
+from session_service.storage.statements import Column, File, SqlError
 from tests.conftest import migrate
 from tests.service import folder
 
-FILES = sorted(sql.FOLDER.glob("*.sql"))
+FILES = sorted(statements.FOLDER.glob("*.sql"))
 
 
 @pytest.fixture(
-    scope="module", params=embedded.postgres_homes(), ids=lambda home: f"{home.parent.name}/{home.name}"
+    scope="module", params=servers.postgres_homes(), ids=lambda home: f"{home.parent.name}/{home.name}"
 )
 def connection(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
     """A migrated database on each PostgreSQL at hand, from the oldest to the newest."""
-    with folder() as base, keeper.servers(base, request.param) as urls:
+    with folder() as base, reaper.servers(base, request.param) as urls:
         migrate(urls)
         with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
             yield connection
@@ -32,7 +33,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_header_is_what_the_server_says(connection: psycopg.Connection, path: Path) -> None:
     """Parameter types, column names, their order and types, and nullability are the server's."""
-    file = sql.read(path)
+    file = statements.read(path)
     told = described(connection, file)
     assert told == (list(file.parameters), list(file.columns)), file.name
 
@@ -60,16 +61,16 @@ def test_a_header_that_contradicts_its_file_stops_the_start(tmp_path: Path, head
     planted = tmp_path / "planted.sql"
     planted.write_text(header)
     with pytest.raises(SqlError, match=r"^planted\.sql: ") as error:
-        sql.read(planted)
+        statements.read(planted)
     assert fault in str(error.value)
 
 
 def test_a_row_that_contradicts_the_header_stops_the_start() -> None:
     """A statement is bound to a class with its columns, in order, with their types, or not at all."""
     with pytest.raises(SqlError, match=r"list_migrations\.sql: 'out' has"):
-        sql.many("list_migrations", Judged)
+        statements.many("list_migrations", Judged)
     with pytest.raises(SqlError, match=r"bound as :one"):
-        sql.one("list_migrations", Migration)
+        statements.one("list_migrations", Migration)
 
 
 def test_a_call_with_other_parameters_is_refused() -> None:

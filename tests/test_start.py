@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from session_service import queries, sql
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from session_service.settings import SettingError, Settings
+from session_service.storage import queries, statements
 from tests.conftest import Urls
 from tests.service import copy_house, free_port
 from tests.waiting import LIMIT
@@ -37,13 +37,13 @@ def house(tmp_path: Path) -> Path:
             "['find_session', 'get_session']",
         ),
         (
-            "session_service/handlers.py",
+            "session_service/api/operations.py",
             "async def get_health",
             "async def get_wealth",
             "['get_health', 'get_wealth']",
         ),
         (
-            "session_service/handlers.py",
+            "session_service/api/operations.py",
             "    id: UUID,\n    if_none",
             "    key: UUID,\n    if_none",
             "get_session takes",
@@ -60,12 +60,17 @@ def house(tmp_path: Path) -> Path:
             "        '303':\n",
             "get_session declares [200, 303], not [200, 304]",
         ),
-        ("session_service/docs.py", 'find_spec("swagger_ui")', 'find_spec("absent")', "needs swagger-ui-py"),
+        (
+            "session_service/api/docs.py",
+            'find_spec("swagger_ui")',
+            'find_spec("absent")',
+            "needs swagger-ui-py",
+        ),
         ("sql/get_sessions.sql", ":many", ":one", "get_sessions.sql: bound as :many"),
         ("sql/get_sessions.sql", "completed_at timestamptz?", "completed_at timestamptz", "'completed_at'"),
         ("sql/get_sessions.sql", "-- in:  ids jsonb", "-- in:  ids jsonb, x text", "placeholders"),
         (
-            "session_service/models.py",
+            "session_service/sessions/models.py",
             "    quiz_id: int\n    current",
             "    quizzes: int\n    current",
             "'quizzes'",
@@ -184,7 +189,7 @@ def test_a_database_that_may_forget(fresh_database: Urls, name: str, given: str,
         connection.execute(f"alter database {connection.info.dbname} set {name} = '{given}'")
 
     async def configured() -> str:
-        async with await sql.Connection.connect(fresh_database["DATABASE_URL"]) as connection:
+        async with await statements.Connection.connect(fresh_database["DATABASE_URL"]) as connection:
             await queries.configure(connection)
             shown = await connection.execute("select current_setting(%s)", [name])
             (setting,) = await shown.fetchone() or ("",)

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from session_service import queries, sql
-from session_service.sessions import SWEEP_BATCH
+from session_service.sessions.service import SWEEP_BATCH
+from session_service.storage import queries, statements
 from tests.conftest import Urls, migrate
 from tests.service import Service, running
 from tests.waiting import eventually
@@ -86,5 +86,5 @@ def _await_expired(database: psycopg.Connection, session_id: object) -> None:
 
 
 async def _sweep(url: str) -> int:
-    async with sql.pool(url, 1, queries.configure) as pool:
+    async with statements.pool(url, 1, queries.configure) as pool:
         return await queries.expire_sessions(pool, count=SWEEP_BATCH)

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from session_service.connections import origin_form
+from session_service.server.connections import origin_form
 from tests.conftest import Urls
 from tests.service import Service, running
 from tests.waiting import eventually

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from redis import Redis
 
+from dev.reaper import ROOT
 from session_service.exposure import find
-from session_service.keeper import ROOT
 from tests.conftest import Urls
 from tests.history.proxy import Proxy
 from tests.service import free_port, running

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from redis import Redis
 
-from session_service.edge import BODIES_LIMIT
-from session_service.errors import ServiceUnavailableError
-from session_service.together import PATIENCE, Lane
+from session_service.api.application import BODIES_LIMIT
+from session_service.sessions.errors import ServiceUnavailableError
+from session_service.traffic.batching import PATIENCE, Lane
 from tests import clock
 from tests.conftest import Urls, migrate
 from tests.history.client import Reply, Wire

@@ -15,12 +15,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from session_service import tokens
-from session_service.callers import Anyone
-from session_service.errors import UnauthenticatedError
-from session_service.models import Caller
+from session_service.api.auth import bearer as bearer_module
+from session_service.api.auth.bearer import LEEWAY, SIZE_LIMIT, Tokens
+from session_service.api.auth.principal import Anyone
+from session_service.sessions.errors import UnauthenticatedError
+from session_service.sessions.models import Caller
 from session_service.settings import ALGORITHMS
-from session_service.tokens import LEEWAY, SIZE_LIMIT, Tokens
 from tests.service import Service
 from tests.tokens import (
     AUDIENCE,
@@ -277,7 +277,7 @@ def test_no_more_tokens_are_remembered_than_there_is_room_for(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that were used longest ago are forgotten first, and are good all the same."""
-    monkeypatch.setattr(tokens, "REMEMBERED", 3)
+    monkeypatch.setattr(bearer_module, "REMEMBERED", 3)
     good = [EC.token(f"{n}") for n in range(4)]
 
     async def test(guard: Tokens) -> None:

@@ -23,7 +23,7 @@ import psycopg
 import pytest
 from attrs import define, field
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.inspection import INSIDE, listens, reports
 from tests.service import await_reply, copy_house, free_port, judged

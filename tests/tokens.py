@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
-from session_service.errors import UnauthenticatedError
-from session_service.models import Caller
+from session_service.api.auth.bearer import Tokens
+from session_service.sessions.errors import UnauthenticatedError
+from session_service.sessions.models import Caller
 from session_service.settings import ALGORITHMS, TokenSettings
-from session_service.tokens import Tokens
 from tests.waiting import LIMIT
 
 ISSUER = "https://issuer.test/"

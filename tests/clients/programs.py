@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from tests.clients.scripted_proxy import TRANSIENT, scripted
 from tests.judge import Fault, judging
 from tests.service import Service

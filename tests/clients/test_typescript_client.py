@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from tests.clients import programs
 from tests.conformance import DOCUMENT
 from tests.service import Service

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from attrs import asdict
 
-from session_service import queries, sql
-from session_service.errors import ServiceUnavailableError
-from session_service.models import PROBE, Probe
-from session_service.sql import Pool
+from session_service.sessions.errors import ServiceUnavailableError
+from session_service.sessions.models import PROBE, Probe
+from session_service.storage import queries, statements
+from session_service.storage.statements import Pool
 from tests.conftest import Urls
 from tests.faults.test_postgres import server
 from tests.history.postgres import Postgres
@@ -36,7 +36,7 @@ def test_a_refusal_takes_no_wait(postgres: Postgres) -> None:
     """Once an attempt was refused, statements fail without a single turn of the event loop."""
 
     async def run() -> None:
-        async with sql.pool(postgres.url, 3, queries.configure) as pool:
+        async with statements.pool(postgres.url, 3, queries.configure) as pool:
             await asyncio.gather(*(_ping(pool) for _ in range(6)))
             await asyncio.to_thread(postgres.stop)
             assert await _is_rejected(pool)
@@ -50,7 +50,7 @@ def test_it_closes_without_a_request(postgres: Postgres) -> None:
     """The pool finds a PostgreSQL that is back by itself, as often as it goes; the next request is served."""
 
     async def run() -> None:
-        async with sql.pool(postgres.url, 1, queries.configure) as pool:
+        async with statements.pool(postgres.url, 1, queries.configure) as pool:
             for end in (postgres.stop, postgres.kill):
                 await _ping(pool)
                 await asyncio.to_thread(end)
@@ -66,7 +66,7 @@ def test_those_who_wait_are_rejected_with_the_refusal(postgres: Postgres) -> Non
     """Requests that already wait for a connection when PostgreSQL refuses one are rejected then."""
 
     async def run() -> None:
-        async with sql.pool(postgres.url, 1, queries.configure) as pool:
+        async with statements.pool(postgres.url, 1, queries.configure) as pool:
             # So that only the breaker can end a wait.
             pool.timeout = 3600
             async with pool.lend():
@@ -84,7 +84,7 @@ def test_a_connection_that_is_left_is_used(postgres: Postgres) -> None:
     async def run() -> None:
         with psycopg.connect(postgres.owner_url, autocommit=True) as operator:
             operator.execute("alter role session_service connection limit 1")
-        async with sql.pool(postgres.url, 5, queries.configure) as pool:
+        async with statements.pool(postgres.url, 5, queries.configure) as pool:
             await _ping(pool)
             for _ in range(5):
                 await asyncio.gather(*(_ping(pool) for _ in range(REQUESTS)))
@@ -103,7 +103,7 @@ def test_every_kind_of_refusal_counts(place: str) -> None:
 
     async def run() -> None:
         url = f"postgresql://u@{place.format(closed=free_port())}/d"
-        async with sql.pool(url, 2, queries.configure) as pool:
+        async with statements.pool(url, 2, queries.configure) as pool:
             assert await _is_rejected(pool)
             assert _is_rejected_at_once(pool)
 
@@ -116,7 +116,7 @@ def test_a_role_that_may_not_log_in_counts(postgres: Postgres) -> None:
     async def run() -> None:
         with psycopg.connect(postgres.owner_url, autocommit=True) as operator:
             operator.execute("alter role session_service nologin")
-            async with sql.pool(postgres.url, 2, queries.configure) as pool:
+            async with statements.pool(postgres.url, 2, queries.configure) as pool:
                 assert await _is_rejected(pool)
                 assert _is_rejected_at_once(pool)
                 operator.execute("alter role session_service login")
@@ -130,7 +130,7 @@ def test_a_postgresql_that_stands_still_has_refused_nothing(postgres: Postgres) 
     """Without an answer the breaker stays closed: requests wait, for as long as they did."""
 
     async def run() -> None:
-        async with sql.pool(postgres.url, 1, queries.configure) as pool:
+        async with statements.pool(postgres.url, 1, queries.configure) as pool:
             postgres.freeze()
             try:
                 assert await _is_rejected(pool)

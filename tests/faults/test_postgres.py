@@ -16,10 +16,10 @@ import psycopg
 import pytest
 from attrs import frozen
 
-from session_service import queries, sql
-from session_service.keeper import ROOT
+from dev.reaper import ROOT
 from session_service.settings import SettingError
-from session_service.sql import Pool
+from session_service.storage import queries, statements
+from session_service.storage.statements import Pool
 from tests.conftest import Urls, migrate
 from tests.faults.load import CLIENTS, load
 from tests.history.postgres import Postgres
@@ -331,11 +331,11 @@ def test_a_server_that_may_forget(ground: Ground, servers: Urls) -> None:
 def test_refused_at_the_start() -> None:
     """A service waits for a PostgreSQL as long as it is told to, and then says in a line why it has none."""
     begun = monotonic()
-    pool = sql.pool("postgresql://nobody@127.0.0.1:1/none", 1, queries.configure)
+    pool = statements.pool("postgresql://nobody@127.0.0.1:1/none", 1, queries.configure)
     with pytest.raises(
         SettingError, match=r"PostgreSQL of DATABASE_URL is out of reach: .* refused"
     ) as error:
-        asyncio.run(sql.await_server(pool, seconds=0.5))
+        asyncio.run(statements.await_server(pool, seconds=0.5))
     assert monotonic() - begun >= 0.5
     assert "\n" not in str(error.value)
 
@@ -432,7 +432,7 @@ def bounds_of_a_session(urls: Urls) -> None:
                 await connection.execute("select from quiz_sessions")
 
     async def run() -> None:
-        async with sql.pool(urls["DATABASE_URL"], 2, queries.configure) as pool:
+        async with statements.pool(urls["DATABASE_URL"], 2, queries.configure) as pool:
             await asyncio.gather(sleep_long(pool), leave_open(pool))
 
     asyncio.run(run())

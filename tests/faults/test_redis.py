@@ -14,9 +14,9 @@ import pytest
 from attrs import define, field
 from redis import Redis
 
-from session_service import embedded
-from session_service.cache import Cache
-from session_service.models import Snapshot
+from dev import servers
+from session_service.sessions.models import Snapshot
+from session_service.storage.session_cache import Cache
 from tests.conftest import Urls
 from tests.history.proxy import Proxy
 from tests.service import Service, folder, free_port, running
@@ -38,7 +38,7 @@ class Place:
 
     def start(self) -> None:
         """Start it, empty."""
-        self.process = self._running.enter_context(embedded.redis(self._base, self._base)).process
+        self.process = self._running.enter_context(servers.redis(self._base, self._base)).process
 
     def stop(self) -> None:
         """End it, if it runs."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from session_service import embedded
-from session_service.embedded import Database
+from dev import servers
+from dev.servers import Database
 from tests.history.proxy import Proxy
 from tests.waiting import eventually
 
@@ -41,8 +41,8 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, on its data of before."""
-        home = embedded.postgres_homes()[0]
-        self._server = self._stack.enter_context(embedded.postgres(self.base, home, self.base))
+        home = servers.postgres_homes()[0]
+        self._server = self._stack.enter_context(servers.postgres(self.base, home, self.base))
 
     def stop(self) -> None:
         """End it as `pg_ctl stop -m fast` does: whatever is under way is broken off."""
@@ -75,7 +75,7 @@ class Postgres:
         """Make the other one its standby, which has an answer before that is acknowledged."""
         (data,) = self.base.glob("data-*")
         copy = standby.base / data.name
-        binary = embedded.postgres_homes()[0] / "bin" / "pg_basebackup"
+        binary = servers.postgres_homes()[0] / "bin" / "pg_basebackup"
         subprocess.run([binary, "-d", self.owner_url, "-D", copy, "-R", "-c", "fast"], check=True)
         if os.geteuid() == 0:
             for path in (copy, *copy.rglob("*")):

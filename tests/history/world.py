@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from session_service import embedded, migrations
-from session_service.embedded import Server
-from session_service.keeper import ROOT
+from dev import servers
+from dev.reaper import ROOT
+from dev.servers import Server
+from session_service.storage import migrations
 from tests.history.postgres import Postgres
 from tests.history.proxy import Proxy
 from tests.service import await_reply, folder, free_port
@@ -90,7 +91,7 @@ class World:
 
     def start_redis(self) -> None:
         """Start Redis, empty."""
-        self.redis: Server = self._redis_stack.enter_context(embedded.redis(self._base, self._base))
+        self.redis: Server = self._redis_stack.enter_context(servers.redis(self._base, self._base))
 
     def kill_redis(self) -> None:
         """Kill Redis, with all that it holds."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import httpx
 import psycopg
 
-from session_service import keeper
+from dev import reaper
 from tests.conftest import Urls, migrate
 from tests.service import Service, folder, running
 from tests.waiting import eventually
@@ -23,7 +23,7 @@ def test_200_healthy(service: Service) -> None:
 
 def test_200_degraded_without_redis(migrated: Urls) -> None:
     """Without Redis everything works, and the service says what is missing."""
-    with folder() as base, keeper.servers(base) as others:
+    with folder() as base, reaper.servers(base) as others:
         gone = others["REDIS_URL"]
     with running(migrated, REDIS_URL=gone) as service:
         body = service.client.get("/health").json()

@@ -1,6 +1,6 @@
 """getReadiness: GET /health/ready."""
 
-from session_service import keeper
+from dev import reaper
 from tests.conftest import Urls
 from tests.operations.test_get_health import told
 from tests.service import Service, folder, running
@@ -17,7 +17,7 @@ def test_200_ready(service: Service) -> None:
 
 def test_200_without_redis(migrated: Urls) -> None:
     """Redis is no condition: without it everything works."""
-    with folder() as base, keeper.servers(base) as others:
+    with folder() as base, reaper.servers(base) as others:
         gone = others["REDIS_URL"]
     with running(migrated, REDIS_URL=gone) as service:
         assert service.client.get("/health").json()["status"] == "degraded"

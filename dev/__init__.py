@@ -1,0 +1,1 @@
+"""Tools for development: private servers, benchmarks. Not in the image."""

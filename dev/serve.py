@@ -1,0 +1,40 @@
+"""bin/serve: starts private servers for the stores that no setting names, migrates, then serves."""
+
+import asyncio
+import os
+import sys
+from contextlib import ExitStack
+
+from dev import reaper
+from dev.servers import EmbeddedError
+from session_service.__main__ import arguments, run
+from session_service.settings import SettingError, Settings
+from session_service.storage import migrations
+from session_service.storage.migrations import MigrationError
+
+
+def main() -> None:
+    """Serve, with private servers for what is not set; they end with this process."""
+    options = arguments()
+    with ExitStack() as stack:
+        try:
+            if not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):
+                # Where workers read them, too.
+                os.environ.update(_missing(stack.enter_context(reaper.servers(reaper.default_base()))))
+            settings = Settings.read()
+            asyncio.run(migrations.run())
+            # Nothing that serves has the owner's rights.
+            os.environ.pop("MIGRATION_DATABASE_URL", None)
+        except (SettingError, EmbeddedError, MigrationError) as error:
+            sys.exit(f"session-service: {error}")
+        run(settings, options)
+
+
+def _missing(private: dict[str, str]) -> dict[str, str]:
+    """Return the private servers' settings for what the environment does not name."""
+    pairs = [("DATABASE_URL", "MIGRATION_DATABASE_URL"), ("REDIS_URL",)]
+    return {name: private[name] for pair in pairs if not os.environ.get(pair[0]) for name in pair}
+
+
+if __name__ == "__main__":
+    main()

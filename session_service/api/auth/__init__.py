@@ -1,0 +1,1 @@
+"""Authentication: the principal behind a request."""

@@ -1,0 +1,1 @@
+"""The process and its connections: event loop, signals, graceful shutdown, workers."""

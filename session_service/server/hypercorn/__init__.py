@@ -1,0 +1,1 @@
+"""Hypercorn: what overrides its private methods."""

@@ -1,0 +1,71 @@
+"""HTTP/1.1 as h11 reads it, without what it forgives: each request has one reading, whoever else reads it."""
+
+import re
+
+import h11
+from h11._receivebuffer import ReceiveBuffer
+
+from session_service.server.connections import HEAD_LIMIT, LINES_LIMIT
+
+_FRAMING = {b"content-length", b"transfer-encoding"}
+
+_FOLDED = re.compile(rb"\n[ \t]")
+_STRAY = re.compile(rb"(?<!\r)\n|\n[ \t]")
+
+
+class Connection(h11.Connection):
+    """A server's side of a connection."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, HEAD_LIMIT)
+        self._receive_buffer = _Buffer(self)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something has come that is no event yet."""
+        return bool(self._receive_buffer)
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Return what has come; raise RemoteProtocolError for what is no plain request."""
+        event = super().next_event()
+        if type(event) is h11.Request and not _is_plain(event):
+            raise h11.RemoteProtocolError("another version of HTTP, or two lengths")
+        return event
+
+
+def _is_plain(request: h11.Request) -> bool:
+    """Tell whether the request is HTTP/1 and says once at the most how long it is (RFC 9112, 6.1)."""
+    framing = [name for name, _ in request.headers if name in _FRAMING]
+    if request.http_version == b"1.1":
+        return len(framing) < 2
+    return request.http_version == b"1.0" and framing in ([], [b"content-length"])
+
+
+class _Buffer(ReceiveBuffer):
+    """What has come and was not read yet: a head's lines end in CR LF, and none goes on in the next."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        if self._data.startswith(b"\r\n"):
+            if self._connection.their_state is not h11.IDLE:
+                return super().maybe_extract_lines()
+            # RFC 9112, 2.2: some clients end a body with an empty line that is no part of it.
+            self._extract(2)
+        end = self._data.find(b"\r\n\r\n", self._multiple_lines_search)
+        size = len(self._data) if end < 0 else end + 4
+        if size > HEAD_LIMIT:
+            raise h11.LocalProtocolError("too long", error_status_hint=431)
+        # Of a head that is whole, h11 looks at each line.
+        wrong = _STRAY if end < 0 else _FOLDED
+        if wrong.search(self._data, max(0, self._multiple_lines_search - 1), size):
+            raise h11.LocalProtocolError("a bare line feed, or a folded line")
+        if end < 0:
+            self._multiple_lines_search = max(0, size - 3)
+            return None
+        lines = self._extract(size).split(b"\r\n")[:-2]
+        if len(lines) > LINES_LIMIT + 1:
+            raise h11.LocalProtocolError("too many lines", error_status_hint=431)
+        return lines

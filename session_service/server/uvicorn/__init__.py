@@ -1,0 +1,1 @@
+"""uvicorn: what overrides its private methods."""
