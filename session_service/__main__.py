@@ -1,4 +1,4 @@
-"""Settings, application, server: one process that serves until it is told to stop, or several on one port."""
+"""The command line: `python -m session_service [--workers N]` serves until SIGINT or SIGTERM."""
 
 import logging
 import socket
@@ -6,7 +6,7 @@ import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from session_service.app import build
-from session_service.server.logging import AccessLog
+from session_service.server.logging import NonBlockingStdout, RedactingFormatter
 from session_service.server.serve import serve
 from session_service.server.supervisor import supervise
 from session_service.settings import SettingError, Settings
@@ -22,19 +22,21 @@ def main() -> None:
 
 
 def arguments() -> Namespace:
-    """Read what stands on the command line."""
+    """Parse the command line."""
     parser = ArgumentParser("session-service", description="Serve on HOST:PORT until SIGINT or SIGTERM.")
     count = "processes that share the port, 1 to 64; SIGHUP renews them without a gap"
     parser.add_argument("--workers", type=int, choices=range(1, 65), default=1, metavar="N", help=count)
-    # How a supervisor hands its socket on.
+    # The descriptor of the socket that a supervisor passes on.
     parser.add_argument("--worker", type=int, help=SUPPRESS)
     return parser.parse_args()
 
 
 def run(settings: Settings, options: Namespace) -> None:
-    """Serve until SIGINT or SIGTERM, then end what is under way; exit with 1 if the start fails."""
-    log = AccessLog()
-    logging.basicConfig(stream=log, level=settings.log_level, format="%(message)s")
+    """Serve until SIGINT or SIGTERM, then shut down gracefully; exit with 1 if the start fails."""
+    log = NonBlockingStdout()
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(RedactingFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=settings.log_level)
     log.start()
     try:
         _serve(settings, options, log)
@@ -42,14 +44,14 @@ def run(settings: Settings, options: Namespace) -> None:
         log.stop()
 
 
-def _serve(settings: Settings, options: Namespace, log: AccessLog) -> None:
+def _serve(settings: Settings, options: Namespace, log: NonBlockingStdout) -> None:
     if options.worker is not None:
-        serve(settings, build(settings, log), socket.socket(fileno=options.worker), worker=True)
+        serve(settings, build(settings, log.add), socket.socket(fileno=options.worker), worker=True)
     elif options.workers > 1:
         supervise(_listen(settings), options.workers)
     else:
-        # Before the port is taken: a house that does not fit together does not need one.
-        app = build(settings, log)
+        # Build first, so that a broken configuration fails before the port is bound.
+        app = build(settings, log.add)
         serve(settings, app, _listen(settings))
 
 

@@ -1,115 +1,143 @@
-"""The application: its parts put together, their lifespan, the contract's routes."""
+"""The composition root: builds every part, and joins the API with the storage."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from inspect import getmembers, isfunction
 
-from starlette.routing import Router
+from attrs import frozen
+from starlette.routing import Router as Lifespan
 
-from session_service import exposure
-from session_service.api import contract, docs
-from session_service.api.application import Edge
-from session_service.api.auth.principal import callers
+from session_service import store_urls
+from session_service.api import contract, docs, operations
+from session_service.api.application import Application
+from session_service.api.auth.principal import Authenticator, Principal, authenticator
 from session_service.api.contract import ContractError
 from session_service.api.cors import Cors
-from session_service.api.endpoint import Endpoint
-from session_service.api.health import Vitals
-from session_service.api.router import Answers, Routes
-from session_service.server.logging import AccessLog, outline
-from session_service.sessions import service
+from session_service.api.endpoint import Access, Endpoint
+from session_service.api.health import HealthChecks
+from session_service.api.operations import Services
+from session_service.api.router import Route, Router
 from session_service.sessions.errors import ServiceError
-from session_service.sessions.service import Context
+from session_service.sessions.service import SessionService
+from session_service.sessions.sweeper import sweep
 from session_service.settings import SettingError, Settings
 from session_service.storage import migrations, queries, statements
 from session_service.storage.migrations import MigrationError
-from session_service.storage.session_cache import Cache
-from session_service.storage.session_store import Store
-from session_service.traffic.rate_limiter import Limits
-
-SWEEP_PAUSE = 2.0  # seconds between rounds of the sweeper
+from session_service.storage.readiness import ReadinessCheck
+from session_service.storage.redis import RedisClient, UnreachableError
+from session_service.storage.session_cache import SessionCache
+from session_service.storage.session_store import SessionStore
+from session_service.storage.statements import Pool
+from session_service.traffic.rate_limiter import TAKE, RateLimiter
 
 _log = logging.getLogger(__name__)
 
 
-def build(settings: Settings, log: AccessLog) -> Edge:
-    """Return the application; raise ContractError if the contract and the handlers do not fit together."""
-    ctx = _context(settings)
+@frozen
+class Storage:
+    """The stores and the parts that work on them."""
+
+    pool: Pool
+    redis: RedisClient
+    readiness: ReadinessCheck
+    sessions: SessionStore
+
+
+def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
+    """Return the application; raise ContractError if the contract and the operations differ."""
+    storage = _storage(settings)
+    health = HealthChecks(postgres=storage.readiness, redis=storage.redis.ping)
+    services = Services(SessionService(storage.sessions, learner_starts=settings.learner_starts), health)
+    access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
 
     @asynccontextmanager
-    async def lifespan(_: Router) -> AsyncIterator[None]:
+    async def lifespan(_: Lifespan) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await _begin(ctx, settings, stack)
-            sweeper = asyncio.create_task(_sweep(ctx))
+            await _start(storage, access.authenticator, settings, stack)
+            sweeper = asyncio.create_task(sweep(partial(_expire, storage.pool)))
             try:
                 yield
             finally:
                 sweeper.cancel()
 
-    return Edge(_routes(ctx, settings.root_path), log, ctx.health, cors, Router(lifespan=lifespan))
-
-
-def _context(settings: Settings) -> Context:
-    pool = statements.pool(settings.database_url, settings.database_pool_size, queries.configure)
-    cache = Cache(settings.redis_url, settings.cache_seconds, settings.batch_size)
-    return Context(
-        pool,
-        cache,
-        Store(pool, cache, settings),
-        Vitals(statements.pool(settings.database_url, 1, queries.configure), cache),
-        callers(settings),
-        Limits(cache, settings),
-        settings.learner_starts,
+    return Application(
+        _router(services, access, settings.root_path),
+        log_access=log_access,
+        drain=health.drain,
+        cors=cors,
+        lifespan=Lifespan(lifespan=lifespan),
     )
 
 
-async def _begin(ctx: Context, settings: Settings, stack: AsyncExitStack) -> None:
-    """Wait for what the service needs, to be given up with the stack; log why it cannot start."""
+def _storage(settings: Settings) -> Storage:
+    pool = statements.pool(settings.database_url, settings.database_pool_size, queries.configure)
+    redis = RedisClient(settings.redis_url)
+    cache = SessionCache(redis, settings.cache_seconds, settings.batch_size)
+    return Storage(
+        pool,
+        redis,
+        ReadinessCheck(statements.pool(settings.database_url, 1, queries.configure)),
+        SessionStore(pool, cache, settings),
+    )
+
+
+def _rate_limits(redis: RedisClient, settings: Settings) -> Callable[[Principal], Awaitable[None]]:
+    """Return the function that counts a request against the rate limit of its principal.
+
+    A service acts for many learners: as one of them, a platform's back-end would be limited to the rate of a
+    single learner.
+    """
+    learners, services = (
+        RateLimiter(
+            redis.script(TAKE), limit, unreachable=UnreachableError, max_batch_size=settings.batch_size
+        )
+        for limit in (settings.rate_limit, settings.service_rate_limit)
+    )
+    return lambda principal: (services if principal.service else learners).acquire(principal.key)
+
+
+async def _start(
+    storage: Storage, authenticator: Authenticator, settings: Settings, stack: AsyncExitStack
+) -> None:
+    """Open the stores, to be closed with the stack, and check them; log why the service cannot start."""
     try:
-        for danger in exposure.find(settings.database_url, settings.redis_url):
-            _log.warning("session-service: %s", danger)
-        for store in (ctx.pool, ctx.cache, ctx.health):
-            await stack.enter_async_context(store)
-        await statements.await_server(ctx.pool, seconds=30)
-        await migrations.check(ctx.pool)
-        await ctx.health.check_database()
-        ctx.store.use_digest_key(settings.digest_key or (await queries.get_digest_key(ctx.pool)).value)
-        await stack.enter_async_context(ctx.callers)
+        for warning in store_urls.insecure_transports(settings.database_url, settings.redis_url):
+            _log.warning("session-service: %s", warning)
+        for part in (storage.pool, storage.redis, storage.readiness):
+            await stack.enter_async_context(part)
+        await statements.await_server(storage.pool, seconds=30)
+        await migrations.check(storage.pool)
+        await storage.readiness.check_at_start()
+        key = settings.digest_key or (await queries.get_digest_key(storage.pool)).value
+        storage.sessions.use_digest_key(key)
+        await stack.enter_async_context(authenticator)
     except (ServiceError, MigrationError, SettingError) as error:
         _log.critical("session-service: cannot start: %s", error)
         raise
     except Exception as error:
-        _log.critical("session-service: cannot start\n%s", outline(error))
+        _log.critical("session-service: cannot start", exc_info=error)
         raise
 
 
-async def _sweep(ctx: Context) -> None:
-    """Expire sessions for as long as the service runs; every instance does, and they share the work."""
-    while True:
-        await asyncio.sleep(SWEEP_PAUSE)
-        try:
-            await service.expire_sessions(ctx)
-        except ServiceError as error:
-            _log.warning("sessions were not expired: %s", error)
-        except Exception as error:  # noqa: BLE001 - a round that fails is not the last one
-            _log.error("sessions were not expired\n%s", outline(error))
+async def _expire(pool: Pool, count: int) -> int:
+    return await queries.expire_sessions(pool, count=count)
 
 
-def _routes(ctx: Context, root_path: str) -> Routes:
+def _router(services: Services, access: Access, root_path: str) -> Router:
     """Return the paths of the contract, and those of the files about it."""
-    operations = contract.load()
-    found = {
+    declared = contract.load()
+    functions = {
         name: function for name, function in getmembers(operations, isfunction) if not name.startswith("_")
     }
-    differing = found.keys() ^ {operation.id for operation in operations}
+    differing = functions.keys() ^ {operation.id for operation in declared}
     if differing:
-        raise ContractError(f"operations without a handler, or the other way round: {sorted(differing)}")
-    paths: dict[str, dict[str, Answers]] = {
-        path: {"GET": file} for path, file in docs.files(root_path).items()
-    }
-    for operation in operations:
-        endpoint = Endpoint(operation, found[operation.id], ctx, root_path)
+        raise ContractError(f"operations without a function, or the other way round: {sorted(differing)}")
+    paths: dict[str, dict[str, Route]] = {path: {"GET": file} for path, file in docs.files(root_path).items()}
+    for operation in declared:
+        endpoint = Endpoint(operation, functions[operation.id], services, access, root_path)
         paths.setdefault(operation.path, {})[operation.method] = endpoint
-    return Routes(paths, root_path)
+    return Router(paths, root_path)

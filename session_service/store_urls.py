@@ -33,6 +33,7 @@ _REDIS_TLS_OPTIONS = {
     "ssl_keyfile": _FILE,
     "ssl_password": _ANY,
 }
+_VERIFIED = ("verify-ca", "verify-full")
 
 
 class UrlError(ValueError):
@@ -97,6 +98,11 @@ def find_wrong_variable() -> str | None:
         if variable in os.environ and _is_accepted(**default):
             return variable
     return "PGSERVICE"
+
+
+def insecure_transports(database_url: str, redis_url: str) -> list[str]:
+    """Return a warning for each unencrypted or unauthenticated connection to a store; none repeats a URL."""
+    return _insecure_postgresql(database_url) + _insecure_redis(redis_url)
 
 
 def _check_characters(url: str) -> None:
@@ -170,3 +176,34 @@ def _check_socket(host: str | None, path: str) -> None:
     """Raise UrlError unless the path may be a socket's; one that is not there yet may come."""
     if host or not path or (Path(path).exists() and not Path(path).is_socket()):
         raise UrlError("has to have the absolute path of a socket, as in unix:///run/redis.sock")
+
+
+def _insecure_postgresql(url: str) -> list[str]:
+    given = conninfo_to_dict(url)
+    hosts = str(given.get("hostaddr") or given.get("host") or "").split(",")
+    mode = given.get("sslmode") or os.environ.get("PGSSLMODE")
+    if mode in _VERIFIED or all(_is_local(host) for host in hosts):
+        return []
+    return [
+        "PostgreSQL is on another host, and anybody on the way may answer for it: set sslmode=verify-full"
+    ]
+
+
+def _insecure_redis(url: str) -> list[str]:
+    parts = urlsplit(url)
+    if parts.scheme == "unix" or _is_local(parts.hostname or ""):
+        return []
+    found = []
+    if not (parts.password or "password" in dict(parse_qsl(parts.query))):
+        found.append("Redis is on another host, and the service gives it no password")
+    if parts.scheme != "rediss":
+        found.append("Redis is on another host, and anybody on the way may read along: set rediss://")
+    return found
+
+
+def _is_local(host: str) -> bool:
+    """Whether the host is this machine: a loopback address, a socket's folder, or libpq's default."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in {"", "localhost"} or host.startswith(("/", "@"))

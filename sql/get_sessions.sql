@@ -3,12 +3,12 @@
 -- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
 -- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
 -- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
--- out: verdict text, judged_at timestamptz, position integer
+-- out: verdict text, checked_at timestamptz, ordinality integer
 --
 -- Without an owner a session is anyone's; one of somebody else is none.
 with clocked as (
-  select s, date_trunc('milliseconds', clock_timestamp()) as judged_at, position
-  from jsonb_to_recordset(%(ids)s::jsonb) as a (position integer, id uuid, owner text)
+  select s, date_trunc('milliseconds', clock_timestamp()) as checked_at, ordinality
+  from jsonb_to_recordset(%(ids)s::jsonb) as a (ordinality integer, id uuid, owner text)
   join quiz_sessions as s on s.id = a.id and (a.owner is null or s.user_id = a.owner)
 ),
 judged as (
@@ -16,7 +16,7 @@ judged as (
     *,
     case
       when (s).status = 'completed' then 'ok'
-      when (s).status = 'expired' or (s).expires_at <= judged_at then 'expired'
+      when (s).status = 'expired' or (s).expires_at <= checked_at then 'expired'
       else 'ok'
     end as verdict
   from clocked
@@ -26,5 +26,5 @@ select
   case when verdict = 'expired' then 'expired' else (s).status end as status,
   (s).version, (s).started_at, (s).expires_at, (s).last_saved_at, (s).completed_at,
   (s).created_at, (s).updated_at,
-  verdict, judged_at, position
+  verdict, checked_at, ordinality
 from judged;

@@ -3,7 +3,7 @@
 -- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
 -- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
 -- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
--- out: verdict text, judged_at timestamptz, position integer
+-- out: verdict text, checked_at timestamptz, ordinality integer
 --
 -- At most one start of a key, and one resume of a user's quiz. No row for a start: another one with the same
 -- key won the race, and this statement's snapshot is older than its commit. Run again, it finds what that made.
@@ -13,13 +13,13 @@ with clock as materialized (
 asked as materialized (
   select *
   from jsonb_to_recordset(%(starts)s::jsonb) as a (
-    position integer, id uuid, user_id text, quiz_id integer, time_limit_seconds integer, key text, digest text,
+    ordinality integer, id uuid, user_id text, quiz_id integer, time_limit_seconds integer, key text, digest text,
     resume boolean
   )
 ),
 known as materialized (
   select
-    s, a.position,
+    s, a.ordinality,
     -- A digest that another DIGEST_KEY or an older release has made cannot be compared: it counts as equal.
     case
       when s.start_digest <> a.digest and split_part(s.start_digest, '.', 1) = split_part(a.digest, '.', 1)
@@ -30,7 +30,7 @@ known as materialized (
   join quiz_sessions as s on s.user_id = a.user_id and s.start_key = a.key
 ),
 running as materialized (
-  select newest.s, a.position
+  select newest.s, a.ordinality
   from asked as a
   cross join clock
   cross join lateral (
@@ -44,7 +44,7 @@ running as materialized (
     limit 1
   ) as newest
   where a.resume
-    and not exists (select from known where known.position = a.position)
+    and not exists (select from known where known.ordinality = a.ordinality)
 ),
 started as (
   insert into quiz_sessions as s (
@@ -55,22 +55,22 @@ started as (
     now, now + make_interval(secs => time_limit_seconds), now, now, now,
     key, digest
   from asked as a, clock
-  where not exists (select from known where known.position = a.position)
-    and not exists (select from running where running.position = a.position)
+  where not exists (select from known where known.ordinality = a.ordinality)
+    and not exists (select from running where running.ordinality = a.ordinality)
   -- One order for all: starts that wait for each other's keys cannot go round in a circle.
   order by user_id, key
   on conflict (user_id, start_key) where start_key is not null do nothing
   returning s
 ),
 told as (
-  select s as r, verdict, position from known
-  union all select s, 'resumed', position from running
-  union all select s, 'ok', a.position from started join asked as a on a.id = (s).id
+  select s as r, verdict, ordinality from known
+  union all select s, 'resumed', ordinality from running
+  union all select s, 'ok', a.ordinality from started join asked as a on a.id = (s).id
 )
 select
   (r).id, (r).user_id, (r).quiz_id, (r).current_question, (r).answers,
   case when (r).status = 'in_progress' and (r).expires_at <= now then 'expired' else (r).status end as status,
   (r).version, (r).started_at, (r).expires_at, (r).last_saved_at, (r).completed_at,
   (r).created_at, (r).updated_at,
-  verdict, now as judged_at, position
+  verdict, now as checked_at, ordinality
 from told, clock;

@@ -7,7 +7,7 @@ from attrs import evolve
 from starlette.types import Scope
 
 from session_service.api.contract import Operation
-from session_service.api.responses import Headers, Reply
+from session_service.api.responses import Headers, Response
 
 _ALWAYS = {"authorization", "content-type", "x-request-id"}  # request headers that are no operation's own
 # A list of field names (RFC 9110, 5.6.2).
@@ -40,7 +40,7 @@ class Cors:
         names = _ALWAYS | {name.lower() for headers in own for name in headers}
         self._sent = ", ".join(sorted(names)).encode()
 
-    def shared(self, scope: Scope, reply: Reply) -> Reply:
+    def shared(self, scope: Scope, reply: Response) -> Response:
         """Return the reply with the word to the browser on whether the page may read it."""
         more: Headers = [(b"vary", b"Origin")]
         origin = self._origin(scope)
@@ -51,7 +51,7 @@ class Cors:
             ]
         return evolve(reply, headers=[*reply.headers, *more])
 
-    def preflight(self, scope: Scope, methods: str) -> Reply | None:
+    def preflight(self, scope: Scope, methods: str) -> Response | None:
         """Return the reply to a browser that asks whether its page may send a request to a path.
 
         `methods` are those that the path takes. None if nobody asks that, or the page is not allowed to.
@@ -64,7 +64,7 @@ class Cors:
             (b"access-control-allow-headers", self._allowed_headers(scope)),
             (b"access-control-max-age", _SECONDS),
         ]
-        return Reply(204, headers)
+        return Response(204, headers)
 
     def _allowed_headers(self, scope: Scope) -> bytes:
         """Return the header names that a page may send: those that it asks for, or the contract's.

@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.types import Scope
 
 from session_service.api import contract
-from session_service.api.responses import Reply
+from session_service.api.responses import Response
 
 _PAGE = Path(__file__).parent / "swagger"
 
@@ -32,15 +32,15 @@ _SECURITY = [
 class File:
     """Bytes that stay the same while the service runs; whoever has them is told so."""
 
-    urgent = True
+    sheddable = False
 
     def __init__(self, body: bytes, media_type: str) -> None:
         self._etag = b'"%b"' % hashlib.sha256(body).hexdigest().encode()
         headers = [(b"cache-control", b"no-cache"), (b"etag", self._etag)]
-        self._whole = Reply(200, headers, body, media_type.encode(), _SECURITY)
-        self._unchanged = Reply(304, headers, security=_SECURITY)
+        self._whole = Response(200, headers, body, media_type.encode(), _SECURITY)
+        self._unchanged = Response(304, headers, security=_SECURITY)
 
-    async def answer(self, scope: Scope, _path: dict[str, str]) -> Reply:
+    async def handle(self, scope: Scope, _path: dict[str, str]) -> Response:
         """Return the file, or that it is the one that the client has."""
         return self._unchanged if self._is_known(scope) else self._whole
 

@@ -1,4 +1,4 @@
-"""The one request path: read, validate, type, handle, encode."""
+"""The request path of an operation: decode, validate, authenticate, call, encode."""
 
 import inspect
 import re
@@ -7,51 +7,63 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from attrs import frozen
 from starlette.types import Scope
 
+from session_service.api.auth.principal import Authenticator, Principal
 from session_service.api.contract import ContractError, Input, Operation, plain_names, snake
-from session_service.api.responses import Headers, Reply
+from session_service.api.errors import UnsupportedMediaTypeError, ValidationError
+from session_service.api.headers import IfNoneMatch
+from session_service.api.health import Health, Liveness, Readiness
+from session_service.api.operations import Services
+from session_service.api.responses import Response, encode_with_id, session_headers
 from session_service.sessions import codec
-from session_service.sessions.errors import UnsupportedMediaTypeError, ValidationError
-from session_service.sessions.models import (
-    Caller,
-    Health,
-    Liveness,
-    Readiness,
-    Seen,
-    SessionPage,
-    Snapshot,
-    Started,
-)
-from session_service.sessions.service import Context
+from session_service.sessions.models import EncodedSession, SessionPage, StartResult
 
-Value = Started | SessionPage | Health | Liveness | Readiness
-Handler = Callable[..., Awaitable[Snapshot | Value]]
+Result = EncodedSession | StartResult | SessionPage | Health | Liveness | Readiness
+Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]
 
-# What a handler's result may be answered with, where it is not 200 alone; 204 and 304 come with the headers
-# that ask for them.
-_SUCCESSES = {Started: {200, 201}}
-_ASKED_FOR = {"prefer": 204, "if_none_match": 304}
+# The successes of an operation, where 200 is not the only one; 204 and 304 come with the headers that ask
+# for them.
+_SUCCESSES = {StartResult: {200, 201}}
+_SUCCESS_OF_HEADER = {"prefer": 204, "if_none_match": 304}
+_NO_STORE = (b"cache-control", b"no-store")
 
 _ENCODED = re.compile(rb"([!-$&-~]|%[0-9A-Fa-f]{2})*")
 _JSON = re.compile(rb'application/json(\s*;(\s*charset=("utf-?8"|utf-?8))?)?', re.IGNORECASE)
 _MINIMAL = re.compile(r'(^|,)\s*return="?minimal"?\s*($|[,;])', re.IGNORECASE)
 
 
-class Endpoint:
-    """One operation with its handler."""
+@frozen
+class Access:
+    """The checks that a secured operation makes before it reads a request."""
 
-    def __init__(self, operation: Operation, handler: Handler, ctx: Context, root_path: str = "") -> None:
-        # What is for no caller in particular is about the service itself.
-        self.urgent = not operation.secured
+    authenticator: Authenticator
+    limit_rate: Callable[[Principal], Awaitable[None]]
+
+
+class Endpoint:
+    """One operation with its function."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        function: Function,
+        services: Services,
+        access: Access,
+        root_path: str = "",
+    ) -> None:
+        # Unsecured operations are the health probes: they bypass load shedding.
+        self.sheddable = operation.secured
         self._operation = operation
-        self._handler = handler
-        self._ctx = ctx
-        self._sessions = f"{root_path}/api/sessions/".encode()
-        types = _types(operation, handler)
+        self._function = function
+        self._services = services
+        self._access = access
+        self._sessions_path = f"{root_path}/api/sessions/".encode()
+        types = _types(operation, function)
         self._body_type = types.get("body")
-        # By its name in the contract: what a parameter is called in Python, and what makes its value.
+        # By a parameter's name in the contract: its name in Python, and the function that makes its value.
         self._arguments = {
             name: (snake(name), codec.structurer(types.get(snake(name), str)))
             for kind in operation.parameters.values()
@@ -60,33 +72,37 @@ class Endpoint:
         headers = operation.parameters["header"].schema["properties"]
         self._headers = {name.lower().encode(): name for name in headers}
 
-    async def answer(self, scope: Scope, path: Values) -> Reply:
-        """Return the reply to a request whose body is in the scope; raise the contract's errors."""
-        caller = await self._callers(scope) if self._operation.secured else ()
+    async def handle(self, scope: Scope, path: Values) -> Response:
+        """Return the response to a request whose body is in the scope; raise the contract's errors."""
+        principal = (await self._authenticate(scope),) if self._operation.secured else ()
         arguments = self._parameters(scope, path)
         if self._operation.body is not None:
             arguments["body"] = self._body(scope)
         prefer = arguments.pop("prefer", None)
-        result = await self._handler(self._ctx, *caller, **arguments)
-        if isinstance(result, Snapshot):
-            return _session_reply(result, arguments.get("if_none_match"), prefer)
-        if isinstance(result, Started):
-            return self._started(result)
-        return Reply(200, [(b"cache-control", b"no-store")], codec.encode(result))
+        result = await self._function(self._services, *principal, **arguments)
+        match result:
+            case EncodedSession():
+                return _session_response(result, arguments.get("if_none_match"), prefer)
+            case StartResult():
+                return self._start_response(result)
+            case SessionPage():
+                return Response(200, [_NO_STORE], codec.encode(result))
+            case _:
+                return Response(200, [_NO_STORE], encode_with_id(result, scope["request_id"]))
 
-    def _started(self, started: Started) -> Reply:
+    async def _authenticate(self, scope: Scope) -> Principal:
+        """Return the principal of the request, and count the request against its rate limit."""
+        principal = await self._access.authenticator.authenticate(scope)
+        await self._access.limit_rate(principal)
+        return principal
+
+    def _start_response(self, started: StartResult) -> Response:
         session = started.session
         headers = session_headers(session)
         if not started.new:
-            return Reply(200, headers, session.body)
-        location = (b"location", self._sessions + str(session.id).encode())
-        return Reply(201, [*headers, location], session.body)
-
-    async def _callers(self, scope: Scope) -> tuple[Caller]:
-        """Return who asks, and count the request as its."""
-        caller = await self._ctx.callers.identify(scope)
-        await self._ctx.limits.spend(caller)
-        return (caller,)
+            return Response(200, headers, session.body)
+        location = (b"location", self._sessions_path + str(session.id).encode())
+        return Response(201, [*headers, location], session.body)
 
     def _parameters(self, scope: Scope, path: Values) -> Values:
         kinds = self._operation.parameters
@@ -119,27 +135,23 @@ class Endpoint:
         return codec.structure(value, self._body_type)
 
 
-def session_headers(session: Snapshot) -> Headers:
-    """Return the headers of every reply that carries one session."""
-    return [(b"etag", b'"%d"' % session.version), (b"cache-control", b"private, no-cache")]
+def _types(operation: Operation, function: Function) -> dict[str, Any]:
+    """Return the types of the function's parameters; raise ContractError unless they are the operation's.
 
-
-def _types(operation: Operation, handler: Handler) -> dict[str, Any]:
-    """Return the types of the handler's parameters, which have to be the operation's.
-
-    `Prefer` is about the reply's form: the endpoint itself sees to it.
+    `Prefer` is about the form of the response: the endpoint itself applies it.
     """
-    signature = inspect.signature(handler)
-    types = {name: parameter.annotation for name, parameter in signature.parameters.items() if name != "ctx"}
-    if (types.pop("caller", None) is not None) != operation.secured:
-        raise ContractError(f"{operation.id} and its handler differ in whether there is a caller")
+    signature = inspect.signature(function)
+    types = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    del types["services"]
+    if (types.pop("principal", None) is not None) != operation.secured:
+        raise ContractError(f"{operation.id} and its function differ in whether there is a principal")
     names = operation.names - {"prefer"}
     if types.keys() != names:
-        raise ContractError(f"{operation.id} takes {sorted(names)}, its handler {sorted(types)}")
-    answers = _SUCCESSES.get(signature.return_annotation, {200})
-    answers = answers | {status for name, status in _ASKED_FOR.items() if name in operation.names}
-    if answers != operation.successes:
-        raise ContractError(f"{operation.id} declares {sorted(operation.successes)}, not {sorted(answers)}")
+        raise ContractError(f"{operation.id} takes {sorted(names)}, its function {sorted(types)}")
+    successes = _SUCCESSES.get(signature.return_annotation, {200})
+    successes = successes | {status for name, status in _SUCCESS_OF_HEADER.items() if name in operation.names}
+    if successes != operation.successes:
+        raise ContractError(f"{operation.id} declares {sorted(operation.successes)}, not {sorted(successes)}")
     return types
 
 
@@ -185,10 +197,12 @@ def _check_media_type(scope: Scope) -> None:
         raise UnsupportedMediaTypeError("The body must have the content type application/json.")
 
 
-def _session_reply(session: Snapshot, seen: Seen | None, prefer: str | None) -> Reply:
+def _session_response(
+    session: EncodedSession, if_none_match: IfNoneMatch | None, prefer: str | None
+) -> Response:
     headers = session_headers(session)
-    if seen is not None and seen.has(session.version):
-        return Reply(304, headers)
+    if if_none_match is not None and if_none_match.matches(session.version):
+        return Response(304, headers)
     if prefer is not None and _MINIMAL.search(prefer):
-        return Reply(204, [*headers, (b"preference-applied", b"return=minimal")])
-    return Reply(200, headers, session.body)
+        return Response(204, [*headers, (b"preference-applied", b"return=minimal")])
+    return Response(200, headers, session.body)

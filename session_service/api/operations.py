@@ -2,39 +2,44 @@
 
 from uuid import UUID
 
-from session_service.sessions import service
+from attrs import frozen
+
+from session_service.api.auth.principal import Principal
+from session_service.api.headers import IfMatch, IfNoneMatch, NoCache
+from session_service.api.health import Health, HealthChecks, Liveness, Readiness
 from session_service.sessions.models import (
-    Caller,
     CompleteSession,
     Cursor,
+    EncodedSession,
     Filter,
-    Fresh,
-    Health,
-    IfMatch,
-    Liveness,
-    Readiness,
     SaveAnswer,
     SaveAnswers,
-    Seen,
     SessionPage,
-    Snapshot,
-    Started,
+    StartResult,
     StartSession,
     Status,
     Write,
 )
-from session_service.sessions.service import Context
+from session_service.sessions.service import SessionService
+
+
+@frozen
+class Services:
+    """The services that the operations call."""
+
+    sessions: SessionService
+    health: HealthChecks
 
 
 async def start_session(
-    ctx: Context, caller: Caller, *, body: StartSession, idempotency_key: str | None = None
-) -> Started:
-    return await service.start_session(ctx, caller, body, idempotency_key)
+    services: Services, principal: Principal, *, body: StartSession, idempotency_key: str | None = None
+) -> StartResult:
+    return await services.sessions.start(principal.user_id, body, idempotency_key)
 
 
 async def list_sessions(
-    ctx: Context,
-    caller: Caller,
+    services: Services,
+    principal: Principal,
     *,
     user_id: str | None = None,
     quiz_id: int | None = None,
@@ -42,75 +47,78 @@ async def list_sessions(
     limit: int = 20,
     cursor: Cursor | None = None,
 ) -> SessionPage:
-    return await service.list_sessions(ctx, caller, Filter(user_id, quiz_id, status, limit, cursor))
+    wanted = Filter(user_id, quiz_id, status, limit, cursor)
+    return await services.sessions.list(principal.user_id, wanted)
 
 
 async def get_session(
-    ctx: Context,
-    caller: Caller,
+    services: Services,
+    principal: Principal,
     *,
     id: UUID,
-    if_none_match: Seen | None = None,
-    cache_control: Fresh | None = None,
-) -> Snapshot:
-    seen = if_none_match.newest if if_none_match else 0
-    return await service.read_session(ctx, caller, id, seen=seen, fresh=bool(cache_control))
+    if_none_match: IfNoneMatch | None = None,
+    cache_control: NoCache | None = None,
+) -> EncodedSession:
+    seen_version = if_none_match.newest if if_none_match else 0
+    return await services.sessions.read(
+        principal.user_id, id, seen_version=seen_version, fresh=bool(cache_control)
+    )
 
 
 async def update_progress(
-    ctx: Context,
-    caller: Caller,
+    services: Services,
+    principal: Principal,
     *,
     id: UUID,
     body: SaveAnswer,
     idempotency_key: str | None = None,
     if_match: IfMatch | None = None,
-) -> Snapshot:
+) -> EncodedSession:
     changes = {str(body.question_id): body.answer}
     expected = _expected_versions(body.version, if_match)
     write = Write("update_progress", changes, expected, body.question_id, idempotency_key)
-    return await service.write_session(ctx, caller, id, write)
+    return await services.sessions.write(principal.user_id, id, write)
 
 
 async def save_answers(
-    ctx: Context,
-    caller: Caller,
+    services: Services,
+    principal: Principal,
     *,
     id: UUID,
     body: SaveAnswers,
     idempotency_key: str | None = None,
     if_match: IfMatch | None = None,
-) -> Snapshot:
+) -> EncodedSession:
     expected = _expected_versions(body.version, if_match)
     write = Write("save_answers", body.answers, expected, body.current_question, idempotency_key)
-    return await service.write_session(ctx, caller, id, write)
+    return await services.sessions.write(principal.user_id, id, write)
 
 
 async def complete_session(
-    ctx: Context,
-    caller: Caller,
+    services: Services,
+    principal: Principal,
     *,
     id: UUID,
     body: CompleteSession | None,
     idempotency_key: str | None = None,
     if_match: IfMatch | None = None,
-) -> Snapshot:
+) -> EncodedSession:
     last = body or CompleteSession()
     expected = _expected_versions(last.version, if_match)
     write = Write("complete_session", last.answers, expected, key=idempotency_key)
-    return await service.write_session(ctx, caller, id, write)
+    return await services.sessions.write(principal.user_id, id, write)
 
 
-async def get_health(ctx: Context) -> Health:
-    return await ctx.health.health()
+async def get_health(services: Services) -> Health:
+    return await services.health.health()
 
 
-async def get_liveness(ctx: Context) -> Liveness:
-    return ctx.health.liveness()
+async def get_liveness(services: Services) -> Liveness:
+    return services.health.liveness()
 
 
-async def get_readiness(ctx: Context) -> Readiness:
-    return await ctx.health.readiness()
+async def get_readiness(services: Services) -> Readiness:
+    return await services.health.readiness()
 
 
 def _expected_versions(version: int | None, if_match: IfMatch | None) -> tuple[int, ...] | None:

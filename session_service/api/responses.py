@@ -1,48 +1,91 @@
-"""What is sent back: status, headers and body, as ASGI has them."""
+"""Responses: status, headers and body, as ASGI has them; the response of each error."""
 
 import asyncio
+from typing import Any
 
 from attrs import frozen
 from starlette.types import Send
 
+from session_service.api.health import ServiceNotReadyError, ServiceUnhealthyError
+from session_service.sessions import codec
+from session_service.sessions.errors import RefusedError, ServiceError, ServiceUnavailableError
+from session_service.sessions.models import EncodedSession
+from session_service.traffic.load_shedding import HOLD_SECONDS
+
 Headers = list[tuple[bytes, bytes]]
 
-# What a browser may do with a reply that it was made to show as a page: nothing.
-PLAIN: Headers = [
+# A browser that shows a response as a page loads nothing for it, and shows it in no frame.
+SECURITY_HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
 
 
 @frozen
-class Reply:
-    """A reply that is complete; a body of None has no length either, as 204 and 304 have none.
+class Response:
+    """A complete response; a body of None has no length either, as with 204 and 304.
 
-    After it, nothing is heard from its connection for `pause` seconds.
+    For `hold_connection` seconds after it, no further request is read from its connection.
     """
 
     status: int
     headers: Headers
     body: bytes | None = None
     media_type: bytes = b"application/json"
-    security: Headers = PLAIN
-    pause: float = 0.0
+    security: Headers = SECURITY_HEADERS
+    hold_connection: float = 0.0
 
-    def head(self, request_id: str) -> Headers:
-        """Return all headers of the reply, marked with its request's id."""
+    def encoded_headers(self, request_id: str) -> Headers:
+        """Return all headers of the response, with its request's id."""
         headers = [*self.headers, *self.security, (b"x-request-id", request_id.encode())]
         if self.body is not None:
             headers += [(b"content-length", b"%d" % len(self.body)), (b"content-type", self.media_type)]
         return headers
 
     async def send(self, send: Send, request_id: str) -> None:
-        """Send the reply as ASGI has it."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.head(request_id)})
-        # Before a pause the client has the whole of it, but the server takes it for unfinished, and reads
-        # no next request.
-        await send({"type": "http.response.body", "body": self.body or b"", "more_body": self.pause > 0})
+        """Send the response as ASGI messages."""
+        headers = self.encoded_headers(request_id)
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        # While the connection is held the client has the whole response, but the server takes it for
+        # unfinished, and reads no next request.
+        more = self.hold_connection > 0
+        await send({"type": "http.response.body", "body": self.body or b"", "more_body": more})
 
-    async def end(self, send: Send) -> None:
-        """End a reply that has a pause, when that is over."""
-        await asyncio.sleep(self.pause)
+    async def release_connection(self, send: Send) -> None:
+        """End a response that holds its connection, after that time."""
+        await asyncio.sleep(self.hold_connection)
         await send({"type": "http.response.body"})
+
+
+def session_headers(session: EncodedSession) -> Headers:
+    """Return the headers of every response that carries one session."""
+    return [(b"etag", b'"%d"' % session.version), (b"cache-control", b"private, no-cache")]
+
+
+def error_response(error: ServiceError, request_id: str) -> Response:
+    """Return the response that the contract declares for the error."""
+    headers = [(name.encode(), value.encode()) for name, value in error.headers().items()]
+    if isinstance(error, RefusedError):
+        headers += session_headers(error.session)
+    else:
+        headers.append((b"cache-control", b"no-store"))
+    if isinstance(error, ServiceUnhealthyError | ServiceNotReadyError):
+        return Response(error.status, headers, encode_with_id(error.body, request_id))
+    body = codec.encode_error(_fields(error, request_id) | error.fields())
+    hold = HOLD_SECONDS if isinstance(error, ServiceUnavailableError) and error.shed else 0.0
+    return Response(error.status, headers, body, hold_connection=hold)
+
+
+def encode_with_id(value: object, request_id: str) -> bytes:
+    """Encode a value about the service itself, with the id of the request that asked for it."""
+    return codec.encode({**codec.unstructure(value), "requestId": request_id})
+
+
+def _fields(error: ServiceError, request_id: str) -> dict[str, Any]:
+    return {
+        "error": type(error).__name__,
+        "message": error.message,
+        "errorCode": error.code,
+        "statusCode": error.status,
+        "requestId": request_id,
+    }

@@ -12,19 +12,21 @@ from typing import Any, Protocol
 from attrs import frozen
 from starlette.types import Receive, Scope, Send
 
-from session_service.api.responses import Headers, Reply
+from session_service.api.responses import Headers, Response
 
-HEAD_LIMIT = 16 * 1024  # bytes of a head, from the request line to the empty line
-LINES_LIMIT = 100  # header lines in it
-HEAD_SECONDS = 5.0  # for a head to arrive, and for the first one of a connection to begin
-DRAIN_SECONDS = 0.5  # in which a connection that looks idle at the end may have a request on its way
-LINGER_SECONDS = 2.0  # in which a refused client can read why, before what it still sends ends the connection
+MAX_HEADER_BYTES = 16 * 1024  # bytes of a head, from the request line to the empty line
+MAX_HEADERS = 100  # header lines in it
+READ_HEADER_TIMEOUT = 5.0  # for a head to arrive, and for the first one of a connection to begin
+DRAIN_TIMEOUT = 0.5  # in which a connection that looks idle at the end may have a request on its way
+LINGERING_TIMEOUT = (
+    2.0  # in which a refused client can read why, before what it still sends ends the connection
+)
 CLOSE = (b"connection", b"close")
 
-_TAKE_SECONDS = 10  # that a client may take nothing of what is sent to it
-_FILES = 150  # that are no clients' connections: up to 101 to PostgreSQL, those to Redis, the log
+_WRITE_TIMEOUT = 10  # that a client may take nothing of what is sent to it
+_RESERVED_FILES = 150  # that are no clients' connections: up to 101 to PostgreSQL, those to Redis, the log
 _RESET = struct.pack("ii", 1, 0)  # how long a closed socket lingers: it does, for no time
-_FILES_LIMIT = 65_536  # whatever more the system allows
+_MAX_FILES = 65_536  # whatever more the system allows
 # A request target in absolute-form, up to the end of its authority, which has a host and no user information
 # (RFC 9110, 4.2.1 and 4.2.4).
 _ABSOLUTE = re.compile(
@@ -37,7 +39,7 @@ class Application(Protocol):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
-    def refuse(self, status: int) -> tuple[Reply, str]:
+    def reject(self, status: int) -> tuple[Response, str]:
         """Return the reply to what is no request, or one too many, with the id that it is logged under."""
 
     def drain(self) -> None:
@@ -45,21 +47,21 @@ class Application(Protocol):
 
 
 @frozen
-class Terms:
+class ServeOptions:
     """What is asked of a server.
 
     It serves on `listener`, at most `room` connections at once, until `last` returns, which calls what it is
-    given when each reply has to end its connection. Those that are idle have `DRAIN_SECONDS` for one more,
+    given when each reply has to end its connection. Those that are idle have `DRAIN_TIMEOUT` for one more,
     and what then is under way has `grace` seconds. Until then a connection is closed after `keep_alive`
     seconds between a reply and the next request.
     """
 
     listener: socket.socket
     backlog: int
-    room: int
-    grace: float
+    max_connections: int
+    graceful_timeout: float
     keep_alive: int
-    last: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+    wait_for_shutdown: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 
 
 def origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
@@ -75,25 +77,25 @@ def origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
     return rest if rest.startswith(b"/") else b"/" + rest, [(b"host", found[1]), *others]
 
 
-def refusal(app: Application, status: int, headers: Headers) -> bytes:
+def early_error_response(app: Application, status: int, headers: Headers) -> bytes:
     """Return what a refused client is told, with the server's own headers, as it goes over the connection."""
-    reply, identity = app.refuse(status)
-    every = [header for header in [*headers, *reply.head(identity)] if header != CLOSE]
+    response, request_id = app.reject(status)
+    every = [header for header in [*headers, *response.encoded_headers(request_id)] if header != CLOSE]
     first = b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
     lines = [b"%s: %s\r\n" % header for header in [*every, CLOSE]]
-    return b"".join([first, *lines, b"\r\n", reply.body or b""])
+    return b"".join([first, *lines, b"\r\n", response.body or b""])
 
 
-def room() -> int:
+def max_connections() -> int:
     """Raise the limit of open files as far as the system lets it; return how many may be connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = _FILES_LIMIT if hard == resource.RLIM_INFINITY else min(hard, _FILES_LIMIT)
+    limit = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
     if 0 <= soft < limit:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    return limit - _FILES
+    return limit - _RESERVED_FILES
 
 
-class Patience:
+class WriteTimeout:
     """An eye on a client that has to take what is sent to it: one that takes nothing for 10 s is cut off."""
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
@@ -122,7 +124,7 @@ class Patience:
         left = self._transport.get_write_buffer_size()
         self._looks = self._looks + 1 if left == self._left else 0
         self._left = left
-        if self._looks < _TAKE_SECONDS:
+        if self._looks < _WRITE_TIMEOUT:
             self._look_later()
             return
         # Without this the system would keep, for minutes, what it was to send.

@@ -1,18 +1,25 @@
-"""What goes to standard output, written by a thread of its own: a slow reader of the log holds up nothing."""
+"""Logging to standard output without blocking, and with values that may be secret left out."""
 
 import asyncio
+import logging
 import os
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
 from traceback import format_tb
+from types import TracebackType
+
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 _PAUSE = 0.01  # seconds in which the lines of requests gather before they are written together
 _ROOM = 4 * 1024 * 1024  # bytes that wait for a reader who has stopped reading
 
 
-class AccessLog:
-    """Standard output as the place for lines, and as the stream for Python's logging."""
+class NonBlockingStdout:
+    """Writes lines to standard output in a thread of its own; also the stream of Python's logging.
+
+    A slow reader of the log delays no request.
+    """
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -57,8 +64,8 @@ class AccessLog:
     def _write(self) -> None:
         while data := self._waiting.get():
             left = data
-            # Without a reader the lines go nowhere, and the service goes on. sys.stdout has a lock for which
-            # the interpreter would wait at the end.
+            # If stdout is closed, drop the lines. Write to the descriptor: sys.stdout's lock could block
+            # interpreter shutdown.
             with suppress(OSError):
                 while left:
                     left = left[os.write(1, left) :]
@@ -66,13 +73,20 @@ class AccessLog:
                 self._held -= len(data)
 
 
-def outline(error: BaseException) -> str:
-    """Return where an error and its causes were raised, and of what kinds they are.
+class RedactingFormatter(logging.Formatter):
+    """Formats an exception without its text, unless it is one of the service's own.
 
-    What it says of itself is left out, unless it is one of the service's own: PostgreSQL's repeat the row,
-    and others a setting.
+    PostgreSQL's errors repeat the row, and others repeat a setting.
     """
+
+    def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802 - the name of the standard library
+        assert ei[1] is not None
+        return _outline(ei[1])
+
+
+def _outline(error: BaseException) -> str:
+    """Return where an error and its causes were raised, and of which types they are."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     own = f": {error}" if type(error).__module__.startswith("session_service.") else ""
     trace = "".join(format_tb(error.__traceback__))
-    return (f"{outline(cause)}\n" if cause else "") + f"{trace}{type(error).__name__}{own}"
+    return (f"{_outline(cause)}\n" if cause else "") + f"{trace}{type(error).__name__}{own}"

@@ -27,14 +27,14 @@ from typing import Any, cast
 
 import uvloop
 
-from session_service.server.connections import Application, Terms, room
+from session_service.server.connections import Application, ServeOptions, max_connections
 from session_service.server.hypercorn import server as hypercorn_server
 from session_service.settings import Settings
 
 # The default of 100 refuses connections in the rush at the start of an exam.
 BACKLOG = 1024
 # Longer than any reply takes, and less than what is left before a container is killed.
-GRACE = 8
+GRACEFUL_TIMEOUT = 8
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Loop(uvloop.Loop):
         return server
 
 
-class Life:
+class Lifecycle:
     """How long to serve: until SIGINT or SIGTERM, or, in a worker, until its standard input ends."""
 
     def __init__(self, app: Application, loop: Loop, listener: socket.socket, *, worker: bool) -> None:
@@ -60,14 +60,14 @@ class Life:
         self._loop = loop
         self._listener = listener
         self._worker = worker
-        self._told = asyncio.Event()
+        self._shutdown_requested = asyncio.Event()
         self._start = asyncio.current_task()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._tell)
+            loop.add_signal_handler(number, self._request_shutdown)
         if worker:
-            loop.add_reader(sys.stdin.fileno(), self._tell)
+            loop.add_reader(sys.stdin.fileno(), self._request_shutdown)
 
-    async def last(self, ending: Callable[[], None]) -> None:
+    async def wait_for_shutdown(self, ending: Callable[[], None]) -> None:
         """Say that the service is ready, and return when its server has to end what is under way."""
         self._start = None
         host, port = self._listener.getsockname()[:2]
@@ -75,14 +75,14 @@ class Life:
         if self._worker:
             with suppress(BrokenPipeError):
                 os.write(sys.stdin.fileno(), b".")
-        await self._told.wait()
+        await self._shutdown_requested.wait()
         self._app.drain()
         ending()
         for server in self._loop.servers:
             server.close()
 
-    def _tell(self) -> None:
-        self._told.set()
+    def _request_shutdown(self) -> None:
+        self._shutdown_requested.set()
         if self._worker:
             self._loop.remove_reader(sys.stdin.fileno())
         if self._start:
@@ -93,14 +93,16 @@ class Life:
 def serve(settings: Settings, app: Application, listener: socket.socket, *, worker: bool = False) -> None:
     """Serve on the socket with the chosen server until told to stop; exit with 1 if the start fails."""
     server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[settings.server]
-    places = room()
-    if places < 1:
+    most = max_connections()
+    if most < 1:
         sys.exit("session-service: the limit of open files (ulimit -n) leaves no room for connections")
 
     async def live() -> bool:
-        life = Life(app, cast("Loop", asyncio.get_running_loop()), listener, worker=worker)
-        terms = Terms(listener, BACKLOG, places, GRACE, settings.keep_alive_seconds, life.last)
-        return await server(app, terms)
+        life = Lifecycle(app, cast("Loop", asyncio.get_running_loop()), listener, worker=worker)
+        options = ServeOptions(
+            listener, BACKLOG, most, GRACEFUL_TIMEOUT, settings.keep_alive_seconds, life.wait_for_shutdown
+        )
+        return await server(app, options)
 
     # What is loaded by now stays. Looked through as often as by default, it and what open connections hold
     # would cost up to a sixth of the CPU.
@@ -112,9 +114,9 @@ def serve(settings: Settings, app: Application, listener: socket.socket, *, work
             sys.exit(1)
 
 
-async def _uvicorn(app: Application, terms: Terms) -> bool:
+async def _uvicorn(app: Application, options: ServeOptions) -> bool:
     try:
         from session_service.server.uvicorn import server as uvicorn_server  # noqa: PLC0415 - an extra, loaded only where it is chosen
     except ImportError as error:
         sys.exit(f"session-service: SERVER=uvicorn needs the extra uvicorn: {error}")
-    return await uvicorn_server.serve(app, terms)
+    return await uvicorn_server.serve(app, options)

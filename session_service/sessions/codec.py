@@ -1,4 +1,4 @@
-"""Values to JSON and JSON to values; the contract has already said that the JSON is right."""
+"""Encodes domain values as JSON, and decodes JSON that the contract has accepted."""
 
 import base64
 import hmac
@@ -15,26 +15,13 @@ from session_service.sessions.models import (
     Answer,
     Changes,
     Cursor,
-    Fresh,
-    Health,
-    IfMatch,
-    Liveness,
-    Probe,
-    Readiness,
-    Seen,
+    EncodedSession,
     Session,
-    SessionPage,
-    Snapshot,
     StartSession,
     Write,
 )
 
-# An entity tag that a proxy has made weak, or has marked with its compression, still names the version.
-_ENTITY_TAGS = re.compile(r'[ \t,]*(?:W/)?"[^"]*"(?:[ \t]*,[ \t,]*(?:W/)?"[^"]*")*[ \t,]*')
-_VERSION_TAG = re.compile(r'"([1-9][0-9]{0,9})(?:--?(?:br|deflate|gzip|zstd))?"')
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
-
-MOST = 2_147_483_647  # of what the contract counts
 
 _converter = make_converter(detailed_validation=False)
 _converter.register_structure_hook_func(lambda kind: kind in (Answer | None, Changes), lambda value, _: value)
@@ -61,68 +48,61 @@ def _cursor(text: str, _: type) -> Cursor:
     return Cursor(int.from_bytes(place[:6], "big"), UUID(bytes=place[6:]))
 
 
-@_converter.register_structure_hook
-def _seen(text: str, _: type) -> Seen:
-    return Seen(frozenset(_versions(text)), text.strip() == "*")
-
-
-def _if_match(text: str, _: type) -> IfMatch | None:
-    return None if text.strip() == "*" else IfMatch(_versions(text))
-
-
-def _versions(tags: str) -> tuple[int, ...]:
-    """Return the versions in a list of entity tags (RFC 9110, 8.8.3), none if it is no such list."""
-    if not _ENTITY_TAGS.fullmatch(tags):
-        return ()
-    versions = (int(version) for version in _VERSION_TAG.findall(tags))
-    return tuple(version for version in versions if version <= MOST)
-
-
-_converter.register_structure_hook_func(lambda kind: kind is IfMatch, _if_match)
-_converter.register_structure_hook_func(
-    lambda kind: kind is Fresh, lambda text, _: "no-cache" in text.lower()
-)
+def register(into: Any, structure_hook: Callable[[str], Any]) -> None:
+    """Have values of the type made out of a header's text by the hook."""
+    _converter.register_structure_hook_func(lambda kind: kind is into, lambda text, _: structure_hook(text))
 
 
 def parse(body: bytes) -> Any:
     """Return the JSON value in `body`; raise ValueError if it is not I-JSON (RFC 7493).
 
-    The parser keeps the last of two members of one name: then there are more colons than members.
+    The parser keeps the last of two members of one name: `{"1":"a","1":"b"}` has two colons and, parsed, one
+    member.
     """
     value = orjson.loads(body)
-    members = _members(value)
+    members = _count_members(value)
     # Most bodies have no colon within a string, and are done with the first look.
     if body.count(b":") != members and _STRING.sub(b"", body).count(b":") != members:
-        raise ValueError("a name is there twice")
+        raise ValueError("a name occurs twice")
     return value
 
 
 def structure(value: Any, into: Any) -> Any:
-    """Return a JSON value that fits the contract as the value that the handlers take."""
+    """Return a JSON value that the contract accepts as a value of the type."""
     return _converter.structure(value, into)
 
 
 def structurer(into: Any) -> Callable[[Any], Any]:
-    """Return what makes such values out of JSON values that fit the contract."""
+    """Return the function that makes values of the type out of JSON values that the contract accepts."""
     hook = _converter.get_structure_hook(into)
     return lambda value: hook(value, into)
 
 
-def encode_session(session: Session) -> bytes:
-    """Return the session as the contract's `Session`, whatever else its row has told."""
-    return orjson.dumps(_converter.unstructure(session, Session))
-
-
-def is_of(snapshot: Snapshot, owner: str) -> bool:
-    """Tell whether the session is the owner's, by the bytes with which `encode_session` begins."""
-    return snapshot.body.startswith(
-        b'{"id":"%b","user_id":%b,' % (str(snapshot.id).encode(), orjson.dumps(owner))
+def encode_session(session: Session) -> EncodedSession:
+    """Encode the session as the contract's `Session`, without the further columns of its row."""
+    return EncodedSession(
+        id=session.id,
+        version=session.version,
+        user_id=session.user_id,
+        quiz_id=session.quiz_id,
+        expires_ms=round(session.expires_at.timestamp() * 1000),
+        body=orjson.dumps(_converter.unstructure(session, Session)),
     )
 
 
-def encode(value: Health | Liveness | Probe | Readiness | SessionPage) -> bytes:
-    """Encode a value as the contract's component of the same name; a probe in the same way."""
-    return orjson.dumps(_converter.unstructure(value))
+def encode(value: object) -> bytes:
+    """Encode a value as the contract's component of the same name."""
+    return orjson.dumps(unstructure(value))
+
+
+def unstructure(value: object) -> Any:
+    """Return a value as JSON has it."""
+    return _converter.unstructure(value)
+
+
+def encode_error(fields: dict[str, Any]) -> bytes:
+    """Encode an error's body; a session in it is embedded as the bytes that it already is."""
+    return orjson.dumps(fields, default=_embed)
 
 
 class Digester:
@@ -142,13 +122,8 @@ class Digester:
         return f"{self._fingerprint}.{hmac.digest(self._key, text, 'sha256').hex()}"
 
 
-def encode_error(fields: dict[str, Any]) -> bytes:
-    """Return an error's body; a session in it is set in as the bytes it already is."""
-    return orjson.dumps(fields, default=_set_in)
-
-
-def _members(value: Any) -> int:
-    """Return how many members the objects in a JSON value have together, however deep it is."""
+def _count_members(value: Any) -> int:
+    """Return how many members all objects in a JSON value have together, at whatever depth."""
     count = 0
     waiting = [value] if isinstance(value, dict | list) else []
     while waiting:
@@ -159,7 +134,7 @@ def _members(value: Any) -> int:
     return count
 
 
-def _set_in(value: object) -> orjson.Fragment:
-    if isinstance(value, Snapshot):
+def _embed(value: object) -> orjson.Fragment:
+    if isinstance(value, EncodedSession):
         return orjson.Fragment(value.body)
     raise TypeError(type(value))

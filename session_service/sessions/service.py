@@ -1,11 +1,12 @@
-"""The rules: what may happen to a session, for whom, and in which order the stores are asked and told."""
+"""The rules for sessions: access by owner, and the error that each verdict of a statement stands for.
 
+`owner` is the only user whose sessions a caller may see; None stands for a caller that may act for any user.
+"""
+
+from collections.abc import Awaitable
+from typing import Protocol
 from uuid import UUID
 
-from attrs import frozen
-
-from session_service.api.auth.principal import Callers
-from session_service.api.health import Vitals
 from session_service.sessions.errors import (
     ForbiddenError,
     IdempotencyKeyReusedError,
@@ -17,134 +18,114 @@ from session_service.sessions.errors import (
     SessionNotFoundError,
 )
 from session_service.sessions.models import (
-    Caller,
     Cursor,
+    EncodedSession,
     Filter,
     SessionPage,
     SessionSummary,
-    Snapshot,
-    Started,
+    StartResult,
     StartSession,
     Write,
+    WriteResult,
 )
-from session_service.storage import queries
-from session_service.storage.session_cache import Cache
-from session_service.storage.session_store import Store, Told
-from session_service.storage.statements import Pool
-from session_service.traffic.rate_limiter import Limits
-
-SWEEP_BATCH = 250  # rows: such a batch was seen to hold its locks for 91 ms at the most
 
 
-@frozen
-class Context:
-    """What the service is made of: who asks and how often, the sessions, and behind them the stores."""
+class Store(Protocol):
+    """The storage that the rules need; it reports other users' sessions as missing."""
 
-    pool: Pool
-    cache: Cache
-    store: Store
-    health: Vitals
-    callers: Callers
-    limits: Limits
-    learner_starts: bool
+    def start(self, wanted: StartSession, key: str | None, /) -> Awaitable[WriteResult]:
+        """Return a new session, or the one that the key or `if_active: resume` finds."""
 
+    def read(
+        self, session_id: UUID, owner: str | None, /, *, seen_version: int, fresh: bool
+    ) -> Awaitable[WriteResult | None]:
+        """Return the session, no older than `seen_version`, from the database where it has to be fresh."""
 
-async def start_session(ctx: Context, caller: Caller, wanted: StartSession, key: str | None) -> Started:
-    """Start an attempt, or return the one that the key or `resume` finds.
+    def write(self, session_id: UUID, owner: str | None, write: Write, /) -> Awaitable[WriteResult | None]:
+        """Return the session as the write left or found it."""
 
-    Raise ForbiddenError if it would be another user's, or a learner chose what only a service may.
-    """
-    _check_user(caller, wanted.user_id)
-    if caller.owner is not None:
-        _check_learner_start(ctx, wanted)
-    told = await ctx.store.start(wanted, key)
-    if told.verdict == "key_reused":
-        raise IdempotencyKeyReusedError
-    return Started(told.session, new=told.verdict == "ok")
+    def find(self, wanted: Filter, owner: str | None, /) -> Awaitable[list[SessionSummary]]:
+        """Return one session more than the filter's limit, if there are so many."""
 
 
-async def list_sessions(ctx: Context, caller: Caller, wanted: Filter) -> SessionPage:
-    """Return the caller's sessions that the filter lets through, newest first, behind its cursor.
+class SessionService:
+    """Starts, lists, reads and writes sessions; raises the contract's errors."""
 
-    Raise ForbiddenError if the filter asks for another user's.
-    """
-    if wanted.user_id is not None:
-        _check_user(caller, wanted.user_id)
-    found = await ctx.store.find(
-        {
-            "user_id": caller.owner or wanted.user_id,
-            "quiz_id": wanted.quiz_id,
-            "status": wanted.status,
-            "before_ms": wanted.cursor.created_ms if wanted.cursor else None,
-            "before_id": wanted.cursor.id if wanted.cursor else None,
-            "count": wanted.limit + 1,
-        }
-    )
-    items = found[: wanted.limit]
-    return SessionPage(items, _behind(items[-1]) if len(found) > wanted.limit else None)
+    def __init__(self, store: Store, *, learner_starts: bool) -> None:
+        self._store = store
+        self._learner_starts = learner_starts
+
+    async def start(self, owner: str | None, wanted: StartSession, key: str | None) -> StartResult:
+        """Start an attempt, or return the one that the key or `if_active: resume` finds.
+
+        Raise ForbiddenError if it would be another user's, or a learner chose what only a service may.
+        """
+        _check_owner(owner, wanted.user_id)
+        if owner is not None:
+            self._check_learner_start(wanted)
+        result = await self._store.start(wanted, key)
+        if result.verdict == "key_reused":
+            raise IdempotencyKeyReusedError
+        return StartResult(result.session, new=result.verdict == "ok")
+
+    async def list(self, owner: str | None, wanted: Filter) -> SessionPage:
+        """Return the caller's sessions that pass the filter, newest first, after its cursor.
+
+        Raise ForbiddenError if the filter asks for another user's.
+        """
+        if wanted.user_id is not None:
+            _check_owner(owner, wanted.user_id)
+        found = await self._store.find(wanted, owner)
+        items = found[: wanted.limit]
+        return SessionPage(items, _cursor_after(items[-1]) if len(found) > wanted.limit else None)
+
+    async def read(
+        self, owner: str | None, session_id: UUID, *, seen_version: int = 0, fresh: bool = False
+    ) -> EncodedSession:
+        """Return the session, no older than `seen_version`; raise SessionExpiredError once its time is over."""
+        result = await self._store.read(session_id, owner, seen_version=seen_version, fresh=fresh)
+        return _session_or_error(session_id, result)
+
+    async def write(self, owner: str | None, session_id: UUID, write: Write) -> EncodedSession:
+        """Merge the changes into a running session and, where the write completes it, end it in the same step.
+
+        A repeat of a keyed write, and completing a completed session with what it has, change nothing and
+        return it.
+        """
+        return _session_or_error(session_id, await self._store.write(session_id, owner, write))
+
+    def _check_learner_start(self, wanted: StartSession) -> None:
+        if not self._learner_starts:
+            raise ForbiddenError("Only the token of a service may start a session.")
+        if wanted.time_limit_seconds is not None:
+            raise ForbiddenError("Only the token of a service may choose time_limit_seconds.")
 
 
-async def read_session(
-    ctx: Context, caller: Caller, session_id: UUID, *, seen: int = 0, fresh: bool = False
-) -> Snapshot:
-    """Return the session, no older than a version seen and, if it has to be fresh, as the database has it.
-
-    Raise SessionExpiredError once its time is over.
-    """
-    return _settled(session_id, await ctx.store.read(session_id, caller.owner, seen=seen, fresh=fresh))
-
-
-async def write_session(ctx: Context, caller: Caller, session_id: UUID, write: Write) -> Snapshot:
-    """Merge the changes into a running session and, where the write completes it, end it in the same step.
-
-    Without a version nothing conflicts: the changes are merged into whatever is there. A repeat of a
-    keyed write, and completing a completed session, change nothing and return it.
-    """
-    return _settled(session_id, await ctx.store.write(session_id, caller.owner, write))
-
-
-async def expire_sessions(ctx: Context) -> int:
-    """Store `expired` in the sessions whose time is over and return how many; others may do so at once."""
-    expired = 0
-    while True:
-        batch = await queries.expire_sessions(ctx.pool, count=SWEEP_BATCH)
-        expired += batch
-        if batch < SWEEP_BATCH:
-            return expired
-
-
-def _check_user(caller: Caller, user_id: str) -> None:
-    if caller.owner not in (None, user_id):
+def _check_owner(owner: str | None, user_id: str) -> None:
+    if owner not in (None, user_id):
         raise ForbiddenError("The token is not for this user.")
 
 
-def _check_learner_start(ctx: Context, wanted: StartSession) -> None:
-    if not ctx.learner_starts:
-        raise ForbiddenError("Only the token of a service may start a session.")
-    if wanted.time_limit_seconds is not None:
-        raise ForbiddenError("Only the token of a service may choose time_limit_seconds.")
-
-
-def _behind(last: SessionSummary) -> Cursor:
+def _cursor_after(last: SessionSummary) -> Cursor:
     return Cursor(round(last.created_at.timestamp() * 1000), last.id)
 
 
-def _settled(session_id: UUID, told: Told | None) -> Snapshot:
-    """Return the session that a statement let pass, or raise the error that its verdict stands for."""
-    if told is None:
+def _session_or_error(session_id: UUID, result: WriteResult | None) -> EncodedSession:
+    """Return the session of a request that a statement accepted, or raise the error of its verdict."""
+    if result is None:
         raise SessionNotFoundError(session_id)
-    match told.verdict:
+    match result.verdict:
         case "key_reused":
             raise IdempotencyKeyReusedError
         case "conflict":
-            raise SessionConflictError(told.session)
+            raise SessionConflictError(result.session)
         case "completed":
-            raise SessionCompletedError(told.session)
+            raise SessionCompletedError(result.session)
         case "expired":
-            raise SessionExpiredError(told.session)
+            raise SessionExpiredError(result.session)
         case "too_large":
             raise PayloadTooLargeError("The session would have over 10000 answers, or 1048576 bytes of them.")
         case "busy":
             raise ServiceUnavailableError("not_applied")
         case _:
-            return told.session
+            return result.session

@@ -10,9 +10,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.sessions.models import Migration
 from session_service.settings import SettingError, database_url, migration_database_url
 from session_service.storage import queries, statements
+from session_service.storage.queries import Migration
 from session_service.storage.statements import Connection, Pool, RejectedError
 
 FOLDER = statements.FOLDER / "schema"

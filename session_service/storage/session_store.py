@@ -1,4 +1,4 @@
-"""Sessions in the database and the cache: what is asked or written at the same time goes as one statement."""
+"""Reads and writes sessions: batched statements in PostgreSQL behind the cache in Redis."""
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
@@ -6,93 +6,90 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-from attrs import frozen
-
 from session_service.sessions import codec
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.sessions.models import Judged, SessionSummary, Snapshot, StartSession, Verdict, Write
+from session_service.sessions.models import Filter, SessionSummary, StartSession, Write, WriteResult
 from session_service.settings import Settings
 from session_service.storage import queries, statements
-from session_service.storage.session_cache import Cache
+from session_service.storage.queries import SessionRow
+from session_service.storage.session_cache import SessionCache
 from session_service.storage.statements import Pool, RejectedError
-from session_service.traffic.batching import Lane
+from session_service.traffic.batching import Batcher
 
 Record = dict[str, Any]
-Ask = Callable[[], Awaitable[list[Judged]]]
+Query = Callable[[], Awaitable[list[SessionRow]]]
 
 
-@frozen
-class Told:
-    """A session as it will be told, with a statement's verdict on the request."""
+class SessionStore:
+    """Reads, starts and writes sessions. A version enters the cache before it is returned, so no later read is older.
 
-    verdict: Verdict
-    session: Snapshot
+    With an owner, other users' sessions are reported as missing, at the same cost; owner None sees all sessions.
 
-
-class Store:
-    """Where sessions are read, started and written; nothing is told that the cache may then show older.
-
-    To an owner a session of somebody else is none, and is looked for in the same way; without an owner it is
-    anyone's.
-
-    PostgreSQL waits for nobody in a batch. What somebody else has locked comes back undone and goes again,
-    alone, where waiting delays no other.
+    PostgreSQL waits for no lock in a batch. A request for a row that another transaction holds comes back as
+    `busy` and is repeated alone, where waiting delays no other request.
     """
 
-    def __init__(self, pool: Pool, cache: Cache, settings: Settings) -> None:
+    def __init__(self, pool: Pool, cache: SessionCache, settings: Settings) -> None:
         self._pool = pool
         self._cache = cache
         self._settings = settings
         # One batch of a kind at a time is the largest, and so the cheapest for each request.
-        places = 1 if settings.batch_size > 1 else settings.database_pool_size
-        lane = partial(Lane, places=places, size=settings.batch_size, apart=(RejectedError,))
-        self._reads: Lane[Record, Told | None] = lane(self._read)
-        self._writes: Lane[Record, Told | None] = lane(self._write)
-        self._starts: Lane[Record, Told | None] = lane(self._start)
-        self._resumes: Lane[Record, Told | None] = lane(self._resume)
-        # Locks are waited for, and lists made, on the connections that those above and the sweeper leave.
+        concurrency = 1 if settings.batch_size > 1 else settings.database_pool_size
+        batcher = partial(
+            Batcher,
+            concurrency=concurrency,
+            max_batch_size=settings.batch_size,
+            retry_singly_on=(RejectedError,),
+        )
+        self._reads: Batcher[Record, WriteResult | None] = batcher(self._read)
+        self._writes: Batcher[Record, WriteResult | None] = batcher(self._write)
+        self._starts: Batcher[Record, WriteResult | None] = batcher(self._start)
+        self._resumes: Batcher[Record, WriteResult | None] = batcher(self._resume)
+        # Locks are waited for, and lists made, on the connections that the batches and the sweeper leave.
         left = settings.database_pool_size - 5
-        self._alone = Lane(self._wait, places=max(1, left * 3 // 5), size=1)
-        self._lists = Lane(self._list, places=max(1, left * 2 // 5), size=1)
-        # The sessions whose locks are waited for, with how many writes do so.
+        self._lock_waits = Batcher(self._wait, concurrency=max(1, left * 3 // 5), max_batch_size=1)
+        self._lists = Batcher(self._list, concurrency=max(1, left * 2 // 5), max_batch_size=1)
+        # The number of writes that wait for the lock of each session.
         self._locked: Counter[UUID] = Counter()
 
     def use_digest_key(self, key: str) -> None:
         """Set the key of the digests by which repeats are recognised, before the first write."""
         self._digest = codec.Digester(key)
 
-    async def read(self, session_id: UUID, owner: str | None, *, seen: int, fresh: bool) -> Told | None:
-        """Return the session, from the cache if that has no older version than was seen and may be asked."""
-        held = None if fresh else await self._cache.get(session_id, seen)
-        if held and (owner is None or codec.is_of(held, owner)):
-            return Told("ok", held)
+    async def read(
+        self, session_id: UUID, owner: str | None, *, seen_version: int, fresh: bool
+    ) -> WriteResult | None:
+        """Return the session, from the cache unless that is older than `seen_version` or it has to be fresh."""
+        cached = None if fresh else await self._cache.get(session_id, seen_version)
+        if cached and owner in (None, cached.user_id):
+            return WriteResult("ok", cached)
         return await self._reads({"id": session_id, "owner": owner})
 
-    async def write(self, session_id: UUID, owner: str | None, write: Write) -> Told | None:
+    async def write(self, session_id: UUID, owner: str | None, write: Write) -> WriteResult | None:
         """Return the session as the write left or found it; None if there is none."""
         record = {
             "id": session_id,
             "owner": owner,
             "changes": write.changes,
-            "versions": write.expected_versions,
+            "expected_versions": write.expected_versions,
             "current_question": write.current_question,
-            "completes": write.operation == "complete_session",
+            "is_completion": write.operation == "complete_session",
             "key": write.key,
             "digest": self._digest(write) if write.key else None,
         }
-        # A stranger's writes to it do not hold up the owner's.
-        told = await self._writes(record, (session_id, owner))
-        if told is None or told.verdict != "busy":
-            return told
+        # The owner is part of the key: another user's writes do not delay the owner's.
+        result = await self._writes(record, (session_id, owner))
+        if result is None or result.verdict != "busy":
+            return result
         try:
-            return await self._alone(partial(self._write_locked, record), session_id)
+            return await self._lock_waits(partial(self._write_locked, record), session_id)
         finally:
             self._locked -= Counter([session_id])
 
-    async def start(self, wanted: StartSession, key: str | None) -> Told:
-        """Return a new session, or the one that the key or `resume` finds.
+    async def start(self, wanted: StartSession, key: str | None) -> WriteResult:
+        """Return a new session, or the one that the key or `if_active: resume` finds.
 
-        Resumes of a user's quiz go one after the other, so that racing ones make one session.
+        Resumes of a user's quiz are processed one after the other, so that racing ones make one session.
         """
         record = {
             "id": uuid4(),
@@ -104,103 +101,114 @@ class Store:
             "resume": wanted.if_active == "resume",
         }
         if record["resume"]:
-            told = await self._resumes(record, (wanted.user_id, wanted.quiz_id))
+            result = await self._resumes(record, (wanted.user_id, wanted.quiz_id))
         else:
-            told = await self._starts(record, (wanted.user_id, key) if key else None)
-        # Whoever loses a race, for the lock of a resume and then for the key, finds what the winner made.
+            result = await self._starts(record, (wanted.user_id, key) if key else None)
+        # A start that loses a race, for the lock of a resume and then for the key, finds the winner's session.
         for _ in range(2):
-            told = told or await self._alone(partial(self._start_locked, record))
-        if told is None:
+            result = result or await self._lock_waits(partial(self._start_locked, record))
+        if result is None:
             raise ServiceUnavailableError("not_applied")
-        return told
+        return result
 
-    async def find(self, wanted: Record) -> list[SessionSummary]:
-        """Return the sessions that the statement's parameters let through."""
-        return await self._lists(wanted)
+    async def find(self, wanted: Filter, owner: str | None) -> list[SessionSummary]:
+        """Return one session more than the filter's limit, if there are so many."""
+        cursor = wanted.cursor
+        return await self._lists(
+            {
+                "user_id": owner or wanted.user_id,
+                "quiz_id": wanted.quiz_id,
+                "status": wanted.status,
+                "before_ms": cursor.created_ms if cursor else None,
+                "before_id": cursor.id if cursor else None,
+                "count": wanted.limit + 1,
+            }
+        )
 
-    async def _read(self, ids: list[Record]) -> list[Told | None]:
-        return await self._tell(len(ids), partial(queries.get_sessions, self._pool, ids=_numbered(ids)))
+    async def _read(self, ids: list[Record]) -> list[WriteResult | None]:
+        return await self._results(len(ids), partial(queries.get_sessions, self._pool, ids=_numbered(ids)))
 
-    async def _write(self, writes: list[Record]) -> list[Told | None]:
-        # Behind a write that waits for its row the session's next ones queue: their order is kept. Behind
-        # another one of the batch, too: a statement writes a row once.
-        again = _second(writes)
-        asked = [
-            write | {"queues": write["id"] in self._locked or write["position"] in again}
+    async def _write(self, writes: list[Record]) -> list[WriteResult | None]:
+        # A write queues behind one that waits for the session's lock, so that their order is kept, and behind
+        # another one of its batch: a statement can write a row once.
+        repeated = _repeated(writes)
+        records = [
+            write | {"must_queue": write["id"] in self._locked or write["ordinality"] in repeated}
             for write in _numbered(writes)
         ]
-        told = await self._tell(len(writes), partial(queries.write_sessions, self._pool, writes=asked))
-        self._locked.update(one.session.id for one in told if one and one.verdict == "busy")
-        return told
+        query = partial(queries.write_sessions, self._pool, writes=records)
+        results = await self._results(len(writes), query)
+        self._locked.update(one.session.id for one in results if one and one.verdict == "busy")
+        return results
 
-    async def _start(self, starts: list[Record]) -> list[Told | None]:
-        ask = partial(queries.start_sessions, self._pool, starts=_numbered(starts))
-        return await self._tell(len(starts), ask)
+    async def _start(self, starts: list[Record]) -> list[WriteResult | None]:
+        query = partial(queries.start_sessions, self._pool, starts=_numbered(starts))
+        return await self._results(len(starts), query)
 
-    async def _resume(self, starts: list[Record]) -> list[Told | None]:
-        return await self._tell(len(starts), partial(self._start_unlocked, _numbered(starts)))
+    async def _resume(self, starts: list[Record]) -> list[WriteResult | None]:
+        return await self._results(len(starts), partial(self._start_unlocked, _numbered(starts)))
 
-    async def _wait(self, asked: list[Ask]) -> list[Told | None]:
-        return await self._tell(1, asked[0])
+    async def _wait(self, queries_: list[Query]) -> list[WriteResult | None]:
+        return await self._results(1, queries_[0])
 
     async def _list(self, wanted: list[Record]) -> list[list[SessionSummary]]:
         return [await queries.list_sessions(self._pool, **wanted[0])]
 
-    async def _start_unlocked(self, starts: list[Record]) -> list[Judged]:
-        """Start those that nobody else is resuming."""
+    async def _start_unlocked(self, starts: list[Record]) -> list[SessionRow]:
+        """Start those whose lock no other resume holds."""
         async with statements.transaction(self._pool) as connection:
             free = await queries.lock_starts(connection, starts=starts)
-            return await queries.start_sessions(connection, starts=[starts[lock.position] for lock in free])
+            return await queries.start_sessions(connection, starts=[starts[lock.ordinality] for lock in free])
 
-    async def _start_locked(self, start: Record) -> list[Judged]:
+    async def _start_locked(self, start: Record) -> list[SessionRow]:
         async with statements.transaction(self._pool) as connection:
             await queries.lock_start(connection, user_id=start["user_id"], quiz_id=start["quiz_id"])
             return await queries.start_sessions(connection, starts=_numbered([start]))
 
-    async def _write_locked(self, write: Record) -> list[Judged]:
+    async def _write_locked(self, write: Record) -> list[SessionRow]:
         async with statements.transaction(self._pool) as connection:
             await queries.lock_session(connection, id=write["id"], owner=write["owner"])
-            return await queries.write_sessions(connection, writes=_numbered([write | {"queues": False}]))
+            records = _numbered([write | {"must_queue": False}])
+            return await queries.write_sessions(connection, writes=records)
 
-    async def _tell(self, count: int, ask: Ask) -> list[Told | None]:
-        """Return what is told of each of so many requests, once nothing older can be read from the cache.
+    async def _results(self, count: int, query: Query) -> list[WriteResult | None]:
+        """Return the result of each of so many requests, once nothing older can be read from the cache.
 
-        From a moment before the database is asked a running session is held until its time is over, by the
-        database's clock, and any for CACHE_SECONDS. An expired one is not held: what was held of it before
-        has become no good at its end.
+        From a moment before the query a running session is cached until its time is over, by the database's
+        clock, and any for CACHE_SECONDS. An expired one is not cached: its earlier entry was good until then.
         """
         asked_at = await self._cache.now()
-        told: list[Told | None] = [None] * count
-        held = []
-        for judged in await ask():
-            snapshot = Snapshot(judged.id, judged.version, codec.encode_session(judged))
-            told[judged.position] = Told(judged.verdict, snapshot)
-            if judged.status != "expired":
-                held.append((snapshot, asked_at + self._life(judged)))
-        if held:
-            await self._cache.raise_to(held)
-        return told
+        results: list[WriteResult | None] = [None] * count
+        fills = []
+        for row in await query():
+            session = codec.encode_session(row)
+            results[row.ordinality] = WriteResult(row.verdict, session)
+            if row.status != "expired":
+                fills.append((session, asked_at + self._lifetime(row)))
+        if fills:
+            await self._cache.put_if_newer(fills)
+        return results
 
-    def _life(self, judged: Judged) -> int:
-        """Return for how many milliseconds the session may be held."""
-        life = float(self._settings.cache_seconds)
-        if judged.status == "in_progress":
-            life = min(life, (judged.expires_at - judged.judged_at).total_seconds())
-        return int(life * 1000)
+    def _lifetime(self, row: SessionRow) -> int:
+        """Return for how many milliseconds the session may be cached."""
+        seconds = float(self._settings.cache_seconds)
+        if row.status == "in_progress":
+            seconds = min(seconds, (row.expires_at - row.checked_at).total_seconds())
+        return int(seconds * 1000)
 
 
-def _second(writes: list[Record]) -> set[int]:
-    """Return the places of those that may be for the row of an earlier one: a user's and a service's."""
+def _repeated(writes: list[Record]) -> set[int]:
+    """Return the places of writes that may be for the row of an earlier one: a user's and a service's."""
     owners: defaultdict[UUID, set[str | None]] = defaultdict(set)
-    again = set()
+    repeated = set()
     for place, write in enumerate(writes):
         before = owners[write["id"]]
         if before and (write["owner"] is None or None in before):
-            again.add(place)
+            repeated.add(place)
         before.add(write["owner"])
-    return again
+    return repeated
 
 
 def _numbered(records: list[Record]) -> list[Record]:
     """Return the records with their places, which the statement's rows name."""
-    return [record | {"position": place} for place, record in enumerate(records)]
+    return [record | {"ordinality": place} for place, record in enumerate(records)]

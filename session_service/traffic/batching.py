@@ -1,4 +1,4 @@
-"""Calls that wait at the same time travel together: a lane carries whatever waits as one batch."""
+"""Request batching: calls that wait at the same time are processed as one batch."""
 
 import asyncio
 from collections import deque
@@ -13,124 +13,125 @@ from session_service.traffic.deadlines import Deadline, Deadlines
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PATIENCE = 2.0  # seconds that a call waits for its turn
+QUEUE_TIMEOUT = 2.0  # seconds that a call may be queued
 
 
 @define(eq=False)
-class Waiting(Generic[Item, Result]):
-    """A call that waits for its turn, until a deadline, and then for what comes of it."""
+class Call(Generic[Item, Result]):
+    """A queued call: its deadline in the queue, and the future of its result."""
 
     item: Item
     key: Hashable
     result: asyncio.Future[Result]
-    turn: Deadline[asyncio.Future[Result]]
+    deadline: Deadline[asyncio.Future[Result]]
 
 
-class Lane(Generic[Item, Result]):
-    """Carries calls in batches of up to `size`, up to `places` batches at a time.
+class Batcher(Generic[Item, Result]):
+    """Processes calls in batches of up to `max_batch_size`, up to `concurrency` batches at a time.
 
-    A call that finds a place free goes at once, in its own task and alone. The others wait, and whenever a
-    batch arrives the next is made of those that have waited longest. Of calls with the same key one is
-    under way at a time, in the order in which they came. With `room` calls waiting, or after `PATIENCE`, a
-    call fails with ServiceUnavailableError and has not been carried.
+    A call that finds a batch free is processed at once, in its own task and alone. The others are queued, and
+    whenever a batch is done the next is made of those that have been queued longest. Of calls with the same key
+    one is processed at a time, in the order in which they came. With `queue_size` calls queued, or after
+    QUEUE_TIMEOUT in the queue, a call fails with ServiceUnavailableError and was not processed.
 
-    `carry` takes the items of a batch and returns a result for each, or raises what each of them then
-    raises; but after an error of `apart`, which says that nothing was done, it is given them one by one.
+    `process` takes the items of a batch and returns a result for each, or raises the error that each of them
+    then raises; but after an error of `retry_singly_on`, which says that nothing was done, it is called with one
+    item at a time.
     """
 
     def __init__(
         self,
-        carry: Callable[[list[Item]], Awaitable[list[Result]]],
+        process: Callable[[list[Item]], Awaitable[list[Result]]],
         *,
-        places: int,
-        size: int,
-        room: int = 1000,
-        apart: tuple[type[Exception], ...] = (),
+        concurrency: int,
+        max_batch_size: int,
+        queue_size: int = 1000,
+        retry_singly_on: tuple[type[Exception], ...] = (),
     ) -> None:
-        self._carry = carry
-        self._free = places
-        self._size = size
-        self._room = room
-        self._apart = apart
-        # Behind each key that is under way or waiting: the calls that wait with it.
-        self._behind: dict[Hashable, deque[Waiting[Item, Result]]] = {}
-        # The keys that wait and are not under way, the longest first.
+        self._process = process
+        self._free = concurrency
+        self._max_batch_size = max_batch_size
+        self._queue_size = queue_size
+        self._retry_singly_on = retry_singly_on
+        # By each key that is processed or queued: the calls that are queued with it.
+        self._queues: dict[Hashable, deque[Call[Item, Result]]] = {}
+        # The keys that are queued and not processed, the longest queued first.
         self._ready: deque[Hashable] = deque()
-        self._waiting = 0
-        self._turns: Deadlines[asyncio.Future[Result]] = Deadlines(PATIENCE, _refuse)
+        self._queued = 0
+        self._deadlines: Deadlines[asyncio.Future[Result]] = Deadlines(QUEUE_TIMEOUT, _reject)
         self._batches: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item, key: Hashable = None) -> Result:
-        """Return what comes of the item; without a key it has one to itself."""
+        """Return the result of the item; without a key it conflicts with no other."""
         key = key or object()
-        if not self._free or key in self._behind:
-            return await self._wait(item, key)
+        if not self._free or key in self._queues:
+            return await self._enqueue(item, key)
         self._free -= 1
-        self._behind[key] = deque()
+        self._queues[key] = deque()
         try:
-            return (await self._carry([item]))[0]
+            return (await self._process([item]))[0]
         finally:
-            self._arrive([key])
+            self._batch_done([key])
 
-    async def _wait(self, item: Item, key: Hashable) -> Result:
-        if self._waiting >= self._room:
+    async def _enqueue(self, item: Item, key: Hashable) -> Result:
+        if self._queued >= self._queue_size:
             raise ServiceUnavailableError("not_applied")
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        if key not in self._behind:
-            self._behind[key] = deque()
+        if key not in self._queues:
+            self._queues[key] = deque()
             self._ready.append(key)
-        self._behind[key].append(Waiting(item, key, result, self._turns.begin(result)))
-        self._waiting += 1
+        self._queues[key].append(Call(item, key, result, self._deadlines.begin(result)))
+        self._queued += 1
         return await result
 
-    def _arrive(self, keys: list[Hashable]) -> None:
-        """Make room for the next batches, behind those that have just arrived."""
+    def _batch_done(self, keys: list[Hashable]) -> None:
+        """Start the next batches, with the calls that were queued behind the keys at the end."""
         self._free += 1
         for key in keys:
-            if self._behind[key]:
+            if self._queues[key]:
                 self._ready.append(key)
             else:
-                del self._behind[key]
-        while self._free and (batch := self._next()):
+                del self._queues[key]
+        while self._free and (batch := self._next_batch()):
             self._free -= 1
-            task = asyncio.create_task(self._carry_all(batch))
+            task = asyncio.create_task(self._run(batch))
             self._batches.add(task)
             task.add_done_callback(self._batches.discard)
 
-    def _next(self) -> list[Waiting[Item, Result]]:
-        """Take the calls of a batch; those that were given up are left out."""
-        batch: list[Waiting[Item, Result]] = []
-        while self._ready and len(batch) < self._size:
+    def _next_batch(self) -> list[Call[Item, Result]]:
+        """Take the calls of a batch out of the queues; those whose result is not awaited any more are dropped."""
+        batch: list[Call[Item, Result]] = []
+        while self._ready and len(batch) < self._max_batch_size:
             key = self._ready.popleft()
-            behind = self._behind[key]
-            while behind:
-                call = behind.popleft()
-                self._waiting -= 1
-                call.turn.meet()
+            queue = self._queues[key]
+            while queue:
+                call = queue.popleft()
+                self._queued -= 1
+                call.deadline.meet()
                 if not call.result.done():
                     batch.append(call)
                     break
             else:
-                del self._behind[key]
+                del self._queues[key]
         return batch
 
-    async def _carry_all(self, batch: list[Waiting[Item, Result]]) -> None:
+    async def _run(self, batch: list[Call[Item, Result]]) -> None:
         try:
-            await self._try(batch)
-        except self._apart:
+            await self._process_batch(batch)
+        except self._retry_singly_on:
             for call in batch:
-                await self._try([call])
+                await self._process_batch([call])
         finally:
             for call in batch:
-                # Only if the service ends in the middle of it.
+                # Only if the service stops during the batch.
                 call.result.cancel()
-            self._arrive([call.key for call in batch])
+            self._batch_done([call.key for call in batch])
 
-    async def _try(self, batch: list[Waiting[Item, Result]]) -> None:
+    async def _process_batch(self, batch: list[Call[Item, Result]]) -> None:
         try:
-            results = await self._carry([call.item for call in batch])
+            results = await self._process([call.item for call in batch])
         except Exception as error:
-            if len(batch) > 1 and isinstance(error, self._apart):
+            if len(batch) > 1 and isinstance(error, self._retry_singly_on):
                 raise
             for call in batch:
                 _fail(call.result, error)
@@ -140,7 +141,7 @@ class Lane(Generic[Item, Result]):
                     call.result.set_result(result)
 
 
-def _refuse(result: asyncio.Future[Result]) -> None:
+def _reject(result: asyncio.Future[Result]) -> None:
     _fail(result, ServiceUnavailableError("not_applied"))
 
 

@@ -1,24 +1,26 @@
-"""How often a caller may ask: a bucket for each, in Redis, so that all instances count together.
+"""Rate limiter: a token bucket for each principal, shared by all instances through Redis.
 
-The bucket is the generic cell rate algorithm as virtual scheduling (ITU-T I.371): of a caller only the moment
-is kept at which its bucket will be full again, and a request moves that on by what it costs.
+The bucket is the generic cell rate algorithm as virtual scheduling (ITU-T I.371): of a principal only the
+moment is kept at which its bucket will be full again, and a request moves that moment by its cost.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from time import monotonic
 
 from session_service.sessions.errors import RateLimitedError
-from session_service.sessions.models import Caller
-from session_service.settings import Settings
-from session_service.storage.session_cache import Cache, UnreachableError
-from session_service.traffic.batching import Lane
+from session_service.traffic.batching import Batcher
 
-_SECOND = 1_000_000  # microseconds, in which everything here is counted
-_CALLERS = 10_000  # whose buckets a process keeps
+Take = Callable[[Sequence[str], Sequence[int]], Awaitable[list[int]]]
+"""Runs TAKE in Redis; raises an error of `unreachable` where that is not possible."""
 
-# KEYS are buckets; ARGV: what a request costs, and what a bucket holds. Answers with how long each has to
-# wait. What cannot be a bucket is a full one: after Redis's clock was set back it would lock its caller out.
-_TAKE = """
+_SECOND = 1_000_000  # microseconds, the unit of this module
+_MAX_LOCAL_BUCKETS = 10_000  # principals whose buckets a process keeps
+
+# KEYS are buckets; ARGV: the cost of a request, and the size of a bucket. Returns how long each has to wait. A
+# value that cannot be a bucket counts as a full one: after Redis's clock was set back it would lock out its
+# principal.
+TAKE = """
 local time = redis.call('time')
 local now = time[1] * 1000000 + time[2]
 local cost, size = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -36,53 +38,40 @@ return waits
 """
 
 
-class Limits:
-    """Rate limiter: RATE_LIMIT for each learner or address, SERVICE_RATE_LIMIT for each service's token.
+class RateLimiter:
+    """Lets each principal make so many requests a minute, in a burst or spread; 0 is no limit.
 
-    A service acts for many learners: as one of them, a platform's back-end would be limited to the rate of a
-    single learner.
+    While Redis is unreachable each process counts for itself.
     """
 
-    def __init__(self, cache: Cache, settings: Settings) -> None:
-        self._learners = Limit(cache, settings.rate_limit, settings.batch_size)
-        self._services = Limit(cache, settings.service_rate_limit, settings.batch_size)
-
-    async def spend(self, caller: Caller) -> None:
-        """Count a request of the caller's; raise RateLimitedError, and count nothing, if it has to wait."""
-        await (self._services if caller.service else self._learners).spend(caller.name)
-
-
-class Limit:
-    """Lets each caller ask so often in a minute, all at once or spread as it likes; 0 is no limit.
-
-    Each process counts for itself while it does not believe Redis.
-    """
-
-    def __init__(self, cache: Cache, per_minute: int, batch_size: int) -> None:
+    def __init__(
+        self, take: Take, per_minute: int, *, unreachable: type[Exception], max_batch_size: int
+    ) -> None:
         self._cost = 60 * _SECOND // per_minute if per_minute else 0
         self._size = self._cost * per_minute
-        self._own = Buckets(self._cost, self._size)
-        self._take = cache.script(_TAKE)
-        self._waits: Lane[str, int] = Lane(self._count, places=1, size=batch_size)
+        self._local = LocalBuckets(self._cost, self._size)
+        self._take = take
+        self._unreachable = unreachable
+        self._waits: Batcher[str, int] = Batcher(self._count, concurrency=1, max_batch_size=max_batch_size)
 
-    async def spend(self, name: str) -> None:
-        """Count a request of the caller of that name; raise RateLimitedError if it has to wait."""
+    async def acquire(self, principal: str) -> None:
+        """Count a request of the principal of that key; raise RateLimitedError if it has to wait."""
         if not self._cost:
             return
-        # Redis is not told who it is.
-        wait = await self._waits(f"limit:{sha256(name.encode()).hexdigest()[:32]}")
+        # Hashed, so that Redis holds no user's name.
+        wait = await self._waits(f"limit:{sha256(principal.encode()).hexdigest()[:32]}")
         if wait:
             raise RateLimitedError(-(-wait // _SECOND))
 
     async def _count(self, keys: list[str]) -> list[int]:
         try:
             return await self._take(keys, (self._cost, self._size))
-        except UnreachableError:
-            return [self._own.take(key) for key in keys]
+        except self._unreachable:
+            return [self._local.take(key) for key in keys]
 
 
-class Buckets:
-    """The buckets of a process, those of the callers that asked last."""
+class LocalBuckets:
+    """The buckets of one process, those of the principals that made requests last."""
 
     def __init__(self, cost: int, size: int) -> None:
         self._cost = cost
@@ -90,11 +79,11 @@ class Buckets:
         self._full: dict[str, int] = {}
 
     def take(self, key: str) -> int:
-        """Take what a request costs and return 0, or take nothing and return for how long it has to wait."""
+        """Take the cost of a request and return 0, or take nothing and return how long to wait."""
         now = int(monotonic() * _SECOND)
         full = max(now, self._full.pop(key, now))
         wait = max(0, full + self._cost - self._size - now)
         self._full[key] = full if wait else full + self._cost
-        if len(self._full) > _CALLERS:
+        if len(self._full) > _MAX_LOCAL_BUCKETS:
             del self._full[next(iter(self._full))]
         return wait

@@ -1,4 +1,4 @@
-"""Who asks: the caller that a bearer token stands for."""
+"""Who asks: the principal that a bearer token stands for."""
 
 import re
 from collections import OrderedDict
@@ -13,12 +13,12 @@ from jwt.exceptions import InvalidSubjectError
 
 from session_service.api.auth.jwks import Keys
 from session_service.api.auth.keyset import Key
-from session_service.sessions.errors import UnauthenticatedError
-from session_service.sessions.models import Caller
+from session_service.api.auth.principal import Principal
+from session_service.api.errors import UnauthenticatedError
 from session_service.settings import TokenSettings
 
-SIZE_LIMIT = 8 * 1024  # bytes of a token
-REMEMBERED = 10_000  # tokens
+MAX_TOKEN_BYTES = 8 * 1024  # bytes of a token
+MAX_CACHED_TOKENS = 10_000  # tokens
 # By which an issuer's clock may be ahead: its newest tokens would not be valid here yet. For a token that has
 # ended it is short.
 LEEWAY = 5  # seconds
@@ -30,14 +30,14 @@ _REFUSED = {"jku", "jwk", "x5u", "crit"}
 
 
 @frozen
-class Proof:
-    """A caller whose token was found good, and until when it is, in seconds since 1970."""
+class VerifiedToken:
+    """A principal whose token was found good, and until when it is, in seconds since 1970."""
 
-    caller: Caller
+    principal: Principal
     until: int
 
 
-class Tokens:
+class BearerAuthenticator:
     """Takes the callers whose tokens the issuer has signed for this service, for the users that these name.
 
     A token that was found good is remembered until its end, or until there are other keys.
@@ -46,26 +46,26 @@ class Tokens:
     def __init__(self, settings: TokenSettings) -> None:
         self._settings = settings
         # By their digests: a dump of the memory shows no token.
-        self._proofs: OrderedDict[bytes, Proof] = OrderedDict()
-        self._keys = Keys(settings.keys, settings.algorithms, changed=self._proofs.clear)
+        self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
+        self._keys = Keys(settings.keys, settings.algorithms, changed=self._verified.clear)
 
-    async def identify(self, scope: Mapping[str, Any]) -> Caller:
-        """Return the caller; raise UnauthenticatedError if no token says who it is."""
+    async def authenticate(self, scope: Mapping[str, Any]) -> Principal:
+        """Return the principal; raise UnauthenticatedError if no token says who it is."""
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given:
             raise UnauthenticatedError("no Authorization header", given=False)
         if len(given) > 1:
             raise UnauthenticatedError("more than one Authorization header")
         digest = sha256(given[0]).digest()
-        proof = self._proofs.get(digest)
-        if proof is not None and time() < proof.until:
-            self._proofs.move_to_end(digest)
-            return proof.caller
-        proof = await self._check(given[0])
-        self._proofs[digest] = proof
-        if len(self._proofs) > REMEMBERED:
-            self._proofs.popitem(last=False)
-        return proof.caller
+        verified = self._verified.get(digest)
+        if verified is not None and time() < verified.until:
+            self._verified.move_to_end(digest)
+            return verified.principal
+        verified = await self._check(given[0])
+        self._verified[digest] = verified
+        if len(self._verified) > MAX_CACHED_TOKENS:
+            self._verified.popitem(last=False)
+        return verified.principal
 
     async def __aenter__(self) -> Self:
         await self._keys.__aenter__()
@@ -74,12 +74,12 @@ class Tokens:
     async def __aexit__(self, *_: object) -> None:
         await self._keys.__aexit__()
 
-    async def _check(self, credentials: bytes) -> Proof:
+    async def _check(self, credentials: bytes) -> VerifiedToken:
         match = _CREDENTIALS.fullmatch(credentials)
         if match is None:
             raise UnauthenticatedError("the Authorization header is no bearer token in the form of a JWT")
-        if len(match[1]) > SIZE_LIMIT:
-            raise UnauthenticatedError(f"the token has over {SIZE_LIMIT} bytes")
+        if len(match[1]) > MAX_TOKEN_BYTES:
+            raise UnauthenticatedError(f"the token has over {MAX_TOKEN_BYTES} bytes")
         try:
             header = jwt.get_unverified_header(match[1])
             if not header.keys().isdisjoint(_REFUSED):
@@ -87,12 +87,12 @@ class Tokens:
             keys = await self._keys.find(header.get("kid"), header.get("alg"))
             if not keys:
                 raise UnauthenticatedError("unknown key: no key of JWT_KEYS has the token's kid and alg")
-            # From here on nothing is awaited: a proof by keys that have gone is not remembered.
-            return _proof(self._claims(match[1], keys), self._settings.service_scope)
+            # From here on nothing is awaited: a verified by keys that have gone is not remembered.
+            return _verified_token(self._decode(match[1], keys), self._settings.service_scope)
         except jwt.PyJWTError as error:
             raise UnauthenticatedError(_reason(error)) from None
 
-    def _claims(self, token: bytes, keys: list[Key]) -> dict[str, Any]:
+    def _decode(self, token: bytes, keys: list[Key]) -> dict[str, Any]:
         """Return what the token says, if one of the keys has signed it and it is for here and now."""
         for key in keys:
             try:
@@ -130,16 +130,18 @@ def _reason(error: jwt.PyJWTError) -> str:
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), type(error).__name__)
 
 
-def _proof(claims: dict[str, Any], service_scope: str) -> Proof:
+def _verified_token(claims: dict[str, Any], service_scope: str) -> VerifiedToken:
     subject: str = claims["sub"]
     if not _is_user_id(subject):
         raise UnauthenticatedError("subject: sub is no user_id of 1 to 255 characters")
-    # A service that is called as a user is another caller.
+    # A service that is called as a user is another principal.
     serves = service_scope in _scopes(claims)
-    caller = (
-        Caller(f"service:{subject}", None, service=True) if serves else Caller(f"user:{subject}", subject)
+    principal = (
+        Principal(f"service:{subject}", None, service=True)
+        if serves
+        else Principal(f"user:{subject}", subject)
     )
-    return Proof(caller, int(claims["exp"]) + LEEWAY)
+    return VerifiedToken(principal, int(claims["exp"]) + LEEWAY)
 
 
 def _is_user_id(subject: str) -> bool:

@@ -1,27 +1,41 @@
-"""Who asks: whoever comes, by its address, or whoever brings a token, by that."""
+"""The principal of a request (RFC 4949): the authenticated party in whose name it is made."""
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self
 
-from session_service.sessions.models import Caller
+from attrs import frozen
+
 from session_service.settings import Settings
 
 
-class Callers(AbstractAsyncContextManager["Callers"], Protocol):
-    """What tells who a caller is, while it is entered."""
+@frozen
+class Principal:
+    """A caller: `key` is the name under which its requests are counted.
 
-    async def identify(self, scope: Mapping[str, Any], /) -> Caller:
-        """Return the caller behind a request; raise UnauthenticatedError if nothing says who it is."""
+    `user_id` is the only user whose sessions it may see; None may act for any user. A platform's back-end
+    that acts for many users, known by its token, is a `service`.
+    """
+
+    key: str
+    user_id: str | None
+    service: bool = False
 
 
-class Anyone:
-    """Takes every caller, by the address that it comes from, for one that may act for anyone."""
+class Authenticator(AbstractAsyncContextManager["Authenticator"], Protocol):
+    """Authenticates requests, for as long as it is entered."""
 
-    async def identify(self, scope: Mapping[str, Any]) -> Caller:
-        """Return the caller."""
+    async def authenticate(self, scope: Mapping[str, Any], /) -> Principal:
+        """Return the principal of a request; raise UnauthenticatedError if it has no valid credentials."""
+
+
+class AnonymousAuthenticator:
+    """Accepts every request, and counts it under the address that it comes from."""
+
+    async def authenticate(self, scope: Mapping[str, Any]) -> Principal:
+        """Return the principal."""
         address = scope["client"][0] if scope.get("client") else "unknown"
-        return Caller(f"address:{address}", None)
+        return Principal(f"address:{address}", None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -30,11 +44,11 @@ class Anyone:
         pass
 
 
-def callers(settings: Settings) -> Callers:
-    """Return what tells who a caller is, as the settings have it."""
+def authenticator(settings: Settings) -> Authenticator:
+    """Return the authenticator that the settings ask for."""
     if settings.tokens is None:
-        return Anyone()
-    # 17 MiB that only those pay who ask for tokens.
-    from session_service.api.auth.bearer import Tokens  # noqa: PLC0415
+        return AnonymousAuthenticator()
+    # PyJWT and cryptography take 17 MiB, which only services with tokens need.
+    from session_service.api.auth.bearer import BearerAuthenticator  # noqa: PLC0415
 
-    return Tokens(settings.tokens)
+    return BearerAuthenticator(settings.tokens)

@@ -12,28 +12,35 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import ConnectionState, H11SendableEvent
 
-from session_service.server.connections import HEAD_SECONDS, LINGER_SECONDS, Patience, origin_form
-from session_service.server.hypercorn.strict_h11 import Connection
-from session_service.server.hypercorn.task_group import Work
+from session_service.server.connections import (
+    LINGERING_TIMEOUT,
+    READ_HEADER_TIMEOUT,
+    WriteTimeout,
+    origin_form,
+)
+from session_service.server.hypercorn.strict_h11 import H11Connection
+from session_service.server.hypercorn.task_group import TaskGroup
 
-READ = 64 * 1024  # bytes that are read at once
-UNTAKEN = 64 * 1024  # bytes that may wait for the client while more is written
+READ_BYTES = 64 * 1024  # bytes that are read at once
+MAX_UNSENT_BYTES = 64 * 1024  # bytes that may wait for the client while more is written
 
 
-class Client:
+class Connection:
     """The other end of a connection: what comes from it and goes to it, and how long that may take."""
 
-    def __init__(self, work: Work, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._work = work
+    def __init__(
+        self, task_group: TaskGroup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._task_group = task_group
         self._reader = reader
         self._writer = writer
         self._transport = writer.transport
-        self._patience = Patience(writer.transport)
-        self._protocol = _Protocol(self, work, writer.get_extra_info("peername"))
+        self._write_timeout = WriteTimeout(writer.transport)
+        self._protocol = _Protocol(self, task_group, writer.get_extra_info("peername"))
         self._loop = asyncio.get_running_loop()
         self.is_heard = True
         self._in_head = False
-        self._timer = self._loop.call_later(HEAD_SECONDS, self._cut_off_head)
+        self._timer = self._loop.call_later(READ_HEADER_TIMEOUT, self._cut_off_head)
 
     async def run(self) -> None:
         """Serve the client until the connection has ended."""
@@ -45,7 +52,7 @@ class Client:
                 await self._writer.wait_closed()
         finally:
             self.abort()
-            self._patience.end()
+            self._write_timeout.end()
 
     async def send(self, event: Event) -> None:
         """Do what the protocol has decided."""
@@ -57,7 +64,7 @@ class Client:
             self._timer.cancel()
         elif self.is_heard:
             self._in_head = False
-            self._wait(self._work.settings.keep_alive_timeout, self.close)
+            self._wait(self._task_group.settings.keep_alive_timeout, self.close)
         else:
             self.close()
 
@@ -66,22 +73,22 @@ class Client:
         # What is for a client that is gone goes nowhere.
         with suppress(ConnectionError, RuntimeError):
             self._transport.writelines(pieces)
-            if self._transport.get_write_buffer_size() > UNTAKEN:
-                self._patience.begin()
+            if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+                self._write_timeout.begin()
                 await self._writer.drain()
                 if not self._transport.is_closing():
-                    self._patience.end()
+                    self._write_timeout.end()
 
     def begin_head(self) -> None:
         """Give the head of which something has come its own time."""
         if not self._in_head:
             self._in_head = True
-            self._wait(HEAD_SECONDS, self._cut_off_head)
+            self._wait(READ_HEADER_TIMEOUT, self._cut_off_head)
 
     def refuse(self, status: int) -> None:
         """Tell the client that it is refused, and end the connection."""
         if not self._transport.is_closing():
-            self._writer.write(self._work.refusal(status))
+            self._writer.write(self._task_group.early_error_response(status))
             self.close(linger=True)
 
     def close(self, *, linger: bool = False) -> None:
@@ -89,10 +96,10 @@ class Client:
         self._timer.cancel()
         if self._transport.is_closing():
             return
-        self._patience.begin()
+        self._write_timeout.begin()
         if linger and self.is_heard:
             self._writer.write_eof()
-            self._wait(LINGER_SECONDS, self.close)
+            self._wait(LINGERING_TIMEOUT, self.close)
         else:
             self._writer.close()
         self.is_heard = False
@@ -108,7 +115,7 @@ class Client:
         self._transport.abort()
 
     async def _read(self) -> None:
-        while data := await self._reader.read(READ):
+        while data := await self._reader.read(READ_BYTES):
             if self.is_heard:
                 await self._protocol.handle(RawData(data))
 
@@ -132,16 +139,24 @@ class Client:
 class _Protocol(H11Protocol):
     """What is said on a connection; an upgrade is not followed, and what is no request gets a refusal."""
 
-    connection: Connection
+    connection: H11Connection
 
-    def __init__(self, client: Client, work: Work, address: tuple[str, int] | None) -> None:
-        app, group = cast("Any", work.app), cast("Any", work)
+    def __init__(self, client: Connection, task_group: TaskGroup, address: tuple[str, int] | None) -> None:
+        app, group = cast("Any", task_group.app), cast("Any", task_group)
         state, send = ConnectionState({}), client.send
         super().__init__(
-            app, work.settings, work.context, group, state, ssl=False, client=address, server=None, send=send
+            app,
+            task_group.settings,
+            task_group.context,
+            group,
+            state,
+            ssl=False,
+            client=address,
+            server=None,
+            send=send,
         )
-        self.connection = Connection()
-        self._client = client
+        self.connection = H11Connection()
+        self._connection = client
         self._head = b""
 
     @property
@@ -155,7 +170,7 @@ class _Protocol(H11Protocol):
         return self.stream is not None and not self.is_reading
 
     async def _handle_events(self) -> None:
-        while self._client.is_heard and self.connection.their_state is not h11.MUST_CLOSE:
+        while self._connection.is_heard and self.connection.their_state is not h11.MUST_CLOSE:
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
@@ -163,7 +178,7 @@ class _Protocol(H11Protocol):
                 return
             if event is h11.NEED_DATA:
                 if self.stream is None and self.connection.has_more:
-                    self._client.begin_head()
+                    self._connection.begin_head()
                 return
             await self._handle_event(event)
 
@@ -211,11 +226,11 @@ class _Protocol(H11Protocol):
             self._head = data
         elif self._head or data:
             head, self._head = self._head, b""
-            await self._client.write(head, data)
+            await self._connection.write(head, data)
 
     async def _refuse(self, status: int) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            self._client.refuse(431 if status == 431 else 400)
+            self._connection.refuse(431 if status == 431 else 400)
         else:
-            self._client.close()
+            self._connection.close()
         await self.handle(Closed())

@@ -5,7 +5,7 @@ import re
 import h11
 from h11._receivebuffer import ReceiveBuffer
 
-from session_service.server.connections import HEAD_LIMIT, LINES_LIMIT
+from session_service.server.connections import MAX_HEADER_BYTES, MAX_HEADERS
 
 _FRAMING = {b"content-length", b"transfer-encoding"}
 
@@ -13,11 +13,11 @@ _FOLDED = re.compile(rb"\n[ \t]")
 _STRAY = re.compile(rb"(?<!\r)\n|\n[ \t]")
 
 
-class Connection(h11.Connection):
+class H11Connection(h11.Connection):
     """A server's side of a connection."""
 
     def __init__(self) -> None:
-        super().__init__(h11.SERVER, HEAD_LIMIT)
+        super().__init__(h11.SERVER, MAX_HEADER_BYTES)
         self._receive_buffer = _Buffer(self)
 
     @property
@@ -44,7 +44,7 @@ def _is_plain(request: h11.Request) -> bool:
 class _Buffer(ReceiveBuffer):
     """What has come and was not read yet: a head's lines end in CR LF, and none goes on in the next."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: H11Connection) -> None:
         super().__init__()
         self._connection = connection
 
@@ -56,7 +56,7 @@ class _Buffer(ReceiveBuffer):
             self._extract(2)
         end = self._data.find(b"\r\n\r\n", self._multiple_lines_search)
         size = len(self._data) if end < 0 else end + 4
-        if size > HEAD_LIMIT:
+        if size > MAX_HEADER_BYTES:
             raise h11.LocalProtocolError("too long", error_status_hint=431)
         # Of a head that is whole, h11 looks at each line.
         wrong = _STRAY if end < 0 else _FOLDED
@@ -66,6 +66,6 @@ class _Buffer(ReceiveBuffer):
             self._multiple_lines_search = max(0, size - 3)
             return None
         lines = self._extract(size).split(b"\r\n")[:-2]
-        if len(lines) > LINES_LIMIT + 1:
+        if len(lines) > MAX_HEADERS + 1:
             raise h11.LocalProtocolError("too many lines", error_status_hint=431)
         return lines

@@ -11,11 +11,11 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from starlette.types import Message, Scope
 
-from session_service.server.connections import CLOSE, Application, refusal
+from session_service.server.connections import CLOSE, Application, early_error_response
 
-UNREAD = 10  # pieces of a body that may wait for the application
+MAX_QUEUED_CHUNKS = 10  # pieces of a body that may wait for the application
 
-Tell = Callable[[Any], Awaitable[None]]
+Put = Callable[[Any], Awaitable[None]]
 
 
 class Settings(Config):
@@ -34,7 +34,7 @@ class Settings(Config):
         return [*self._date, CLOSE] if self.ending else self._date
 
 
-class Work:
+class TaskGroup:
     """The application, and every task that serves with it."""
 
     def __init__(self, app: Application) -> None:
@@ -43,9 +43,9 @@ class Work:
         self.context = WorkerContext(None)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def refusal(self, status: int) -> bytes:
+    def early_error_response(self, status: int) -> bytes:
         """Return what a refused client is told."""
-        return refusal(self.app, status, self.settings.response_headers("h11"))
+        return early_error_response(self.app, status, self.settings.response_headers("h11"))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Have the work done."""
@@ -53,10 +53,10 @@ class Work:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def spawn_app(self, app: Application, _: Config, scope: Scope, send: Tell) -> Tell:
+    async def spawn_app(self, app: Application, _: Config, scope: Scope, send: Put) -> Put:
         """Have a request answered, as Hypercorn's own groups of tasks do; return where its messages go."""
-        inbox = Inbox()
-        self.spawn(_answer(app(scope, inbox.get, send), send))
+        inbox = ReceiveQueue()
+        self.spawn(_run_app(app(scope, inbox.get, send), send))
         return inbox.put
 
     async def end(self, seconds: float) -> None:
@@ -70,7 +70,7 @@ class Work:
             task.cancel()
 
 
-class Inbox:
+class ReceiveQueue:
     """What has come of a request for the application; the word that its client is gone always finds room.
 
     In Hypercorn's own queue it may have to wait for one who reads no more.
@@ -86,7 +86,7 @@ class Inbox:
         self._messages.append(message)
         self._is_over = self._is_over or message["type"] == "http.disconnect"
         self._changed.set()
-        while len(self._messages) > UNREAD and not self._is_over:
+        while len(self._messages) > MAX_QUEUED_CHUNKS and not self._is_over:
             self._changed.clear()
             await self._changed.wait()
 
@@ -100,9 +100,9 @@ class Inbox:
         return self._messages[0] if is_last else self._messages.popleft()
 
 
-async def _answer(answering: Awaitable[None], send: Tell) -> None:
+async def _run_app(running: Awaitable[None], send: Put) -> None:
     try:
-        await answering
+        await running
     finally:
         # Hypercorn's sign that nothing more comes.
         await send(None)

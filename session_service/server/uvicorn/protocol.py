@@ -11,14 +11,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from session_service.api.responses import Headers
 from session_service.server.connections import (
-    HEAD_LIMIT,
-    HEAD_SECONDS,
-    LINES_LIMIT,
-    LINGER_SECONDS,
+    LINGERING_TIMEOUT,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    READ_HEADER_TIMEOUT,
     Application,
-    Patience,
+    WriteTimeout,
+    early_error_response,
     origin_form,
-    refusal,
 )
 
 _FRAMING = {b"content-length", b"transfer-encoding"}
@@ -27,10 +27,10 @@ _FRAMING = {b"content-length", b"transfer-encoding"}
 class Settings(Config):
     """uvicorn's settings, with the number of connections that there may be."""
 
-    room = 0
+    max_connections = 0
 
 
-class Client(HttpToolsProtocol):
+class StrictHttpToolsProtocol(HttpToolsProtocol):
     """The other end of a connection: what comes from it and goes to it, and how long that may take.
 
     A head that comes whole in one read starts no timer and is not measured, unless that read was large.
@@ -43,52 +43,52 @@ class Client(HttpToolsProtocol):
     _size = 0
     _is_resuming = False  # while a new parser is given a head that was read before
     _timer: asyncio.TimerHandle | None = None
-    _patience: Patience
-    _at_work: RequestResponseCycle | None = None
+    _write_timeout: WriteTimeout
+    _active_cycle: RequestResponseCycle | None = None
     _refused = 0  # the status, once there is something to refuse
     _is_heard = True  # until nothing that comes is a request any more
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
-        self._patience = Patience(self.transport)
-        if len(self.connections) > cast("Settings", self.config).room:
+        self._write_timeout = WriteTimeout(self.transport)
+        if len(self.connections) > cast("Settings", self.config).max_connections:
             self.transport.write(self._refusal(503))
             self.transport.close()
         else:
-            self._wait(HEAD_SECONDS, self._cut_off_head)
+            self._wait(READ_HEADER_TIMEOUT, self._cut_off_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._at_work is not None:
+        if self._active_cycle is not None:
             # uvicorn tells only the last one of those that wait for each other.
-            self._at_work.disconnected = True
+            self._active_cycle.disconnected = True
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._stop_waiting()
-        self._patience.end()
+        self._write_timeout.end()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._patience.begin()
+        self._write_timeout.begin()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if not self.transport.is_closing():
-            self._patience.end()
+            self._write_timeout.end()
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn narrows what asyncio asks for
         """Keep the connection for the replies to what has come whole."""
         self._is_heard = False
         self._forget_half()
-        if not self._is_answering():
-            self._patience.begin()
-        return self._is_answering()
+        if not self._is_responding():
+            self._write_timeout.begin()
+        return self._is_responding()
 
     def data_received(self, data: bytes) -> None:
         if not self._is_heard:
             return
-        begun, cycle, idle = self._in_head, self.cycle, not self._is_answering()
+        begun, cycle, idle = self._in_head, self.cycle, not self._is_responding()
         taken = 0 if cycle is None else len(cycle.body)
-        self._measured = begun or len(data) > HEAD_LIMIT
+        self._measured = begun or len(data) > MAX_HEADER_BYTES
         self._feed(data)
         if self._in_head:
             # Where no other head ended in the read, and no body, all of it is of this one.
@@ -96,10 +96,10 @@ class Client(HttpToolsProtocol):
         else:
             alone = self.cycle is cycle is not None and cycle.more_body and len(cycle.body) == taken
         self._size = self._size + len(data) if alone else 0
-        if self._size > HEAD_LIMIT:
+        if self._size > MAX_HEADER_BYTES:
             self._refuse(431)
         elif self._in_head and (self._timer is None or not begun):
-            self._wait(HEAD_SECONDS, self._cut_off_head)
+            self._wait(READ_HEADER_TIMEOUT, self._cut_off_head)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -124,7 +124,7 @@ class Client(HttpToolsProtocol):
         self.url = b"/"
         super().on_headers_complete()
         if not self.pipeline:
-            self._at_work = self.cycle
+            self._active_cycle = self.cycle
         target, self.scope["headers"] = origin_form(target, self.headers)
         path, _, query = target.partition(b"?")
         self.scope["path"] = unquote(path.decode())
@@ -140,7 +140,7 @@ class Client(HttpToolsProtocol):
         if self.parser.should_upgrade() and self._is_heard:
             # Only the head is complete: the parser leaves what follows an upgrade to others.
             return
-        if len(self.headers) > LINES_LIMIT or (self.headers and _size(self.headers) > HEAD_LIMIT):
+        if len(self.headers) > MAX_HEADERS or (self.headers and _size(self.headers) > MAX_HEADER_BYTES):
             self._refuse(431)
             raise ValueError
         super().on_message_complete()
@@ -152,9 +152,9 @@ class Client(HttpToolsProtocol):
             # The connection is not idle.
             self._unset_keepalive_if_required()
         if self.transport.is_closing():
-            self._patience.begin()
+            self._write_timeout.begin()
         elif following is not None:
-            self._at_work = following
+            self._active_cycle = following
         elif self._refused:
             self._tell_refusal()
         elif not self._is_heard:
@@ -163,8 +163,8 @@ class Client(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         self._close()
 
-    def _is_answering(self) -> bool:
-        return self._at_work is not None and not self._at_work.response_complete
+    def _is_responding(self) -> bool:
+        return self._active_cycle is not None and not self._active_cycle.response_complete
 
     def _feed(self, data: bytes | memoryview) -> None:
         while data and self._is_heard:
@@ -194,7 +194,7 @@ class Client(HttpToolsProtocol):
     def _fault(self) -> int:
         """Return the status that refuses the present head, or 0."""
         names = [name for name, _ in self.headers]
-        if len(names) > LINES_LIMIT or (self._measured and self._head_size() > HEAD_LIMIT):
+        if len(names) > MAX_HEADERS or (self._measured and self._head_size() > MAX_HEADER_BYTES):
             return 431
         version, hosts = self.parser.get_http_version(), names.count(b"host")
         plain = (version == "1.1" and hosts == 1) or (version == "1.0" and hosts <= 1)
@@ -216,24 +216,24 @@ class Client(HttpToolsProtocol):
             self._is_heard = False
             self._refused = status
             self._forget_half()
-            if not self._is_answering():
+            if not self._is_responding():
                 self._tell_refusal()
 
     def _tell_refusal(self) -> None:
         if not self.transport.is_closing():
             self.transport.write(self._refusal(self._refused))
             self.transport.write_eof()
-            self._wait(LINGER_SECONDS, self._close)
+            self._wait(LINGERING_TIMEOUT, self._close)
 
     def _refusal(self, status: int) -> bytes:
-        return refusal(cast("Application", self.app), status, self.server_state.default_headers)
+        return early_error_response(cast("Application", self.app), status, self.server_state.default_headers)
 
     def _forget_half(self) -> None:
         """Have nothing done for a request whose body will not come whole."""
         if self.cycle is None or not self.cycle.more_body or self.cycle.response_started:
             return
-        if self.cycle is self._at_work:
-            self._at_work = None
+        if self.cycle is self._active_cycle:
+            self._active_cycle = None
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         else:
@@ -242,8 +242,8 @@ class Client(HttpToolsProtocol):
 
     def _cut_off_head(self) -> None:
         # It may be that of a request which waits for the reply to the one before it.
-        if self._is_answering():
-            self._wait(HEAD_SECONDS, self._cut_off_head)
+        if self._is_responding():
+            self._wait(READ_HEADER_TIMEOUT, self._cut_off_head)
         elif self._in_head:
             self._refuse(408)
         else:
@@ -251,7 +251,7 @@ class Client(HttpToolsProtocol):
 
     def _close(self) -> None:
         if not self.transport.is_closing():
-            self._patience.begin()
+            self._write_timeout.begin()
             self.transport.close()
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:

@@ -1,0 +1,81 @@
+"""The readiness check of PostgreSQL: a statement that exercises every type that requests use."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Self
+from uuid import UUID
+
+from attrs import asdict
+from orjson import Fragment
+
+from session_service.sessions import codec
+from session_service.sessions.errors import ServiceUnavailableError
+from session_service.settings import SettingError
+from session_service.storage import queries, statements
+from session_service.storage.queries import Probe
+from session_service.storage.statements import Pool, RejectedError
+
+# Values that another encoding, date format or time zone would change.
+PROBE = Probe(
+    text="Zoë 😀",
+    number=2_147_483_647,
+    moment=datetime(2001, 2, 3, 4, 5, 6, 789_000, UTC),
+    id=UUID("fedcba98-7654-4321-8fed-cba987654321"),
+    document=Fragment('{"1": "Zoë 😀"}'.encode()),
+)
+
+_log = logging.getLogger(__name__)
+
+
+class ReadinessCheck:
+    """Checks whether PostgreSQL can serve requests, and logs each new reason why not."""
+
+    def __init__(self, pool: Pool) -> None:
+        # A pool of its own, with one connection: a check must succeed when requests hold all others.
+        self._pool = pool
+        self._fault = ""
+
+    async def __call__(self) -> bool:
+        """Return whether PostgreSQL does what requests need."""
+        fault = await self._find_fault()
+        if fault and fault != self._fault:
+            _log.warning("not ready: %s", fault)
+        self._fault = fault
+        return not fault
+
+    async def check_at_start(self) -> None:
+        """Raise SettingError where PostgreSQL rejects what requests need.
+
+        Out of reach or read-only, the database may come back: the service starts, and is not ready meanwhile.
+        """
+        try:
+            await self._probe()
+        except RejectedError as error:
+            raise SettingError(
+                f"PostgreSQL rejects what the service needs: {statements.reason(error)}"
+            ) from error
+        except ServiceUnavailableError as error:
+            _log.warning("session-service: not ready: %s", statements.reason(error))
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    async def _find_fault(self) -> str:
+        try:
+            await self._probe()
+        except Exception as error:  # noqa: BLE001 - whatever the error, the check has failed
+            return statements.reason(error)
+        return ""
+
+    async def _probe(self) -> None:
+        """Send a value of each type as every statement does; raise the statement's errors.
+
+        Raise RejectedError where a value comes back changed.
+        """
+        row = await queries.ping(self._pool, **asdict(PROBE))
+        if codec.encode(row) != codec.encode(PROBE):
+            raise RejectedError("ping: PostgreSQL returns other values than it was sent")

@@ -1,0 +1,245 @@
+"""A Redis client with a time limit for each command, a circuit breaker, and readings of Redis's clock.
+
+The circuit breaker is *closed* while Redis has answered every command. One failure opens it: then no command is
+sent but by the recovery, which tries once a second. While the recovery runs it is *half-open*: writes are sent
+again, reads not yet.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from time import monotonic
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+import redis.asyncio as redis
+from attrs import frozen
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+T = TypeVar("T")
+Script = Callable[[Sequence[str], Sequence[int]], Awaitable[list[int]]]
+"""Runs a script with keys and arguments; raises UnreachableError while the circuit breaker is not closed."""
+
+TICK = 0.01  # seconds; a late tick of a stalled event loop counts once, so that Redis is not blamed for it
+TIMEOUT_TICKS = 5  # ticks until a command without an answer has failed
+RECONNECT_INTERVAL = 1.0  # seconds between two attempts of the recovery
+CLOCK_READING_AGE = 10.0  # seconds for which a reading of Redis's clock is used
+MAX_CLOCK_DRIFT = 1e-3  # bound on the relative drift of two clocks, far above that of real ones
+
+_log = logging.getLogger(__name__)
+
+
+class UnreachableError(Exception):
+    """A command that Redis did not execute, or whose outcome is unknown."""
+
+
+@frozen
+class ClockReading:
+    """A reading of Redis's clock, in milliseconds, between two moments of the own clock, in seconds."""
+
+    time: int
+    sent: float
+    received: float
+
+    def earliest(self, moment: float) -> int:
+        """Return the least that Redis's clock can show at the moment."""
+        return self.time + int((moment - self.received) * (1 - MAX_CLOCK_DRIFT) * 1000)
+
+    def latest(self, moment: float) -> int:
+        """Return the most that Redis's clock can show at the moment."""
+        return self.time + 1 + int((moment - self.sent) * (1 + MAX_CLOCK_DRIFT) * 1000) + 1
+
+
+class TickTimeout:
+    """A timeout counted in event-loop ticks: cancels the block, with TimeoutError, after TIMEOUT_TICKS."""
+
+    def __init__(self) -> None:
+        self._timeout = asyncio.timeout(None)
+        self._left = TIMEOUT_TICKS
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._timer = self._loop.call_later(TICK, self._tick)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def _tick(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._timer = self._loop.call_later(TICK, self._tick)
+        else:
+            self._timeout.reschedule(self._loop.time())
+
+
+class RedisClient:
+    """Sends commands to Redis through a circuit breaker."""
+
+    def __init__(self, url: str) -> None:
+        self.commands = _connection_pool(url)
+        self.recover: Callable[[], Awaitable[bool]] = _always
+        """Called in the half-open state; the circuit breaker closes if it returns True."""
+        self._breaker: Literal["closed", "half_open", "open"] = "closed"
+        self._reading: ClockReading | None = None
+        self._measuring: asyncio.Task[ClockReading] | None = None
+        self._recovery: asyncio.Task[None] | None = None
+        self._mode = "standalone"
+
+    @property
+    def available(self) -> bool:
+        """True while the circuit breaker is closed."""
+        return self._breaker == "closed"
+
+    @property
+    def accepts_writes(self) -> bool:
+        """True while the circuit breaker is closed or half-open."""
+        return self._breaker != "open"
+
+    async def call(self, command: Callable[[], Awaitable[T]]) -> T:
+        """Return the command's result; on a failure open the circuit breaker and raise UnreachableError.
+
+        Raise ResponseError where Redis works, but refuses this command: it is full, or the key has another type.
+        """
+        try:
+            async with TickTimeout():
+                return await command()
+        except (RedisError, OSError) as error:
+            if isinstance(error, OutOfMemoryError):
+                raise
+            if isinstance(error, ResponseError) and re.search("OOM|WRONGTYPE", str(error)):
+                raise
+            self._trip(error)
+            raise UnreachableError from error
+
+    def register(self, text: str) -> AsyncScript:
+        """Return a Lua script that `call` can run."""
+        return self.commands.register_script(text)
+
+    def script(self, text: str) -> Script:
+        """Return a function that runs a Lua script about no session."""
+        registered = self.register(text)
+
+        async def run(keys: Sequence[str], arguments: Sequence[int]) -> list[int]:
+            if not self.available:
+                raise UnreachableError
+            try:
+                result: list[int] = await self.call(lambda: registered(keys=keys, args=arguments))
+            except ResponseError as error:
+                raise UnreachableError from error
+            return result
+
+        return run
+
+    async def ping(self) -> bool:
+        """Return whether Redis answers and the circuit breaker is closed."""
+        with suppress(UnreachableError):
+            return self.available and await self._measure() is not None
+        return False
+
+    async def clock(self) -> ClockReading | None:
+        """Return a recent reading of Redis's clock; None unless the circuit breaker is closed."""
+        if not self.available:
+            return None
+        if self._reading and monotonic() - self._reading.received < CLOCK_READING_AGE:
+            return self._reading
+        # One question for all that want to know: each would take a connection of its own.
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._measure())
+        return await asyncio.shield(self._measuring)
+
+    def note_clock(self, reading: ClockReading) -> None:
+        """Use a reading that came with another command's result."""
+        self._reading = reading
+
+    async def __aenter__(self) -> Self:
+        # A Redis that is away now is found out by the first request.
+        with suppress(RedisError, OSError):
+            async with TickTimeout():
+                if not await self._is_standalone():
+                    self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._recovery:
+            self._recovery.cancel()
+        with suppress(TimeoutError):
+            async with TickTimeout():
+                await self.commands.aclose()
+
+    async def _measure(self) -> ClockReading:
+        sent = monotonic()
+        seconds, microseconds = await self.call(self.commands.time)
+        self._reading = ClockReading(seconds * 1000 + microseconds // 1000, sent, monotonic())
+        return self._reading
+
+    def _trip(self, error: Exception) -> None:
+        if self._breaker == "closed":
+            _log.warning("redis is not believed, reads go to the database: %s", type(error).__name__)
+            self._open()
+        self._breaker = "open"
+
+    def _open(self) -> None:
+        self._breaker = "open"
+        self._recovery = asyncio.create_task(self._recover())
+
+    async def _recover(self) -> None:
+        """Try until Redis answers and what it missed is repaired; then close the circuit breaker."""
+        while self._breaker != "closed":
+            await asyncio.sleep(RECONNECT_INTERVAL)
+            with suppress(UnreachableError):
+                # The present connections may lead to a server that was the primary before.
+                await self.call(lambda: self.commands.connection_pool.disconnect(inuse_connections=False))
+                if not await self.call(self._is_standalone):
+                    continue
+                await self._measure()
+                # From here on writes are sent, so that less and less is left to repair under any load.
+                self._breaker = "half_open"
+                # Nothing is awaited between the end of the repair and the change of state.
+                self._breaker = "closed" if await self.recover() else "half_open"
+        _log.warning("redis is believed again")
+
+    async def _is_standalone(self) -> bool:
+        """Return whether REDIS_URL leads to a standalone server; log once if it does not.
+
+        A node of a Redis Cluster refuses most keys, and a Sentinel all of them. A server that rejects the
+        question counts as standalone.
+        """
+        mode = "standalone"
+        with suppress(ResponseError):
+            info = await self.commands.info("server")
+            mode = info.get("redis_mode") or info.get("server_mode") or mode
+        if mode not in {self._mode, "standalone"}:
+            _log.warning(
+                "session-service: REDIS_URL leads to Redis in %s mode, which is not supported: reads go to "
+                "PostgreSQL",
+                mode,
+            )
+        self._mode = mode
+        return mode == "standalone"
+
+
+def _connection_pool(url: str) -> redis.Redis:
+    """Return a client of the library, not yet connected, for a URL that `store_urls.check_redis` accepts."""
+    # The library's own defaults would wait seconds and repeat ten times.
+    return redis.Redis.from_url(
+        url,
+        protocol=2,
+        max_connections=10_000,
+        # The library's limits would count the loop's delays as Redis's; `TickTimeout` covers every command.
+        socket_timeout=None,
+        socket_connect_timeout=None,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+async def _always() -> bool:
+    return True
