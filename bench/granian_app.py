@@ -12,13 +12,13 @@ def app() -> ASGIApp:
     """Return the service's application, in the worker's process."""
     # Here, so that the bare application is served without it.
     from session_service.app import build  # noqa: PLC0415
-    from session_service.server.logging import AccessLog  # noqa: PLC0415
+    from session_service.server.logging import NonBlockingStdout  # noqa: PLC0415
     from session_service.settings import Settings  # noqa: PLC0415
 
-    log = AccessLog()
+    log = NonBlockingStdout()
     log.start()
     logging.basicConfig(stream=log, level=logging.INFO, format="%(message)s")
-    return build(Settings.read(), log)
+    return build(Settings.read(), log.add)
 
 
 def serve(target: str, port: int, *, factory: bool) -> None:

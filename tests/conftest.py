@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let the tests open as many files as the system allows: an ordinary user's 1 024 are no crowd."""
-    connections.room()
+    connections.max_connections()
     if config.getoption("--busy"):
         load = ExitStack()
         load.enter_context(burner.burning())
@@ -160,10 +160,10 @@ def broken_service(servers: Urls) -> Iterator[Service]:
 def defective_service(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose health checks have a bug."""
     house = copy_house(tmp_path_factory.mktemp("defective"))
-    file = house / "session_service" / "health.py"
-    text, call = file.read_text(), "self._postgres.is_up()"
+    file = house / "session_service" / "api" / "health.py"
+    text, call = file.read_text(), "self._postgres.run()"
     assert call in text
-    file.write_text(text.replace(call, "self._absent.is_up()"))
+    file.write_text(text.replace(call, "self._absent.run()"))
     with running(migrated, house) as service:
         yield service
 

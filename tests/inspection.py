@@ -17,7 +17,7 @@ from tests.waiting import eventually
 
 # Where Python finds the part of this that runs in the service (tests/faults/sitecustomize.py).
 INSIDE = str(Path(__file__).parent / "faults")
-QUEUED = "Lane._wait"
+QUEUED = "Batcher._enqueue"
 
 _UNREAD = re.compile(r"^ *\d+: \w+:(\w{4}) \w+:\w+ (?:01|08) \w+:(?!0{8})\w+ ", re.MULTILINE)
 _REPORT = re.compile(r"^tasks: (\d+) (\{.*\})$", re.MULTILINE)

@@ -36,6 +36,7 @@ HOUSE = (
     "package-lock.json",
     "bin",
     "clients",
+    "dev",
     "docs",
     "requirements",
     "session_service",

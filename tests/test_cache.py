@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -16,8 +16,9 @@ from redis import Redis
 
 from dev import servers
 from dev.servers import Server
-from session_service.sessions.models import Snapshot
-from session_service.storage.session_cache import Cache
+from session_service.sessions.models import EncodedSession
+from session_service.storage.session_cache import SessionCache
+from tests.caches import encoded_session, session_cache
 from tests.conftest import Urls
 from tests.inspection import suspended, unread
 from tests.service import Service, folder, running
@@ -38,12 +39,12 @@ def test_an_older_version_never_replaces_a_newer(migrated: Urls, order: tuple[in
     """In whatever order versions reach the cache, the newest is held."""
     session_id = uuid4()
 
-    async def fill(cache: Cache) -> Snapshot | None:
+    async def fill(cache: SessionCache) -> EncodedSession | None:
         for version in order:
-            await cache.raise_to([(_snapshot(session_id, version), await cache.now() + 30_000)])
+            await cache.put_if_newer([(encoded_session(session_id, version), await cache.now() + 30_000)])
         return await cache.get(session_id)
 
-    assert _with_cache(migrated, fill) == _snapshot(session_id, max(order))
+    assert _with_cache(migrated, fill) == encoded_session(session_id, max(order))
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
@@ -51,12 +52,12 @@ def test_of_what_is_told_at_once_the_newest_is_held(migrated: Urls, order: tuple
     """Of two versions of a session in one call the newer one is read afterwards, whichever comes first."""
     session_id = uuid4()
 
-    async def fill(cache: Cache) -> Snapshot | None:
+    async def fill(cache: SessionCache) -> EncodedSession | None:
         until = await cache.now() + 30_000
-        await cache.raise_to([(_snapshot(session_id, version), until) for version in order])
+        await cache.put_if_newer([(encoded_session(session_id, version), until) for version in order])
         return await cache.get(session_id)
 
-    assert _with_cache(migrated, fill) == _snapshot(session_id, 2)
+    assert _with_cache(migrated, fill) == encoded_session(session_id, 2)
 
 
 def test_a_refusal_raises_the_cache_too(service: Service, cache: Redis) -> None:
@@ -279,11 +280,11 @@ def test_a_fill_that_comes_late_puts_nothing_old_back(migrated: Urls) -> None:
     """A version that was read before a newer one was told is of no use once that one has left the cache."""
     session_id = uuid4()
 
-    async def fill_late(cache: Cache) -> Snapshot | None:
+    async def fill_late(cache: SessionCache) -> EncodedSession | None:
         asked_at = await cache.now()
-        await cache.raise_to([(_snapshot(session_id, 2), await cache.now() + 1_000)])
+        await cache.put_if_newer([(encoded_session(session_id, 2), await cache.now() + 1_000)])
         await asyncio.sleep(1.1)
-        await cache.raise_to([(_snapshot(session_id, 1), asked_at + 1_000)])
+        await cache.put_if_newer([(encoded_session(session_id, 1), asked_at + 1_000)])
         return await cache.get(session_id)
 
     assert _with_cache(migrated, fill_late, seconds=1) is None
@@ -293,10 +294,10 @@ def test_a_version_is_guarded_for_as_long_as_an_older_one_may_live(migrated: Url
     """An entry keeps older ones out for CACHE_SECONDS after it was written, be it good for less."""
     session_id = uuid4()
 
-    async def fill(cache: Cache) -> Snapshot | None:
+    async def fill(cache: SessionCache) -> EncodedSession | None:
         asked_at = await cache.now()
-        await cache.raise_to([(_snapshot(session_id, 2), asked_at)])
-        await cache.raise_to([(_snapshot(session_id, 1), asked_at + 30_000)])
+        await cache.put_if_newer([(encoded_session(session_id, 2), asked_at)])
+        await cache.put_if_newer([(encoded_session(session_id, 1), asked_at + 30_000)])
         return await cache.get(session_id)
 
     before = _now(cache)
@@ -308,7 +309,7 @@ def test_many_that_want_the_time_ask_once() -> None:
     """After a silence five hundred reads are two questions to Redis, the time and then all sessions."""
 
     async def run(url: str) -> dict[str, int]:
-        async with Cache(url, 30, 512) as cache:
+        async with session_cache(url, 30, 512) as cache:
             assert await asyncio.gather(*(cache.get(uuid4()) for _ in range(500))) == [None] * 500
         with Redis.from_url(url) as connection:
             counts = connection.info("commandstats")
@@ -325,10 +326,10 @@ def test_many_that_want_the_time_ask_once() -> None:
 def test_what_an_address_is_called_says_nothing_of_the_fault() -> None:
     """Whatever words are in Redis's address, out of reach is out of reach, and no request fails for it."""
 
-    async def run() -> tuple[Snapshot | None, bool]:
-        async with Cache("unix:///nowhere/OOM/WRONGTYPE.sock", 1, 64) as cache:
-            await cache.raise_to([(_snapshot(uuid4(), 2), await cache.now())])
-            return await cache.get(uuid4()), await cache.ping()
+    async def run() -> tuple[EncodedSession | None, bool]:
+        async with session_cache("unix:///nowhere/OOM/WRONGTYPE.sock", 1, 64) as cache:
+            await cache.put_if_newer([(encoded_session(uuid4(), 2), await cache.now())])
+            return await cache.get(uuid4()), await cache.client.ping()
 
     assert asyncio.run(run()) == (None, False)
 
@@ -337,14 +338,16 @@ def test_belief_comes_back_under_load() -> None:
     """Debts are paid while new sessions are told: a busy service is not left without its cache."""
 
     async def run(url: str) -> None:
-        async with Cache(url, 30, 64) as cache, asyncio.timeout(LIMIT):
+        async with session_cache(url, 30, 64) as cache, asyncio.timeout(LIMIT):
             with Redis.from_url(url) as connection:
                 connection.config_set("min-replicas-to-write", "1")
-                await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
-                assert not await cache.ping()
+                await cache.put_if_newer([(encoded_session(uuid4(), 2), 0)])
+                assert not await cache.client.ping()
                 connection.config_set("min-replicas-to-write", "0")
-            while not await cache.ping():
-                await asyncio.gather(*(cache.raise_to([(_snapshot(uuid4(), 2), 0)]) for _ in range(4)))
+            while not await cache.client.ping():
+                await asyncio.gather(
+                    *(cache.put_if_newer([(encoded_session(uuid4(), 2), 0)]) for _ in range(4))
+                )
                 await asyncio.sleep(0.001)
 
     with folder() as base, servers.redis(base, base) as redis:
@@ -355,13 +358,13 @@ def test_more_debts_than_are_remembered_are_waited_out() -> None:
     """After more failures than are kept one by one nothing is believed for CACHE_SECONDS."""
 
     async def run(url: str) -> float:
-        async with Cache(url, 3, 64) as cache:
+        async with session_cache(url, 3, 64) as cache:
             for _ in range(20_000):
-                await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
+                await cache.put_if_newer([(encoded_session(uuid4(), 2), 0)])
             begun = time.monotonic()
-            await cache.raise_to([(_snapshot(uuid4(), 2), 0)])
+            await cache.put_if_newer([(encoded_session(uuid4(), 2), 0)])
             with servers.redis(base, base):
-                await eventually_async(cache.ping)
+                await eventually_async(cache.client.ping)
             return time.monotonic() - begun
 
     with folder() as base:
@@ -394,13 +397,9 @@ def await_healthy(service: Service) -> None:
 T = TypeVar("T")
 
 
-def _with_cache(urls: Urls, work: Callable[[Cache], Awaitable[T]], seconds: int = 30) -> T:
+def _with_cache(urls: Urls, work: Callable[[SessionCache], Awaitable[T]], seconds: int = 30) -> T:
     async def run() -> T:
-        async with Cache(urls["REDIS_URL"], seconds, 64) as cache:
+        async with session_cache(urls["REDIS_URL"], seconds, 64) as cache:
             return await work(cache)
 
     return asyncio.run(run())
-
-
-def _snapshot(session_id: UUID, version: int) -> Snapshot:
-    return Snapshot(session_id, version, b'{"id":"%s","version":%d}' % (str(session_id).encode(), version))

@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from dev.reaper import ROOT
-from session_service.api import application
+from session_service.api import request
+from session_service.traffic import load_shedding
 from tests.conformance import PATHS
 from tests.conftest import Urls
 from tests.inspection import listens, unread, waiting_for_locks
@@ -142,8 +143,8 @@ def test_slow_large_bodies_crowd_out_no_save(migrated: Urls) -> None:
     with running(migrated) as service, ExitStack() as stack:
         session = service.start()
         url = urlsplit(service.url)
-        size = application.BODY_LIMIT
-        for _ in range(application.BODIES_LIMIT // size):
+        size = request.MAX_BODY_BYTES
+        for _ in range(load_shedding.MAX_BODY_MEMORY // size):
             connection = stack.enter_context(socket.create_connection((url.hostname or "", url.port or 0)))
             connection.sendall(_head(session["id"]) + b"content-length: %d\r\n\r\n" % size + bytes(size - 1))
         large = {"1": "x" * 9_999, "2": "x" * 9_999}

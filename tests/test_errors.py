@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from session_service.api.health import ServiceNotReadyError, ServiceUnhealthyError
+from session_service.api import errors as http_errors
 from session_service.sessions import errors
-from session_service.sessions.errors import RefusedError, ServiceError, ServiceUnhealthyError
+from session_service.sessions.errors import RefusedError, ServiceError
 from tests.conformance import DOCUMENT, PATHS
 
 COMPONENTS = DOCUMENT["components"]
@@ -61,7 +63,6 @@ def test_each_operation_says_what_to_do_on_each_error(path: str) -> None:
 
 
 def _kinds() -> set[type[ServiceError]]:
-    classes = {
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)
-    }
-    return classes - {ServiceError, RefusedError}
+    found = [*vars(errors).values(), *vars(http_errors).values()]
+    classes = {kind for kind in found if isinstance(kind, type) and issubclass(kind, ServiceError)}
+    return classes - {ServiceError, RefusedError} | {ServiceUnhealthyError, ServiceNotReadyError}

@@ -17,10 +17,9 @@ from psycopg.types.numeric import FloatLoader
 
 from dev import servers
 from dev.servers import Database
-from session_service.api.health import Asked, Vitals
-from session_service.sessions.errors import ServiceNotReadyError
+from session_service.api.health import CachedCheck
 from session_service.storage import queries, statements
-from session_service.storage.session_cache import Cache
+from session_service.storage.readiness import ReadinessCheck
 from tests import clock, conformance
 from tests.conftest import Urls, migrate
 from tests.inspection import listens, unread, waiting_for_locks
@@ -51,16 +50,16 @@ def test_a_store_is_asked_once_a_second_by_one_for_all() -> None:
 
     async def run() -> None:
         store = Store()
-        asked = Asked(store.ask)
-        probes = [asyncio.create_task(asked.is_up()) for _ in range(500)]
+        asked = CachedCheck(store.ask)
+        probes = [asyncio.create_task(asked.run()) for _ in range(500)]
         await asyncio.sleep(0.1)
         probes[0].cancel()
         store.answers.set()
         assert await asyncio.gather(*probes[1:]) == [True] * 499
-        assert await asked.is_up()
+        assert await asked.run()
         assert store.asked == 1
         await asyncio.sleep(1)
-        assert await asked.is_up()
+        assert await asked.run()
         assert store.asked == 2
 
     clock.run(run())
@@ -71,15 +70,15 @@ def test_a_store_that_stands_still_is_down_and_asked_no_more() -> None:
 
     async def run() -> None:
         store = Store()
-        asked = Asked(store.ask)
-        assert not await asked.is_up()
+        asked = CachedCheck(store.ask)
+        assert not await asked.run()
         passed = asyncio.get_running_loop().time()
-        assert await asyncio.gather(*(asked.is_up() for _ in range(500))) == [False] * 500
+        assert await asyncio.gather(*(asked.run() for _ in range(500))) == [False] * 500
         assert asyncio.get_running_loop().time() == passed
         assert store.asked == 1
         store.answers.set()
         await asyncio.sleep(0)
-        assert await asked.is_up()
+        assert await asked.run()
         assert store.asked == 2
 
     clock.run(run())
@@ -150,12 +149,10 @@ def test_a_database_that_returns_other_values_is_down(postgres: Database) -> Non
         await queries.configure(connection)
 
     async def run() -> None:
-        cache = Cache("redis://127.0.0.1:1", 1, 64)
-        async with Vitals(statements.pool(postgres.url, 1, queries.configure), cache) as vitals:
-            assert (await vitals.readiness()).status == "ready"
-        async with Vitals(statements.pool(postgres.url, 1, configure), cache) as vitals:
-            with pytest.raises(ServiceNotReadyError):
-                await vitals.readiness()
+        async with ReadinessCheck(statements.pool(postgres.url, 1, queries.configure)) as check:
+            assert await check()
+        async with ReadinessCheck(statements.pool(postgres.url, 1, configure)) as check:
+            assert not await check()
 
     asyncio.run(run())
 

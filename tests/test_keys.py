@@ -16,9 +16,9 @@ import pytest
 
 from dev.reaper import ROOT
 from session_service.api.auth import jwks as jwks_module
-from session_service.api.auth.bearer import Tokens
+from session_service.api.auth.bearer import BearerAuthenticator
 from session_service.api.auth.keyset import KeysError, KeySet
-from session_service.sessions.models import Caller
+from session_service.api.auth.principal import Principal
 from session_service.settings import SettingError
 from tests.conftest import Urls
 from tests.service import free_port, running
@@ -37,7 +37,7 @@ from tests.tokens import (
 )
 from tests.waiting import LIMIT, eventually_async
 
-ADA = Caller("user:ada", "ada")
+ADA = Principal("user:ada", "ada")
 RSA = make_key("rsa", "RS256")
 EC = make_key("ec", "ES256")
 ED = make_key("ed", "EdDSA")
@@ -144,7 +144,7 @@ def test_two_keys_of_one_name_are_both_tried(tmp_path: Path) -> None:
     first, second, third = (make_key("k") for _ in range(3))
     path.write_bytes(jwks(first, second))
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         assert await ask(guard, first.token()) == await ask(guard, second.token()) == ADA
         assert await is_refused(guard, third.token())
 
@@ -174,11 +174,11 @@ def test_a_file_that_is_replaced_counts(
     fresh = make_key("fresh")
     old = EC.token()
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         assert await ask(guard, old) == ADA
         _write(file, jwks(EC, fresh)[:-9])
         await eventually_async(lambda: len(caplog.records) == 1)
-        assert await ask(guard, EC.token("bob")) == Caller("user:bob", "bob")
+        assert await ask(guard, EC.token("bob")) == Principal("user:bob", "bob")
         _replace(file, jwks(fresh))
 
         await eventually_async(lambda: is_refused(guard, old))
@@ -186,7 +186,7 @@ def test_a_file_that_is_replaced_counts(
         caplog.clear()
         _remove(file)
         await eventually_async(lambda: len(caplog.records) == 1)
-        assert await ask(guard, fresh.token("bob")) == Caller("user:bob", "bob")
+        assert await ask(guard, fresh.token("bob")) == Principal("user:bob", "bob")
 
     judge(file, test)
 
@@ -198,7 +198,7 @@ def test_a_disk_that_hangs_is_asked_once(file: Path, monkeypatch: pytest.MonkeyP
     fresh = make_key("fresh")
     pipe = file.with_suffix(".pipe")
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         _remove(file)
         os.mkfifo(pipe)
         os.link(pipe, file)
@@ -223,12 +223,12 @@ def test_a_rotation_is_seen_with_the_first_new_token(site: Site) -> None:
     fresh = make_key("fresh")
     old = EC.token()
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         assert await ask(guard, old) == ADA
         site.content = jwks(fresh)
         asked = site.asked
         callers = await asyncio.gather(*(ask(guard, fresh.token(f"{n}")) for n in range(10)))
-        assert [caller.owner for caller in callers] == [f"{n}" for n in range(10)]
+        assert [caller.user_id for caller in callers] == [f"{n}" for n in range(10)]
         assert site.asked == asked + 1
         assert await is_refused(guard, old)
 
@@ -241,7 +241,7 @@ def test_keys_are_renewed_without_being_asked_for(site: Site, monkeypatch: pytes
     monkeypatch.setattr(jwks_module, "_URL_PERIOD", 0.05)
     old = EC.token()
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         assert await ask(guard, old) == ADA
         site.content = jwks(make_key("fresh"))
 
@@ -254,7 +254,7 @@ def test_keys_are_renewed_without_being_asked_for(site: Site, monkeypatch: pytes
 def test_a_flood_of_unknown_keys_is_one_look(site: Site) -> None:
     """However many tokens name keys that there are not, the issuer is asked once; good ones are served."""
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         flood = [Key(f"unknown-{n}", "ES256", EC.private).token() for n in range(400)]
         refused = await asyncio.gather(*(is_refused(guard, token) for token in flood))
         assert all(refused)
@@ -270,7 +270,7 @@ def test_few_wait_for_an_issuer_that_hangs(site: Site, monkeypatch: pytest.Monke
     """A few requests wait for a slow issuer, the others are refused at once; the end waits for nothing."""
     monkeypatch.setattr(jwks_module, "_ASK_PATIENCE", 60)
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         site.flows.clear()
         tasks = [asyncio.create_task(is_refused(guard, make_key(f"{n}").token())) for n in range(100)]
         await eventually_async(lambda: sum(task.done() for task in tasks) == 100 - 32)
@@ -288,7 +288,7 @@ def test_a_request_waits_for_so_long(site: Site, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(jwks_module, "_ASK_PATIENCE", 0.05)
     fresh = make_key("fresh")
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         site.flows.clear()
         site.content = jwks(EC, fresh)
         assert await is_refused(guard, fresh.token())
@@ -311,7 +311,7 @@ def test_an_outage_of_the_issuer_is_not_felt(
     monkeypatch.setattr(jwks_module, "_ASK_PERIOD", 0.0)
     fresh = make_key("fresh")
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         opened.close()
         for _ in range(3):
             assert await is_refused(guard, fresh.token())
@@ -389,7 +389,7 @@ def test_an_answer_that_is_no_key_set_changes_nothing(
         monkeypatch.setattr(jwks_module, "_PATIENCE", 0.5)
     monkeypatch.setattr(jwks_module, "_ASK_PATIENCE", LIMIT)
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         site.content = jwks(make_key("fresh"))
         fault(site)
         assert await is_refused(guard, make_key("fresh").token())
@@ -411,7 +411,7 @@ def test_an_issuer_has_to_prove_itself(site: Site, tmp_path: Path, monkeypatch: 
     assert site.asked == 0
 
 
-async def _nothing(_: Tokens) -> None:
+async def _nothing(_: BearerAuthenticator) -> None:
     pass
 
 

@@ -15,8 +15,8 @@ from redis import Redis
 
 from dev import servers
 from session_service.sessions.errors import RateLimitedError
-from session_service.storage.session_cache import Cache
-from session_service.traffic.rate_limiter import Limit
+from session_service.storage.redis import RedisClient, UnreachableError
+from session_service.traffic.rate_limiter import TAKE, RateLimiter
 from tests import tokens
 from tests.conftest import Urls
 from tests.service import folder, running
@@ -26,24 +26,28 @@ from tests.wire import connected, replies
 ADA, BOB = "ada", "bob"
 
 
+def _limiter(client: RedisClient, per_minute: int) -> RateLimiter:
+    return RateLimiter(client.script(TAKE), per_minute, unreachable=UnreachableError, max_batch_size=64)
+
+
 @asynccontextmanager
-async def _instances(url: str, per_minute: int, instances: int = 2) -> AsyncIterator[list[Limit]]:
+async def _instances(url: str, per_minute: int, instances: int = 2) -> AsyncIterator[list[RateLimiter]]:
     """The limits of so many instances."""
     async with AsyncExitStack() as stack:
-        caches = [await stack.enter_async_context(Cache(url, 1, 64)) for _ in range(instances)]
-        yield [Limit(cache, per_minute, 64) for cache in caches]
+        caches = [await stack.enter_async_context(RedisClient(url)) for _ in range(instances)]
+        yield [_limiter(cache, per_minute) for cache in caches]
 
 
-async def _wait(limit: Limit, caller: str) -> int:
+async def _wait(limit: RateLimiter, caller: str) -> int:
     """Spend, and return how long the caller has to wait; 0 if it may go on."""
     try:
-        await limit.spend(caller)
+        await limit.acquire(caller)
     except RateLimitedError as error:
         return error.retry_after
     return 0
 
 
-async def _passed(limits: list[Limit], caller: str, requests: int) -> int:
+async def _passed(limits: list[RateLimiter], caller: str, requests: int) -> int:
     """Send so many requests at once, by the instances in turn, and return how many may go on."""
     sent = [_wait(limits[number % len(limits)], caller) for number in range(requests)]
     return (await asyncio.gather(*sent)).count(0)
@@ -197,9 +201,9 @@ def test_a_redis_that_is_full_is_as_good_as_none() -> None:
     async def work(url: str, _: Path) -> None:
         with Redis.from_url(url) as connection:
             connection.config_set("maxmemory", "1")
-        async with Cache(url, 1, 64) as cache:
-            assert await _passed([Limit(cache, 3, 64)], ADA, 100) == 3
-            assert cache.believed
+        async with RedisClient(url) as cache:
+            assert await _passed([_limiter(cache, 3)], ADA, 100) == 3
+            assert cache.available
 
     _run(work)
 
@@ -208,13 +212,13 @@ def test_a_process_remembers_so_many_callers() -> None:
     """Of more than 10 000 callers those that asked last keep their buckets."""
 
     async def run() -> None:
-        async with Cache("unix:///nowhere.sock", 1, 64) as cache:
-            limits = Limit(cache, 1, 64)
+        async with RedisClient("unix:///nowhere.sock") as cache:
+            limits = _limiter(cache, 1)
             assert await _wait(limits, ADA) == 0
             assert await _wait(limits, BOB) == 0
             assert await _wait(limits, ADA) > 0
             for number in range(9_999):
-                await limits.spend(str(number))
+                await limits.acquire(str(number))
             assert await _wait(limits, ADA) > 0
             assert await _wait(limits, BOB) == 0
 
@@ -238,9 +242,9 @@ def test_there_is_no_limit_unless_it_is_set() -> None:
     """Off, a limit asks Redis nothing and lets everybody through."""
 
     async def run() -> None:
-        async with Cache("unix:///nowhere.sock", 1, 64) as cache:
-            assert await _passed([Limit(cache, 0, 64)], ADA, 1000) == 1000
-            assert cache.believed
+        async with RedisClient("unix:///nowhere.sock") as cache:
+            assert await _passed([_limiter(cache, 0)], ADA, 1000) == 1000
+            assert cache.available
 
     asyncio.run(_bounded(run()))
 

@@ -9,8 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from session_service.api.application import WORK_LIMIT
-from session_service.traffic.load_shedding import PAUSE, Crowd
+from session_service.traffic.load_shedding import HOLD_SECONDS, MAX_IN_FLIGHT, LoadShedder
 from tests import clock
 from tests.conftest import Urls
 from tests.history.client import Reply, Wire
@@ -44,18 +43,18 @@ def test_the_more_are_refused_the_later_they_come_again() -> None:
     """A crowd is not told to come back all at once; when it has, the next is told to wait a second again."""
 
     async def come() -> None:
-        crowd, few = Crowd(), Crowd()
-        assert [crowd.turn_away() for _ in range(4500)][-1] == 9
-        assert [few.turn_away() for _ in range(501)] == [1] * 500 + [2]
+        crowd, few = LoadShedder(), LoadShedder()
+        assert [crowd.retry_after() for _ in range(4500)][-1] == 9
+        assert [few.retry_after() for _ in range(501)] == [1] * 500 + [2]
         await asyncio.sleep(2.1)
-        assert few.turn_away() == 1
+        assert few.retry_after() == 1
 
     clock.run(come())
 
 
 async def _crowd(port: int, sessions: list[str], user: str, database: psycopg.Connection) -> list[Reply]:
     """Send too many requests while nothing can be written, and return the replies to those let in."""
-    wires = [Wire() for _ in range(WORK_LIMIT + OVER)]
+    wires = [Wire() for _ in range(MAX_IN_FLIGHT + OVER)]
     with database.transaction():
         database.execute("lock table quiz_sessions in share row exclusive mode")
         waiting = {
@@ -91,7 +90,7 @@ async def _hurry(port: int, session_id: str) -> None:
     wire, begun = Wire(), monotonic()
     assert (await _save(wire, port, session_id)).status == 503
     assert (await wire.send(port, "GET", "/health/live")).status == 200
-    assert monotonic() - begun >= PAUSE
+    assert monotonic() - begun >= HOLD_SECONDS
     wire.close()
 
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from dev.reaper import ROOT
-from session_service.server.hypercorn.task_group import Inbox
+from session_service.server.hypercorn.task_group import ReceiveQueue
 from tests.conftest import Urls
 from tests.inspection import listens, waiting_for_locks
 from tests.service import Service, free_port, running
@@ -111,7 +111,7 @@ def test_the_end_of_a_client_finds_room() -> None:
     """An application that reads no more keeps nobody from telling it that its client is gone."""
 
     async def fill() -> list[str]:
-        inbox = Inbox()
+        inbox = ReceiveQueue()
         pieces = [asyncio.create_task(inbox.put({"type": "http.request"})) for _ in range(20)]
         await asyncio.sleep(0)
         assert not all(piece.done() for piece in pieces)

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from dev import reaper, servers
-from session_service.sessions.models import Judged, Migration
 from session_service.storage import queries, statements
+from session_service.storage.queries import Migration, SessionRow
 from session_service.storage.statements import Column, File, SqlError
 from tests.conftest import migrate
 from tests.service import folder
@@ -68,7 +68,7 @@ def test_a_header_that_contradicts_its_file_stops_the_start(tmp_path: Path, head
 def test_a_row_that_contradicts_the_header_stops_the_start() -> None:
     """A statement is bound to a class with its columns, in order, with their types, or not at all."""
     with pytest.raises(SqlError, match=r"list_migrations\.sql: 'out' has"):
-        statements.many("list_migrations", Judged)
+        statements.many("list_migrations", SessionRow)
     with pytest.raises(SqlError, match=r"bound as :one"):
         statements.one("list_migrations", Migration)
 

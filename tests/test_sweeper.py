@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from session_service.sessions.service import SWEEP_BATCH
+from session_service.sessions.sweeper import BATCH_SIZE
 from session_service.storage import queries, statements
 from tests.conftest import Urls, migrate
 from tests.service import Service, running
@@ -51,7 +51,7 @@ def test_several_sweepers_share_a_backlog(fresh_database: Urls) -> None:
     """Each session of a backlog is expired once, however many instances sweep; no save waits for them."""
     migrate(fresh_database)
     with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
-        database.execute(PLANT, [20 * SWEEP_BATCH])
+        database.execute(PLANT, [20 * BATCH_SIZE])
         with running(fresh_database) as one, running(fresh_database) as two:
             session_id = one.start()["id"]
 
@@ -63,7 +63,7 @@ def test_several_sweepers_share_a_backlog(fresh_database: Urls) -> None:
         rows = database.execute(
             "select version, count(*) from quiz_sessions where user_id = 'swept' group by 1"
         )
-        assert rows.fetchall() == [(2, 20 * SWEEP_BATCH)]
+        assert rows.fetchall() == [(2, 20 * BATCH_SIZE)]
 
 
 def test_a_row_that_is_held_is_left_to_the_next_round(fresh_database: Urls) -> None:
@@ -87,4 +87,4 @@ def _await_expired(database: psycopg.Connection, session_id: object) -> None:
 
 async def _sweep(url: str) -> int:
     async with statements.pool(url, 1, queries.configure) as pool:
-        return await queries.expire_sessions(pool, count=SWEEP_BATCH)
+        return await queries.expire_sessions(pool, count=BATCH_SIZE)

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from redis import Redis
 
 from dev.reaper import ROOT
-from session_service.exposure import find
+from session_service.store_urls import insecure_transports
 from tests.conftest import Urls
 from tests.history.proxy import Proxy
 from tests.service import free_port, running
@@ -159,7 +159,7 @@ def test_a_postgresql_that_does_not_prove_itself(migrated: Urls, tmp_path: Path,
 )
 def test_a_way_that_is_open_to_others_is_told(database_url: str, redis_url: str, count: int) -> None:
     """Whoever lets sessions leave the machine unguarded is told so, in a sentence without a secret."""
-    found = find(database_url, redis_url)
+    found = insecure_transports(database_url, redis_url)
     assert len(found) == count
     assert "secret" not in " ".join(found)
 

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from redis import Redis
 
-from session_service.api.application import BODIES_LIMIT
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.traffic.batching import PATIENCE, Lane
+from session_service.traffic.batching import QUEUE_TIMEOUT, Batcher
+from session_service.traffic.load_shedding import MAX_BODY_MEMORY
 from tests import clock
 from tests.conftest import Urls, migrate
 from tests.history.client import Reply, Wire
@@ -39,7 +39,7 @@ class Line:
         self.batches: list[list[int]] = []
         self.arrivals: list[asyncio.Event] = []
         options: dict[str, Any] = {"places": 1, "size": 3, "apart": (ZeroDivisionError,), **given}
-        self.lane: Lane[int, float] = Lane(self._carry, **options)
+        self.lane: Batcher[int, float] = Batcher(self._carry, **options)
 
     async def _carry(self, items: list[int]) -> list[float]:
         self.batches.append(items)
@@ -138,7 +138,7 @@ def test_a_place_that_is_free_is_used() -> None:
     """With two places two batches are under way at a time, and never more."""
 
     async def test() -> None:
-        line = Line(places=2)
+        line = Line(concurrency=2)
         await line.call(1, 2, 3, 4, 5, 6, 7, 8)
         assert line.batches == [[1], [2]]
         line.arrivals[0].set()
@@ -152,7 +152,7 @@ def test_calls_with_one_key_keep_their_order() -> None:
     """Of a key one call is under way at a time, in the order in which they came, whatever place is free."""
 
     async def test() -> None:
-        line = Line(places=3)
+        line = Line(concurrency=3)
         calls = await line.call(1, 2, 3, key="session") + await line.call(4, key="another")
         assert line.batches == [[1], [4]]
         for _ in range(4):
@@ -198,7 +198,7 @@ def test_a_call_that_is_cancelled_cancels_no_other(cancelled: int) -> None:
     """Alone, under way with others or waiting: who is cancelled is gone, the others have their results."""
 
     async def test() -> None:
-        line = Line(size=2)
+        line = Line(max_batch_size=2)
         calls = await line.call(1, 2, 3, 4)
         if cancelled in (1, 2):
             await line.arrive()
@@ -224,7 +224,7 @@ def test_a_full_lane_refuses_at_once() -> None:
     """Past its room a call is refused as not applied, without waiting; those that have room are carried."""
 
     async def test() -> None:
-        line = Line(room=2)
+        line = Line(queue_size=2)
         calls = await line.call(1, 2, 3, 4)
         assert [call.done() for call in calls] == [False, False, False, True]
         for _ in range(2):
@@ -245,7 +245,7 @@ def test_a_call_waits_for_so_long_and_is_not_carried_later() -> None:
         calls = await line.call(1, 2)
         with pytest.raises(ServiceUnavailableError):
             await calls[1]
-        assert asyncio.get_running_loop().time() == PATIENCE
+        assert asyncio.get_running_loop().time() == QUEUE_TIMEOUT
         await line.arrive()
         assert line.batches == [[1]]
 
@@ -256,15 +256,15 @@ def test_nothing_is_left_of_calls_that_are_over() -> None:
     """A lane remembers no key of the past, be it carried, failed, given up or cancelled."""
 
     async def test() -> None:
-        line = Line(places=2)
+        line = Line(concurrency=2)
         calls = [*await line.call(1, 13, 0, 4, 5, key="session"), *await line.call(6, 0, 13)]
         calls[3].cancel()
         for _ in range(9):
             await line.arrive()
         await asyncio.gather(*calls, return_exceptions=True)
-        assert not line.lane._behind  # noqa: SLF001 - a leak shows nowhere else
+        assert not line.lane._queues  # noqa: SLF001 - a leak shows nowhere else
         assert not line.lane._ready  # noqa: SLF001
-        assert (line.lane._waiting, line.lane._free) == (0, 2)  # noqa: SLF001
+        assert (line.lane._queued, line.lane._free) == (0, 2)  # noqa: SLF001
 
     _run(test)
 
@@ -492,7 +492,7 @@ def test_an_unknown_outcome_is_told_to_each(private: Service, fresh_database: Ur
             saves = _send(private, clients, [(private.save, session_id, 1, "x") for session_id in sessions])
             eventually(lambda: running_in(private, QUEUED) == len(sessions) - 1)
             end = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'"
-            for carrying in ("Lane.__call__", "Lane._carry_all"):
+            for carrying in ("Batcher.__call__", "Batcher._carry_all"):
                 # First the one that found the place free is under way, then all others in a batch.
                 eventually(lambda carrying=carrying: running_in(private, carrying))  # type: ignore[misc]
                 eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 1)
@@ -508,7 +508,7 @@ def test_an_unknown_outcome_is_told_to_each(private: Service, fresh_database: Ur
 def test_bodies_past_their_bound_are_refused_at_once(private: Service, fresh_database: Urls) -> None:
     """Saves that wait take only so much memory; past that one is told at once that nothing was done."""
     content = json.dumps({"answers": {str(number): "x" * 10_000 for number in range(25)}}).encode()
-    room = BODIES_LIMIT // len(content)
+    room = MAX_BODY_MEMORY // len(content)
     saves = [Upload(private, content) for _ in range(room + 5)]
 
     async def save_all() -> tuple[list[httpx.Response], list[httpx.Response]]:

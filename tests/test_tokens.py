@@ -16,10 +16,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from session_service.api.auth import bearer as bearer_module
-from session_service.api.auth.bearer import LEEWAY, SIZE_LIMIT, Tokens
-from session_service.api.auth.principal import Anyone
-from session_service.sessions.errors import UnauthenticatedError
-from session_service.sessions.models import Caller
+from session_service.api.auth.bearer import LEEWAY, MAX_TOKEN_BYTES, BearerAuthenticator
+from session_service.api.auth.principal import AnonymousAuthenticator, Principal
+from session_service.api.errors import UnauthenticatedError
 from session_service.settings import ALGORITHMS
 from tests.service import Service
 from tests.tokens import (
@@ -38,7 +37,7 @@ from tests.tokens import (
 )
 from tests.waiting import eventually, eventually_async
 
-ADA = Caller("user:ada", "ada")
+ADA = Principal("user:ada", "ada")
 RSA = make_key("rsa", "RS256")
 EC = make_key("ec", "ES256")
 ED = make_key("ed", "EdDSA")
@@ -59,10 +58,10 @@ def test_a_good_token_says_who_asks(tmp_path: Path, algorithm: str) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(jwks(key))
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         assert await ask(guard, key.token("ada")) == ADA
         assert await ask(guard, key.token("Üñ \U0001f600" + 251 * "x")) is not None
-        assert await guard.identify(asked(f"bEARER  {key.token('ada', typ='at+jwt')}")) == ADA
+        assert await guard.authenticate(asked(f"bEARER  {key.token('ada', typ='at+jwt')}")) == ADA
 
     judge(path, test)
 
@@ -137,7 +136,7 @@ REFUSED: dict[str, Callable[[], str]] = {
     "subject that is no text": lambda: f"Bearer {EC.token('a' + chr(0xD800))}",
     "subject that is a number": lambda: f"Bearer {EC.token(7)}",
     "service without a subject": lambda: f"Bearer {EC.token(None, scope=SERVICE_SCOPE)}",
-    "large": lambda: f"Bearer {EC.token(more=SIZE_LIMIT * 'x')}",
+    "large": lambda: f"Bearer {EC.token(more=MAX_TOKEN_BYTES * 'x')}",
     "claims that are no object": lambda: f"Bearer {_by_hand(EC, b'[]')}",
     "claims that are no JSON": lambda: f"Bearer {_by_hand(EC, b'{')}",
     "claims that are too deep": lambda: f"Bearer {_by_hand(EC, b'[' * 5000)}",
@@ -167,10 +166,10 @@ def _by_hand(key: Key, claims: bytes) -> str:
 def test_what_cannot_be_believed_is_refused(file: Path, fault: str) -> None:
     """A token that is wrong in one thing is no token, and a good one still is one."""
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         for _ in range(2):
             with pytest.raises(UnauthenticatedError) as refusal:
-                await guard.identify(asked(REFUSED[fault]()))
+                await guard.authenticate(asked(REFUSED[fault]()))
             assert refusal.value.given
         assert await ask(guard, EC.token()) == ADA
 
@@ -180,13 +179,13 @@ def test_what_cannot_be_believed_is_refused(file: Path, fault: str) -> None:
 def test_one_header_has_to_say_it(file: Path) -> None:
     """Without a header a token is asked for; of two none is chosen, though both be the same."""
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         with pytest.raises(UnauthenticatedError) as refusal:
-            await guard.identify(asked())
+            await guard.authenticate(asked())
         assert not refusal.value.given
         good = f"Bearer {EC.token()}"
         with pytest.raises(UnauthenticatedError) as refusal:
-            await guard.identify(asked(good, good))
+            await guard.authenticate(asked(good, good))
         assert refusal.value.given
 
     judge(file, test)
@@ -195,7 +194,7 @@ def test_one_header_has_to_say_it(file: Path) -> None:
 def test_clocks_may_differ_a_little(file: Path) -> None:
     """A token of an issuer whose clock is ahead is good at once, and for a moment past its end."""
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         assert await ask(guard, EC.token(nbf=_now(LEEWAY - 2), iat=_now(LEEWAY - 2))) == ADA
         assert await ask(guard, EC.token(exp=_now(2 - LEEWAY))) == ADA
         assert await ask(guard, EC.token(exp=10**400)) == ADA
@@ -216,7 +215,7 @@ def test_no_character_of_a_token_can_be_changed(file: Path, key: Key) -> None:
     ]
     junk = ["".join(chance.choices(string.printable + "..", k=chance.randrange(80))) for _ in range(300)]
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         for token in changed + junk:
             assert await is_refused(guard, token), token
 
@@ -242,9 +241,9 @@ def test_no_character_of_a_token_can_be_changed(file: Path, key: Key) -> None:
 )
 def test_the_scope_makes_a_service(file: Path, claims: dict[str, Any], serves: bool) -> None:  # noqa: FBT001
     """Who has the scope may act for anyone, and is not taken for a user who is called the same."""
-    expected = Caller("service:ada", None, service=True) if serves else ADA
+    expected = Principal("service:ada", None, service=True) if serves else ADA
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         assert await ask(guard, EC.token("ada", **claims)) == expected
         assert await ask(guard, EC.token("ada")) == ADA
 
@@ -255,9 +254,11 @@ def test_without_tokens_callers_are_told_apart_by_their_addresses() -> None:
     """Where no token is asked for whoever comes may act for anyone."""
 
     async def test() -> None:
-        async with Anyone() as guard:
-            assert await guard.identify({"client": ("10.0.0.1", 7)}) == Caller("address:10.0.0.1", None)
-            assert await guard.identify({"client": None}) == Caller("address:unknown", None)
+        async with AnonymousAuthenticator() as guard:
+            assert await guard.authenticate({"client": ("10.0.0.1", 7)}) == Principal(
+                "address:10.0.0.1", None
+            )
+            assert await guard.authenticate({"client": None}) == Principal("address:unknown", None)
 
     asyncio.run(test())
 
@@ -265,7 +266,7 @@ def test_without_tokens_callers_are_told_apart_by_their_addresses() -> None:
 def test_a_token_ends_though_it_is_remembered(file: Path) -> None:
     """What was found good is good until its end."""
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         token = EC.token(exp=_now(2 - LEEWAY))
         assert await ask(guard, token) == ADA
         await eventually_async(lambda: is_refused(guard, token))
@@ -277,13 +278,13 @@ def test_no_more_tokens_are_remembered_than_there_is_room_for(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that were used longest ago are forgotten first, and are good all the same."""
-    monkeypatch.setattr(bearer_module, "REMEMBERED", 3)
+    monkeypatch.setattr(bearer_module, "MAX_CACHED_TOKENS", 3)
     good = [EC.token(f"{n}") for n in range(4)]
 
-    async def test(guard: Tokens) -> None:
+    async def test(guard: BearerAuthenticator) -> None:
         for n in (0, 1, 2, 0, 3):
-            assert (await ask(guard, good[n])).owner == f"{n}"
-        held = [proof.caller.owner for proof in guard._proofs.values()]  # noqa: SLF001 - a leak shows nowhere else
+            assert (await ask(guard, good[n])).user_id == f"{n}"
+        held = [proof.principal.user_id for proof in guard._verified.values()]  # noqa: SLF001 - a leak shows nowhere else
         assert held == ["2", "0", "3"]
 
     judge(file, test)

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
-from session_service.api.auth.bearer import Tokens
-from session_service.sessions.errors import UnauthenticatedError
-from session_service.sessions.models import Caller
+from session_service.api.auth.bearer import BearerAuthenticator
+from session_service.api.auth.principal import Principal
+from session_service.api.errors import UnauthenticatedError
 from session_service.settings import ALGORITHMS, TokenSettings
 from tests.waiting import LIMIT
 
@@ -110,12 +110,16 @@ def bearer(subject: str, **claims: Any) -> dict[str, str]:
     return {"authorization": f"Bearer {KEY.token(subject, **claims)}"}
 
 
-def judging(place: Path | str, *algorithms: str) -> Tokens:
+def judging(place: Path | str, *algorithms: str) -> BearerAuthenticator:
     """Return what judges tokens by the keys at the place; without algorithms by all that there are."""
-    return Tokens(TokenSettings(str(place), ISSUER, AUDIENCE, algorithms or ALGORITHMS, SERVICE_SCOPE))
+    return BearerAuthenticator(
+        TokenSettings(str(place), ISSUER, AUDIENCE, algorithms or ALGORITHMS, SERVICE_SCOPE)
+    )
 
 
-def judge(place: Path | str, test: Callable[[Tokens], Awaitable[None]], *algorithms: str) -> None:
+def judge(
+    place: Path | str, test: Callable[[BearerAuthenticator], Awaitable[None]], *algorithms: str
+) -> None:
     """Run the test with what judges tokens."""
 
     async def bounded() -> None:
@@ -131,12 +135,12 @@ def asked(*credentials: bytes | str) -> dict[str, Any]:
     return {"headers": [(b"host", b"x"), *((b"authorization", value) for value in values)]}
 
 
-async def ask(guard: Tokens, token: str) -> Caller:
+async def ask(guard: BearerAuthenticator, token: str) -> Principal:
     """Return who asks with the token."""
-    return await guard.identify(asked(f"Bearer {token}"))
+    return await guard.authenticate(asked(f"Bearer {token}"))
 
 
-async def is_refused(guard: Tokens, token: str) -> bool:
+async def is_refused(guard: BearerAuthenticator, token: str) -> bool:
     """Tell whether the token is refused."""
     try:
         await ask(guard, token)

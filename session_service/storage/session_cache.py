@@ -66,7 +66,7 @@ class SessionCache:
     """Recently shown sessions, as the bytes of their replies."""
 
     def __init__(self, client: RedisClient, seconds: int, batch_size: int) -> None:
-        self._client = client
+        self.client = client
         self._seconds = seconds
         self._entries: Batcher[UUID, bytes | str | None] = Batcher(
             self._read, concurrency=1, max_batch_size=batch_size
@@ -80,7 +80,7 @@ class SessionCache:
     async def get(self, session_id: UUID, seen_version: int = 0) -> EncodedSession | None:
         """Return the cached session, unless it is older than `seen_version`; None on a cache miss."""
         try:
-            reading = await self._client.clock()
+            reading = await self.client.clock()
             content = await self._entries(session_id) if reading else None
         except UnreachableError:
             return None
@@ -97,7 +97,7 @@ class SessionCache:
     async def now(self) -> int:
         """Return the least that Redis's clock shows, in milliseconds; 0 if it is unknown."""
         with suppress(UnreachableError):
-            reading = await self._client.clock()
+            reading = await self.client.clock()
             return reading.earliest(monotonic()) if reading else 0
         return 0
 
@@ -108,7 +108,7 @@ class SessionCache:
         version is kept. A version that cannot be written now is marked dirty: nothing is read before its
         tombstone is written.
         """
-        if self._client.accepts_writes:
+        if self.client.accepts_writes:
             with suppress(UnreachableError):
                 # Of several versions of a session the newest comes last, and is the one that is written.
                 rising = sorted(fills, key=lambda fill: fill[0].version)
@@ -129,12 +129,12 @@ class SessionCache:
     async def _read(self, ids: list[UUID]) -> list[bytes | str | None]:
         """Return the contents under the sessions' keys; a key of another type has none."""
         keys = [_key(session_id) for session_id in ids]
-        return await self._client.call(lambda: self._client.commands.mget(keys))
+        return await self.client.call(lambda: self.client.commands.mget(keys))
 
     async def _discard(self, session_id: UUID, content: bytes) -> None:
         # A key of another type by now is no entry either.
         with suppress(UnreachableError, ResponseError):
-            await self._client.call(lambda: self._delete(keys=[_key(session_id)], args=[content]))
+            await self.client.call(lambda: self._delete(keys=[_key(session_id)], args=[content]))
 
     async def _write(self, entries: dict[UUID, tuple[int, bytes]]) -> None:
         """Write the entries, each with its version, unless a newer one is there."""
@@ -144,12 +144,12 @@ class SessionCache:
             arguments += version_and_entry
         sent = monotonic()
         try:
-            time = await self._client.call(lambda: self._put(keys=keys, args=arguments))
+            time = await self.client.call(lambda: self._put(keys=keys, args=arguments))
         except ResponseError:
             # A full Redis accepts no new entry, but it can still delete the old ones.
-            await self._client.call(lambda: self._client.commands.delete(*keys))
+            await self.client.call(lambda: self.client.commands.delete(*keys))
         else:
-            self._client.note_clock(ClockReading(time, sent, monotonic()))
+            self.client.note_clock(ClockReading(time, sent, monotonic()))
 
     async def _write_tombstones(self) -> bool:
         """Write the versions of all dirty sessions; return whether nothing older can be read then."""

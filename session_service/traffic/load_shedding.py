@@ -31,7 +31,7 @@ class LoadShedder:
     def admit(self, size: int) -> Iterator[None]:
         """Count a request with a body of so many bytes as in flight; raise ServiceUnavailableError."""
         if self._in_flight >= MAX_IN_FLIGHT or self._body_memory + size > MAX_BODY_MEMORY:
-            raise ServiceUnavailableError("not_applied", self._retry_after(), shed=True)
+            raise ServiceUnavailableError("not_applied", self.retry_after(), shed=True)
         self._in_flight += 1
         self._body_memory += size
         try:
@@ -40,7 +40,7 @@ class LoadShedder:
             self._in_flight -= 1
             self._body_memory -= size
 
-    def _retry_after(self) -> int:
+    def retry_after(self) -> int:
         """Count one more rejected request; return in how many seconds its client may retry."""
         seconds = 1 + self._asked_to_wait // _RETRIES_PER_SECOND
         self._asked_to_wait += 1

@@ -12,8 +12,9 @@ import pytest
 from attrs import asdict
 
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.sessions.models import PROBE, Probe
 from session_service.storage import queries, statements
+from session_service.storage.queries import Probe
+from session_service.storage.readiness import PROBE
 from session_service.storage.statements import Pool
 from tests.conftest import Urls
 from tests.faults.test_postgres import server

@@ -8,15 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from attrs import define, field
 from redis import Redis
 
 from dev import servers
-from session_service.sessions.models import Snapshot
-from session_service.storage.session_cache import Cache
+from tests.caches import encoded_session, session_cache
 from tests.conftest import Urls
 from tests.history.proxy import Proxy
 from tests.service import Service, folder, free_port, running
@@ -211,27 +210,27 @@ def test_ten_megabytes_under_a_session_s_key_are_a_miss(service: Service, cache:
 
 def test_large_sessions_do_not_make_redis_look_slow(migrated: Urls) -> None:
     """A batch of the largest sessions takes Redis no longer than another, and their versions are guarded."""
-    sessions = [_snapshot(uuid4(), 2, 1_000_000) for _ in range(64)]
+    sessions = [encoded_session(uuid4(), 2, 1_000_000) for _ in range(64)]
 
     async def run() -> None:
-        async with Cache(migrated["REDIS_URL"], 30, 64) as cache:
+        async with session_cache(migrated["REDIS_URL"], 30, 64) as cache:
             until = await cache.now() + 30_000
-            await cache.raise_to([(session, until) for session in sessions])
-            await cache.raise_to([(_snapshot(session.id, 1, 10), until) for session in sessions])
+            await cache.put_if_newer([(session, until) for session in sessions])
+            await cache.put_if_newer([(encoded_session(session.id, 1, 10), until) for session in sessions])
             assert await asyncio.gather(*(cache.get(session.id) for session in sessions)) == [None] * 64
-            assert cache.believed
+            assert cache.client.available
 
     asyncio.run(run())
 
 
 def test_a_client_that_leaves_takes_no_answer_of_another_s(migrated: Urls) -> None:
     """Whoever is cancelled while Redis answers, the next one reads its own entry."""
-    sessions = [_snapshot(uuid4(), number, 10) for number in range(1, 9)]
+    sessions = [encoded_session(uuid4(), number, 10) for number in range(1, 9)]
 
     async def run() -> None:
-        async with Cache(migrated["REDIS_URL"], 30, 64) as cache:
+        async with session_cache(migrated["REDIS_URL"], 30, 64) as cache:
             until = await cache.now() + 30_000
-            await cache.raise_to([(session, until) for session in sessions])
+            await cache.put_if_newer([(session, until) for session in sessions])
             for turn in range(200):
                 leaving = asyncio.create_task(cache.get(sessions[turn % 8].id))
                 # Before it is sent, under way, and after the answer.
@@ -240,7 +239,7 @@ def test_a_client_that_leaves_takes_no_answer_of_another_s(migrated: Urls) -> No
                 leaving.cancel()
                 staying = [cache.get(session.id) for session in sessions]
                 assert await asyncio.gather(*staying) == sessions
-            assert cache.believed
+            assert cache.client.available
 
     asyncio.run(run())
 
@@ -285,7 +284,3 @@ def _work(service: Service, outcome: Outcome, over: Event) -> object:
                 outcome.wrong.append(f"{outcome.version}: {reply.status_code} {reply.text}")
         time.sleep(0.01)
     return session_id
-
-
-def _snapshot(session_id: UUID, version: int, size: int) -> Snapshot:
-    return Snapshot(session_id, version, b'{"id":"%s","x":"%s"}' % (str(session_id).encode(), b"x" * size))

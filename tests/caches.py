@@ -1,0 +1,22 @@
+"""A session cache of the test's own process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from session_service.sessions.models import EncodedSession
+from session_service.storage.redis import RedisClient
+from session_service.storage.session_cache import SessionCache
+
+
+@asynccontextmanager
+async def session_cache(url: str, seconds: int = 30, batch_size: int = 64) -> AsyncIterator[SessionCache]:
+    """Open a cache in the Redis at the URL."""
+    async with RedisClient(url) as client:
+        yield SessionCache(client, seconds, batch_size)
+
+
+def encoded_session(session_id: UUID, version: int, padding: int = 0) -> EncodedSession:
+    """Return a version of a session, whose body has so many bytes of padding."""
+    body = b'{"id":"%s","version":%d,"x":"%s"}' % (str(session_id).encode(), version, b"x" * padding)
+    return EncodedSession(session_id, version, 'ada "\\ \u00fc', 7, 0, body)
