@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from session_service.api.health import ServiceNotReadyError, ServiceUnhealthyError
 from session_service.api import errors as http_errors
+from session_service.api.health import ServiceNotReadyError, ServiceUnhealthyError
 from session_service.sessions import errors
 from session_service.sessions.errors import RefusedError, ServiceError
 from tests.conformance import DOCUMENT, PATHS

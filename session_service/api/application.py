@@ -79,7 +79,7 @@ class Application:
             await self._respond_in_time(exchange)
 
     def reject(self, status: int) -> tuple[Response, str]:
-        """Return the early error response to bytes that are no request, with the id that it is logged under."""
+        """Return the early error response to bytes that are no request, with its id in the log."""
         request_id = new_request_id()
         self._log_access(f"[session-service] {request_id} - - {status} 0.0ms\n")
         return error_response(_early_error(status), request_id), request_id

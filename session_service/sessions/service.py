@@ -82,12 +82,12 @@ class SessionService:
     async def read(
         self, owner: str | None, session_id: UUID, *, seen_version: int = 0, fresh: bool = False
     ) -> EncodedSession:
-        """Return the session, no older than `seen_version`; raise SessionExpiredError once its time is over."""
+        """Return the session, no older than `seen_version`; raise SessionExpiredError after its end."""
         result = await self._store.read(session_id, owner, seen_version=seen_version, fresh=fresh)
         return _session_or_error(session_id, result)
 
     async def write(self, owner: str | None, session_id: UUID, write: Write) -> EncodedSession:
-        """Merge the changes into a running session and, where the write completes it, end it in the same step.
+        """Merge the changes into a running session; where the write completes it, end it in the same step.
 
         A repeat of a keyed write, and completing a completed session with what it has, change nothing and
         return it.

@@ -1,8 +1,8 @@
 """A Redis client with a time limit for each command, a circuit breaker, and readings of Redis's clock.
 
-The circuit breaker is *closed* while Redis has answered every command. One failure opens it: then no command is
-sent but by the recovery, which tries once a second. While the recovery runs it is *half-open*: writes are sent
-again, reads not yet.
+The circuit breaker is *closed* while Redis has answered every command. One failure opens it: then only the
+recovery sends commands, once a second. While the recovery runs it is *half-open*: writes are sent again, reads
+not yet.
 """
 
 import asyncio
@@ -107,7 +107,8 @@ class RedisClient:
     async def call(self, command: Callable[[], Awaitable[T]]) -> T:
         """Return the command's result; on a failure open the circuit breaker and raise UnreachableError.
 
-        Raise ResponseError where Redis works, but refuses this command: it is full, or the key has another type.
+        Raise ResponseError where Redis works but refuses this command: it is full, or the key has another
+        type.
         """
         try:
             async with TickTimeout():

@@ -1,8 +1,8 @@
-"""The session cache in Redis: no reply is older than a version shown before, and no failure reaches a request.
+"""The session cache in Redis: no reply is older than one shown before, and no failure reaches a request.
 
-Without its protocol a slow fill could put an old session over a newer one: a script replaces lower versions
-only, a version that could not be written is written as a tombstone before any read, and an entry is good until
-a moment of Redis's own clock. docs/cache.md has the proof.
+Without its protocol a slow fill could put an old session over a newer one. A script replaces lower versions
+only; a version that could not be written is written as a tombstone before any read; an entry is good until a
+moment of Redis's own clock. docs/cache.md has the proof.
 
 An entry is `s1 <version> <good until> <user> <quiz> <expires at> <body>` under `session:<id>`: times in
 milliseconds, the user percent-encoded. A tombstone ends after `<good until>`, which is 0. A later release may

@@ -21,9 +21,10 @@ Query = Callable[[], Awaitable[list[SessionRow]]]
 
 
 class SessionStore:
-    """Reads, starts and writes sessions. A version enters the cache before it is returned, so no later read is older.
+    """Reads, starts and writes sessions.
 
-    With an owner, other users' sessions are reported as missing, at the same cost; owner None sees all sessions.
+    A version enters the cache before it is returned, so that no later read is older. With an owner, other
+    users' sessions are reported as missing, at the same cost; owner None sees all sessions.
 
     PostgreSQL waits for no lock in a batch. A request for a row that another transaction holds comes back as
     `busy` and is repeated alone, where waiting delays no other request.
@@ -59,7 +60,7 @@ class SessionStore:
     async def read(
         self, session_id: UUID, owner: str | None, *, seen_version: int, fresh: bool
     ) -> WriteResult | None:
-        """Return the session, from the cache unless that is older than `seen_version` or it has to be fresh."""
+        """Return the session, from the cache unless that is older than `seen_version` or `fresh` is set."""
         cached = None if fresh else await self._cache.get(session_id, seen_version)
         if cached and owner in (None, cached.user_id):
             return WriteResult("ok", cached)
@@ -104,7 +105,7 @@ class SessionStore:
             result = await self._resumes(record, (wanted.user_id, wanted.quiz_id))
         else:
             result = await self._starts(record, (wanted.user_id, key) if key else None)
-        # A start that loses a race, for the lock of a resume and then for the key, finds the winner's session.
+        # A start that loses a race, for a resume's lock and then for the key, finds the winner's session.
         for _ in range(2):
             result = result or await self._lock_waits(partial(self._start_locked, record))
         if result is None:

@@ -30,12 +30,12 @@ class Batcher(Generic[Item, Result]):
     """Processes calls in batches of up to `max_batch_size`, up to `concurrency` batches at a time.
 
     A call that finds a batch free is processed at once, in its own task and alone. The others are queued, and
-    whenever a batch is done the next is made of those that have been queued longest. Of calls with the same key
-    one is processed at a time, in the order in which they came. With `queue_size` calls queued, or after
+    whenever a batch is done the next is made of those that have been queued longest. Of calls with the same
+    key one is processed at a time, in the order in which they came. With `queue_size` calls queued, or after
     QUEUE_TIMEOUT in the queue, a call fails with ServiceUnavailableError and was not processed.
 
     `process` takes the items of a batch and returns a result for each, or raises the error that each of them
-    then raises; but after an error of `retry_singly_on`, which says that nothing was done, it is called with one
+    then raises. After an error of `retry_singly_on`, which says that nothing was done, it is called with one
     item at a time.
     """
 
@@ -99,7 +99,7 @@ class Batcher(Generic[Item, Result]):
             task.add_done_callback(self._batches.discard)
 
     def _next_batch(self) -> list[Call[Item, Result]]:
-        """Take the calls of a batch out of the queues; those whose result is not awaited any more are dropped."""
+        """Take the calls of a batch out of the queues; drop those whose result is not awaited any more."""
         batch: list[Call[Item, Result]] = []
         while self._ready and len(batch) < self._max_batch_size:
             key = self._ready.popleft()

@@ -17,9 +17,9 @@ Take = Callable[[Sequence[str], Sequence[int]], Awaitable[list[int]]]
 _SECOND = 1_000_000  # microseconds, the unit of this module
 _MAX_LOCAL_BUCKETS = 10_000  # principals whose buckets a process keeps
 
-# KEYS are buckets; ARGV: the cost of a request, and the size of a bucket. Returns how long each has to wait. A
-# value that cannot be a bucket counts as a full one: after Redis's clock was set back it would lock out its
-# principal.
+# KEYS are buckets; ARGV: the cost of a request, and the size of a bucket. Returns how long each has to wait.
+# A value that cannot be a bucket counts as a full one: after Redis's clock was set back it would lock out
+# its principal.
 TAKE = """
 local time = redis.call('time')
 local now = time[1] * 1000000 + time[2]

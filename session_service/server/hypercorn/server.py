@@ -1,4 +1,4 @@
-"""Hypercorn with bounds on its connections, without HTTP/2 and WebSocket, and an end that drops no connection."""
+"""Hypercorn with bounds on its connections, without HTTP/2 and WebSocket, and with graceful shutdown."""
 
 import asyncio
 from typing import Any, cast
