@@ -1,102 +1,73 @@
-"""The house: which module may import which, and where each library lives."""
+"""The structure of the code: rooms, short functions and files, and no SQL in Python."""
 
 import ast
 import re
-import sys
+import subprocess
 from pathlib import Path
 
 import pytest
 
-import session_service
+from dev.reaper import ROOT
+from tests.service import copy_house
 
-PACKAGE = Path(session_service.__file__).parent
+PACKAGE = ROOT / "session_service"
+MODULES = sorted(
+    str(path.relative_to(ROOT))
+    for folder in ("session_service", "dev")
+    for path in (ROOT / folder).rglob("*.py")
+)
 
-# A module imports from lower floors only.
-FLOORS = [
-    {"urls"},
-    {
-        "models",
-        "settings",
-        "contract",
-        "smoke",
-        "crowd",
-        "deadlines",
-        "embedded",
-        "exposure",
-        "jwks",
-        "log",
-        "reply",
-        "supervisor",
-    },
-    {"errors", "keeper", "keys", "connections", "cors"},
-    {"wire", "pool", "together", "tokens", "heads", "hypercorn_work", "uvicorn_client"},
-    {"sql", "hypercorn_client", "uvicorn_server", "callers"},
-    {"queries", "cache", "hypercorn_server"},
-    {"store", "migrations", "health", "limits", "servers"},
-    {"sessions"},
-    {"handlers", "endpoint", "docs", "routes"},
-    {"edge"},
-    {"app"},
-    {"__main__"},
-    {"launcher"},
-]
 
-# A library is known to these modules only; attrs and Python's own are everywhere.
-HOMES = {
-    "cattrs": {"wire"},
-    "h11": {"heads", "hypercorn_client"},
-    "httptools": {"uvicorn_client"},
-    "hypercorn": {"hypercorn_client", "hypercorn_server", "hypercorn_work"},
-    "jsonschema_rs": {"contract"},
-    "jwt": {"jwks", "tokens"},
-    "orjson": {"models", "sql", "wire"},
-    "psycopg": {"embedded", "exposure", "migrations", "pool", "sql", "urls"},
-    "psycopg_pool": {"pool"},
-    "redis": {"cache"},
-    "starlette": {
-        "app",
-        "connections",
-        "cors",
-        "docs",
-        "edge",
-        "endpoint",
-        "hypercorn_work",
-        "reply",
-        "routes",
-    },
-    "uvicorn": {"uvicorn_client", "uvicorn_server"},
-    "uvloop": {"servers"},
-    "yaml": {"contract"},
-}
+def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(ROOT / ".venv" / "bin" / "lint-imports"), "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+def test_rooms_import_in_one_direction() -> None:
+    """No room imports from one above it; pyproject.toml has their order."""
+    linted = _lint_imports(ROOT)
+    assert linted.returncode == 0, linted.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("sessions/models.py", "from session_service.traffic import deadlines"),
+        ("traffic/deadlines.py", "from session_service.storage import pool"),
+        ("api/router.py", "from session_service.storage import queries"),
+        ("storage/pool.py", "from session_service.api import contract"),
+        ("server/serve.py", "from session_service import app"),
+    ],
+)
+def test_an_import_in_the_other_direction_is_found(tmp_path: Path, file: str, line: str) -> None:
+    """An import that runs against the order fails bin/check."""
+    planted = copy_house(tmp_path) / "session_service" / file
+    planted.write_text(f"{line}\n{planted.read_text()}")
+    assert _lint_imports(tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize("library", ["redis", "psycopg", "jwt", "hypercorn", "httptools"])
+def test_a_library_away_from_its_home_is_found(tmp_path: Path, library: str) -> None:
+    """A library that only one room may know is refused in the others."""
+    planted = copy_house(tmp_path) / "session_service" / "sessions" / "models.py"
+    planted.write_text(f"import {library}\n")
+    command = [
+        str(ROOT / ".venv" / "bin" / "ruff"),
+        "check",
+        "--no-cache",
+        "--select",
+        "TID251",
+        str(planted),
+    ]
+    linted = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (linted.returncode, "TID251" in linted.stdout) == (1, True), linted.stdout
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_run_one_way(module: str) -> None:
-    """A module imports from lower floors only, never sideways."""
-    floor = _floor(module)
-    inner = {name.split(".")[1] for name in _imports(module) if name.startswith("session_service.")}
-    assert {name for name in inner if _floor(name) >= floor} == set()
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_library_is_used_at_home_only(module: str) -> None:
-    """What a library can do is asked of its home, so that it can be changed in one place."""
-    libraries = {name.split(".")[0] for name in _imports(module)} & HOMES.keys()
-    assert {library for library in libraries if module not in HOMES[library]} == set()
-
-
-def test_nothing_stands_between_a_request_and_its_handler() -> None:
+def test_nothing_stands_between_a_request_and_its_operation(module: str) -> None:
     """There is no middleware: Starlette's costs a task or a generator each, and swallows cancellations."""
-    assert {module for module in MODULES if any("middleware" in name for name in _imports(module))} == set()
-
-
-def test_every_library_has_a_home() -> None:
-    """No library comes in without a line here."""
-    known = HOMES.keys() | {"attrs", "session_service"}
-    imported = {name.split(".")[0] for module in MODULES for name in _imports(module)}
-    assert {name for name in imported if name not in known | sys.stdlib_module_names} == set()
+    names = [node.module or "" for node in _nodes(module) if isinstance(node, ast.ImportFrom)]
+    assert [name for name in names if "middleware" in name] == []
 
 
 def test_no_reply_goes_unjudged() -> None:
@@ -108,7 +79,7 @@ def test_no_reply_goes_unjudged() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_sql_text_in_python(module: str) -> None:
-    """SQL stands in .sql files."""
+    """SQL is in .sql files."""
     values = [node.value for node in _nodes(module) if isinstance(node, ast.Constant)]
     verbs = ("select ", "insert into ", "update ", "delete from ", "create ")
     texts = [value for value in values if isinstance(value, str)]
@@ -116,28 +87,12 @@ def test_no_sql_text_in_python(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_functions_are_short(module: str) -> None:
-    """No function is longer than 30 lines."""
+def test_functions_and_files_are_short(module: str) -> None:
+    """No function is longer than 30 lines, and no file longer than 300."""
     functions = [node for node in _nodes(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert {node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 30} == set()
-
-
-def _floor(module: str) -> int:
-    return next(number for number, floor in enumerate(FLOORS) if module in floor)
+    assert len((ROOT / module).read_text().splitlines()) <= 300
 
 
 def _nodes(module: str) -> list[ast.AST]:
-    return list(ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())))
-
-
-def _imports(module: str) -> set[str]:
-    """Return the full names of the modules that a module imports."""
-    names = set()
-    for node in _nodes(module):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "session_service":
-            names |= {f"session_service.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
-    return names
+    return list(ast.walk(ast.parse((ROOT / module).read_text())))

@@ -52,10 +52,10 @@ def test_the_settings_are_all_there(migrated: Urls) -> None:
         assert Settings.read(migrated | given | more) == Settings.read(migrated | more)
 
 
-def test_every_module_is_in_its_place() -> None:
-    """The table of places names every module."""
-    modules = {path.name for path in (ROOT / "session_service").glob("*.py")} - {"__init__.py"}
-    assert modules <= set(re.findall(r"(\w+\.py)`", README))
+def test_every_room_is_on_the_map() -> None:
+    """The table of places names every room of the package."""
+    rooms = {path.parent.name for path in (ROOT / "session_service").glob("*/__init__.py")}
+    assert rooms <= set(re.findall(r"session_service/(\w+)/`", README))
 
 
 def _plain(text: str) -> str:

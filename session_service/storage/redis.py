@@ -1,8 +1,8 @@
 """A Redis client with a time limit for each command, a circuit breaker, and readings of Redis's clock.
 
 The circuit breaker is *closed* while Redis has answered every command. One failure opens it: then only the
-recovery sends commands, once a second. While the recovery runs it is *half-open*: writes are sent again, reads
-not yet.
+recovery sends commands, once a second. While the recovery runs it is *half-open*: writes are sent again,
+reads not yet.
 """
 
 import asyncio
