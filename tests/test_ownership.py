@@ -190,7 +190,13 @@ def _asked(house: House, visitor: Visitor, request: Request, session_id: str) ->
 
 def _stored(house: House, session_id: str) -> tuple[object, object]:
     """Return the row, but for what the sweeper may change, and the cache's entry."""
-    row = "select to_jsonb(s) - 'status' - 'updated_at' - 'version' from quiz_sessions s where id = %s"
+    row = """
+        select
+          to_jsonb(s) - 'status' - 'updated_at' - 'version'
+          - case when expires_at <= clock_timestamp() then 'recent_writes' else '' end
+        from quiz_sessions as s
+        where id = %s
+    """
     return house.database.execute(row, [session_id]).fetchone(), house.redis.get(f"session:{session_id}")
 
 

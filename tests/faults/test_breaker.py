@@ -20,7 +20,7 @@ from tests.conftest import Urls
 from tests.faults.test_postgres import server
 from tests.history.postgres import Postgres
 from tests.service import Service, folder, free_port, running
-from tests.waiting import eventually_async
+from tests.waiting import eventually, eventually_async
 
 REQUESTS = 40
 FRESH = {"cache-control": "no-cache"}
@@ -162,8 +162,7 @@ def test_an_outage_piles_up_no_work(postgres: Postgres, migrated: Urls, name: st
                 assert {reply.json()["outcome"] for reply in replies} == {"not_applied"}
             assert not _has_reply(slow)
         postgres.start()
-        while service.save(session_id, 1, "x").status_code == 503:
-            pass
+        eventually(lambda: service.save(session_id, 1, "x").status_code == 200)
         assert service.read(session_id, FRESH).json()["answers"] == {"1": "x"}
 
 

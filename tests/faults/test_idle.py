@@ -14,7 +14,7 @@ from tests.faults.corpus import GET
 from tests.inspection import INSIDE
 from tests.proxies import nginx
 from tests.service import Service, judged_behind_proxy, running
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 from tests.wire import HEALTH, connected, exchange, replies
 
 SERVERS = ("hypercorn", "uvicorn")
@@ -96,7 +96,7 @@ def test_idle_connections_end_with_the_service(server: str, migrated: Urls) -> N
         received = connection.recv(65536)
         service.process.terminate()
         assert _statuses(received + _rest(connection)) == [200]
-        assert service.process.wait(timeout=15) == 0
+        assert service.process.wait(LIMIT) == 0
 
 
 @pytest.mark.parametrize("server", SERVERS)
