@@ -49,7 +49,10 @@ class Storage:
 def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
     """Return the application; raise ContractError if the contract and the operations differ."""
     storage = _storage(settings)
-    health = HealthChecks(postgres=storage.readiness, redis=storage.redis.ping)
+    redis = storage.redis
+    health = HealthChecks(
+        postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available
+    )
     services = Services(SessionService(storage.sessions, learner_starts=settings.learner_starts), health)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None

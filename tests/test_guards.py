@@ -820,9 +820,9 @@ GUARDS = [
     ),
     Guard(
         "a word of the requests on Redis",
-        "session_service/storage/redis.py",
-        "return self.available and await",
-        "return await",
+        "session_service/api/health.py",
+        "self._redis_available() and ",
+        "",
         "tests/test_health.py::test_what_a_request_has_found_out_of_redis_counts_at_once",
     ),
     Guard(

@@ -63,7 +63,7 @@ class House:
 
     def batches(self) -> list[list[dict[str, Any]]]:
         """Return the writes that PostgreSQL was given, those of a statement together."""
-        told = re.findall(r"arameters: \$1 = '(\[.*\"queues\".*\])'$", self.log.read_text(), re.MULTILINE)
+        told = re.findall(r"arameters: \$1 = '(\[.*\"must_queue\".*\])'$", self.log.read_text(), re.MULTILINE)
         return [json.loads(text.replace("''", "'")) for text in told]
 
 
@@ -357,7 +357,7 @@ def test_a_user_and_a_service_write_one_after_the_other(
     assert len(ada.read(session_id, {"cache-control": "no-cache"}).json()["answers"]) == 10
     batches = [[write for write in batch if write["id"] == session_id] for batch in house.batches()]
     assert max(len(batch) for batch in batches) == 2
-    assert max(sum(not write["queues"] for write in batch) for batch in batches) == 1
+    assert max(sum(not write["must_queue"] for write in batch) for batch in batches) == 1
 
 
 def test_who_was_told_reads_what_was_told(house: House, ada: Visitor, platform: Visitor) -> None:
