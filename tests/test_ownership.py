@@ -377,7 +377,7 @@ def test_who_was_told_reads_what_was_told(house: House, ada: Visitor, platform: 
             saves = []
             for visitor, one in ((ada, first), (ada, session_id), (platform, session_id)):
                 saves.append(clients.submit(visitor.save, one, 1, "x"))
-                eventually(lambda: running_in(house.service, "Store.write") == len(held) + len(saves))
+                eventually(lambda: running_in(house.service, "SessionStore.write") == len(held) + len(saves))
         assert [save.result().json()["version"] for save in saves[:2]] == [2, 2]
         assert not saves[2].done()
         assert ada.read(session_id).json()["version"] == 2

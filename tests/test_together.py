@@ -293,7 +293,7 @@ def test_each_write_of_a_batch_has_its_own_outcome(private: Service, fresh_datab
     with _batches(fresh_database) as count, ThreadPoolExecutor(40) as clients:
         with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
             waiting = _send(private, clients, [(private.save, spare, 1, "first")])
-            eventually(lambda: running_in(private, "Store._write"))
+            eventually(lambda: running_in(private, "SessionStore._write"))
             waiting += _send(private, clients, calls)
             eventually(lambda: running_in(private, QUEUED) == len(calls))
         replies = [call.result() for call in waiting]
@@ -390,7 +390,7 @@ def test_lists_leave_connections_for_everything_else(private: Service, fresh_dat
         query = partial(private.client.get, params={"user_id": "slow"})
         with ThreadPoolExecutor(30) as clients:
             lists = _send(private, clients, [(query, "/api/sessions")] * 30)
-            eventually(lambda: running_in(private, "Endpoint.answer") == 30)
+            eventually(lambda: running_in(private, "Endpoint.handle") == 30)
             session_id = private.start()["id"]
             assert private.save(session_id, 1, "x").status_code == 200
             assert private.complete(session_id).status_code == 200
@@ -460,7 +460,7 @@ def test_one_row_that_the_database_refuses_fails_alone(private: Service, fresh_d
     with ThreadPoolExecutor(12) as clients:
         with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
             saves = _send(private, clients, [(private.save, sessions[0], 1, "x")])
-            eventually(lambda: running_in(private, "Store._write"))
+            eventually(lambda: running_in(private, "SessionStore._write"))
             answers = ["x", "x", "x", "refused", *["x"] * 7]
             saves += _send(
                 private, clients, [(private.save, *save) for save in zip(sessions[1:], cycle([1]), answers)]

@@ -182,7 +182,7 @@ def test_sigterm_cuts_no_reply_off(group: Group, database: psycopg.Connection) -
         with database.transaction():
             database.execute("select from quiz_sessions where id = %s for update", [path[-36:]])
             saved = [clients.submit(_save, asker, path, number) for number, asker in enumerate(askers)]
-            eventually(lambda: group.running_in("Store.write") == 9)
+            eventually(lambda: group.running_in("SessionStore.write") == 9)
             group.process.terminate()
             eventually(lambda: not listens(group.url))
             assert not any(reply.done() for reply in saved)

@@ -242,7 +242,7 @@ def test_told_to_end_while_it_stands_still(ground: Ground, servers: Urls) -> Non
         ground.postgres.freeze()
         try:
             saved = clients.submit(service.save, session_id, 1, "x")
-            eventually(lambda: running_in(service, "Store.write"))
+            eventually(lambda: running_in(service, "SessionStore.write"))
             service.process.terminate()
             assert (saved.result().status_code, saved.result().json()["outcome"]) == (503, "unknown")
             assert service.process.wait(LIMIT) == 0
