@@ -492,7 +492,7 @@ def test_an_unknown_outcome_is_told_to_each(private: Service, fresh_database: Ur
             saves = _send(private, clients, [(private.save, session_id, 1, "x") for session_id in sessions])
             eventually(lambda: running_in(private, QUEUED) == len(sessions) - 1)
             end = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'"
-            for carrying in ("Batcher.__call__", "Batcher._carry_all"):
+            for carrying in ("Batcher.__call__", "Batcher._run"):
                 # First the one that found the place free is under way, then all others in a batch.
                 eventually(lambda carrying=carrying: running_in(private, carrying))  # type: ignore[misc]
                 eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 1)
