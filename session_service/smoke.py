@@ -1,6 +1,6 @@
 """Live checks against a running service; needs nothing but its URL and Python's own library.
 
-Where the service asks for tokens, `TOKEN` is one of its subject `smoke`, or of a service.
+Where the service asks for tokens, `TOKEN` is one of a service: a learner may not choose a time limit.
 """
 
 import json
