@@ -87,8 +87,9 @@ def check_redis(url: str) -> None:
 
 def find_wrong_variable() -> str | None:
     """Return the name of a PG* environment variable with a value that libpq cannot use, or None."""
-    if not all(map(_is_address, os.environ.get("PGHOSTADDR", "").split(","))):
-        return "PGHOSTADDR"
+    for variable, is_valid in (("PGHOST", _is_host), ("PGHOSTADDR", _is_address)):
+        if not all(map(is_valid, os.environ.get(variable, "").split(","))):
+            return variable
     if _is_accepted():
         return None
     for option in Conninfo.get_defaults():
@@ -127,15 +128,19 @@ def _unknown(name: str, url: str) -> str:
 
 
 def _check_hosts(hosts: list[str]) -> None:
-    for host in hosts:
-        try:
-            # The codec of Python's resolver: it raises UnicodeError for an empty or overlong label.
-            host.encode("idna")
-            is_name = re.fullmatch(r"[^\s@?#/\\]*", host)
-        except UnicodeError:
-            is_name = None
-        if not (is_name or host.startswith(("/", "@"))):
-            raise UrlError(f"has no valid host: {_ENCODE}")
+    if not all(map(_is_host, hosts)):
+        raise UrlError(f"has no valid host: {_ENCODE}")
+
+
+def _is_host(text: str) -> bool:
+    if text.startswith(("/", "@")):
+        return True
+    try:
+        # The codec of Python's resolver: it raises UnicodeError for an empty or overlong label.
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return re.fullmatch(r"[^\s@?#/\\]*", text) is not None
 
 
 def _check_addresses(addresses: str) -> None:

@@ -17,7 +17,7 @@ from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.judge import judging
 from tests.service import Service, await_reply, copy_house, free_port, judged
-from tests.tokens import bearer
+from tests.tokens import SERVICE_SCOPE, bearer
 from tests.waiting import LIMIT, await_ends
 
 
@@ -102,7 +102,9 @@ def test_smoke_tells_each_step_and_the_verdict(service: Service) -> None:
 
 def test_smoke_brings_its_token(guarded: Service) -> None:
     """Where tokens are asked for, all is well with one, and nothing is without."""
-    env = os.environ | {"TOKEN": bearer("smoke")["authorization"].removeprefix("Bearer ")}
+    env = os.environ | {
+        "TOKEN": bearer("smoke", scope=SERVICE_SCOPE)["authorization"].removeprefix("Bearer ")
+    }
     command = ["bin/smoke", guarded.url]
     run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout
@@ -145,7 +147,7 @@ def test_migrate_tells_what_it_applied(fresh_database: Urls) -> None:
         )
         for _ in range(2)
     ]
-    assert runs[0].stdout == "applied: 0001_quiz_sessions\n"
+    assert runs[0].stdout == "applied: 0001_quiz_sessions, 0002_digest_key\n"
     assert runs[1].stdout == "nothing to apply\n"
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +25,7 @@ from tests import clock
 from tests.conftest import Urls, migrate
 from tests.history.client import Reply, Wire
 from tests.inspection import INSIDE, QUEUED, running_in, suspended, unread, waiting_for_locks
-from tests.service import Service, running, standstill
+from tests.service import Service, copy_house, running, standstill
 from tests.waiting import eventually, eventually_async
 from tests.wire import replies
 
@@ -378,25 +379,30 @@ def test_a_herd_on_one_session_is_a_few_statements(private: Service, fresh_datab
     assert [reply.body for reply in replies] == [session] * 200
 
 
-def test_lists_leave_connections_for_everything_else(private: Service, fresh_database: Urls) -> None:
+def test_lists_leave_connections_for_everything_else(fresh_database: Urls, tmp_path: Path) -> None:
     """However many lists are slow, a session is started, saved and completed meanwhile."""
-    slow = private.start(user_id="slow")
-    # The database takes its time wherever this user's sessions are looked at by the service's role.
-    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
-        database.execute("alter table quiz_sessions enable row level security")
-        database.execute(
-            "create policy slow on quiz_sessions using (user_id <> 'slow' or pg_sleep(3) is not null)"
-        )
-        query = partial(private.client.get, params={"user_id": "slow"})
-        with ThreadPoolExecutor(30) as clients:
-            lists = _send(private, clients, [(query, "/api/sessions")] * 30)
-            eventually(lambda: running_in(private, "Endpoint.handle") == 30)
-            session_id = private.start()["id"]
-            assert private.save(session_id, 1, "x").status_code == 200
-            assert private.complete(session_id).status_code == 200
-            asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
-            assert database.execute(asleep).fetchone() == (2,)
-            replies = [reply.result() for reply in lists]
+    migrate(fresh_database)
+    file = copy_house(tmp_path) / "sql" / "list_sessions.sql"
+    source = "from quiz_sessions, clock\n"
+    assert source in file.read_text()
+    file.write_text(
+        file.read_text().replace(source, "from quiz_sessions, clock, (select pg_sleep(3)) as slow\n")
+    )
+    with (
+        psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database,
+        running(fresh_database, tmp_path, PYTHONPATH=INSIDE) as service,
+        ThreadPoolExecutor(30) as clients,
+    ):
+        slow = service.start(user_id="slow")
+        query = partial(service.client.get, params={"user_id": "slow"})
+        lists = _send(service, clients, [(query, "/api/sessions")] * 30)
+        eventually(lambda: running_in(service, "Endpoint.handle") == 30)
+        session_id = service.start()["id"]
+        assert service.save(session_id, 1, "x").status_code == 200
+        assert service.complete(session_id).status_code == 200
+        asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
+        assert database.execute(asleep).fetchone() == (2,)
+        replies = [reply.result() for reply in lists]
     told = [reply.json()["items"][0]["id"] for reply in replies if reply.status_code == 200]
     assert told == [slow["id"]] * 2
     assert {reply.status_code for reply in replies} == {200, 503}

@@ -42,6 +42,12 @@ _TYPES: dict[str, type] = {
     "timestamptz": datetime,
     "uuid": UUID,
 }
+# libpq has no codes for errors of a connection attempt. Where the server translates these (lc_messages), the
+# start waits as for any other error, and ends with the words of the server.
+_REJECTED_OPTIONS = (
+    "unrecognized configuration parameter|invalid value for parameter|invalid command-line argument"
+    "|permission denied to set parameter"
+)
 _NAME = re.compile(r"-- name: (\w+) :(one|many|count)( unprepared)?\n")
 _COLUMN = re.compile(r"(\w+) (\w+)(\??)")
 
@@ -124,6 +130,8 @@ async def await_server(pool: Pool, seconds: float) -> None:
             await (await Connection.connect(str(pool.conninfo))).close()
         except psycopg.OperationalError as error:
             fault = reason(error)
+            if re.search(_REJECTED_OPTIONS, fault):
+                fault += ' (an option of the URL\'s "options", or of PGOPTIONS)'
             if _is_final(error) or asyncio.get_running_loop().time() > end:
                 raise SettingError(f"the PostgreSQL of DATABASE_URL is out of reach: {fault}") from None
             if told != fault:
@@ -264,16 +272,9 @@ def _adapt(column: Column, value: object) -> object:
 
 
 def _is_final(error: psycopg.OperationalError) -> bool:
-    """Return whether waiting is of no use: the server cannot prove its identity, or an option is wrong.
-
-    libpq has no codes for these errors. Where the server translates the last two (lc_messages), the start
-    waits for as long as for any other error, and ends with the same line.
-    """
-    faults = (
-        "SSL error:|certificate|does not support SSL|private key file|connection is bad: invalid"
-        "|unrecognized configuration parameter|invalid command-line argument"
-    )
-    return re.search(faults, str(error)) is not None
+    """Return whether waiting is of no use: the server cannot prove its identity, or an option is wrong."""
+    faults = "SSL error:|certificate|does not support SSL|private key file|connection is bad: invalid"
+    return re.search(f"{faults}|{_REJECTED_OPTIONS}", str(error)) is not None
 
 
 def _outcome(file: File, error: psycopg.Error) -> Outcome:

@@ -68,13 +68,14 @@ def test_those_who_wait_are_rejected_with_the_refusal(postgres: Postgres) -> Non
 
     async def run() -> None:
         async with statements.pool(postgres.url, 1, queries.configure) as pool:
-            # So that only the breaker can end a wait.
-            pool.timeout = 3600
             async with pool.lend():
+                # So that only the breaker can end a wait.
+                pool.timeout = 3600
                 waiting = [asyncio.create_task(_is_rejected(pool)) for _ in range(REQUESTS)]
                 await asyncio.sleep(0)
                 await asyncio.to_thread(postgres.kill)
-            assert all(await asyncio.gather(*waiting))
+            async with asyncio.timeout(20):
+                assert all(await asyncio.gather(*waiting))
 
     asyncio.run(run())
 
@@ -135,6 +136,7 @@ def test_a_postgresql_that_stands_still_has_refused_nothing(postgres: Postgres) 
             postgres.freeze()
             try:
                 assert await _is_rejected(pool)
+                await eventually_async(lambda: pool.get_stats().get("connections_errors"))
                 assert not pool.is_down
             finally:
                 postgres.thaw()
