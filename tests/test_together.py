@@ -33,14 +33,19 @@ Call = tuple[Any, ...]
 """A function and its arguments."""
 
 
-class Line:
-    """A lane whose batches arrive when the test says so."""
+class ManualBatcher:
+    """A batcher whose batches are done when the test says so."""
 
     def __init__(self, **given: Any) -> None:
         self.batches: list[list[int]] = []
         self.arrivals: list[asyncio.Event] = []
-        options: dict[str, Any] = {"places": 1, "size": 3, "apart": (ZeroDivisionError,), **given}
-        self.lane: Batcher[int, float] = Batcher(self._carry, **options)
+        options: dict[str, Any] = {
+            "concurrency": 1,
+            "max_batch_size": 3,
+            "retry_singly_on": (ZeroDivisionError,),
+            **given,
+        }
+        self.batcher: Batcher[int, float] = Batcher(self._carry, **options)
 
     async def _carry(self, items: list[int]) -> list[float]:
         self.batches.append(items)
@@ -52,7 +57,7 @@ class Line:
 
     async def call(self, *items: int, key: object = None) -> list["asyncio.Task[float]"]:
         """Let so many calls come in, one after the other."""
-        calls = [asyncio.ensure_future(self.lane(item, key)) for item in items]
+        calls = [asyncio.ensure_future(self.batcher(item, key)) for item in items]
         await _turns()
         return calls
 
@@ -111,10 +116,10 @@ def test_a_lone_call_goes_at_once() -> None:
     """What finds a place free is carried before the caller has waited for anything: no turn is lost."""
 
     async def test() -> None:
-        line = Line()
-        call = line.lane(2)
+        batcher = ManualBatcher()
+        call = batcher.batcher(2)
         call.send(None)
-        assert line.batches == [[2]]
+        assert batcher.batches == [[2]]
         call.close()
 
     _run(test)
@@ -124,12 +129,12 @@ def test_those_that_wait_go_together_the_longest_first() -> None:
     """A batch forms only because a place is busy; it is as large as it may be, and nobody is overtaken."""
 
     async def test() -> None:
-        line = Line()
-        calls = await line.call(1, 2, 3, 4, 5, 6)
-        assert line.batches == [[1]]
+        batcher = ManualBatcher()
+        calls = await batcher.call(1, 2, 3, 4, 5, 6)
+        assert batcher.batches == [[1]]
         for _ in range(3):
-            await line.arrive()
-        assert line.batches == [[1], [2, 3, 4], [5, 6]]
+            await batcher.arrive()
+        assert batcher.batches == [[1], [2, 3, 4], [5, 6]]
         assert [await call for call in calls] == [1 / item for item in range(1, 7)]
 
     _run(test)
@@ -139,12 +144,12 @@ def test_a_place_that_is_free_is_used() -> None:
     """With two places two batches are under way at a time, and never more."""
 
     async def test() -> None:
-        line = Line(concurrency=2)
-        await line.call(1, 2, 3, 4, 5, 6, 7, 8)
-        assert line.batches == [[1], [2]]
-        line.arrivals[0].set()
+        batcher = ManualBatcher(concurrency=2)
+        await batcher.call(1, 2, 3, 4, 5, 6, 7, 8)
+        assert batcher.batches == [[1], [2]]
+        batcher.arrivals[0].set()
         await _turns()
-        assert line.batches == [[1], [2], [3, 4, 5]]
+        assert batcher.batches == [[1], [2], [3, 4, 5]]
 
     _run(test)
 
@@ -153,12 +158,12 @@ def test_calls_with_one_key_keep_their_order() -> None:
     """Of a key one call is under way at a time, in the order in which they came, whatever place is free."""
 
     async def test() -> None:
-        line = Line(concurrency=3)
-        calls = await line.call(1, 2, 3, key="session") + await line.call(4, key="another")
-        assert line.batches == [[1], [4]]
+        batcher = ManualBatcher(concurrency=3)
+        calls = await batcher.call(1, 2, 3, key="session") + await batcher.call(4, key="another")
+        assert batcher.batches == [[1], [4]]
         for _ in range(4):
-            await line.arrive()
-        assert line.batches == [[1], [4], [2], [3]]
+            await batcher.arrive()
+        assert batcher.batches == [[1], [4], [2], [3]]
         assert [await call for call in calls] == [1, 1 / 2, 1 / 3, 1 / 4]
 
     _run(test)
@@ -168,11 +173,11 @@ def test_one_bad_item_hurts_nobody_else() -> None:
     """After an error that says that nothing was done each goes alone, and only the bad one fails."""
 
     async def test() -> None:
-        line = Line()
-        calls = await line.call(1, 2, 0, 4)
+        batcher = ManualBatcher()
+        calls = await batcher.call(1, 2, 0, 4)
         for _ in range(6):
-            await line.arrive()
-        assert line.batches == [[1], [2, 0, 4], [2], [0], [4]]
+            await batcher.arrive()
+        assert batcher.batches == [[1], [2, 0, 4], [2], [0], [4]]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(result) for result in results] == [float, float, ZeroDivisionError, float]
 
@@ -183,11 +188,11 @@ def test_an_error_of_another_kind_is_told_to_each() -> None:
     """Where it is not known what was done nothing is done again."""
 
     async def test() -> None:
-        line = Line()
-        calls = await line.call(1, 2, 13, 4, 5)
+        batcher = ManualBatcher()
+        calls = await batcher.call(1, 2, 13, 4, 5)
         for _ in range(3):
-            await line.arrive()
-        assert line.batches == [[1], [2, 13, 4], [5]]
+            await batcher.arrive()
+        assert batcher.batches == [[1], [2, 13, 4], [5]]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(result) for result in results] == [float, KeyError, KeyError, KeyError, float]
 
@@ -199,23 +204,23 @@ def test_a_call_that_is_cancelled_cancels_no_other(cancelled: int) -> None:
     """Alone, under way with others or waiting: who is cancelled is gone, the others have their results."""
 
     async def test() -> None:
-        line = Line(max_batch_size=2)
-        calls = await line.call(1, 2, 3, 4)
+        batcher = ManualBatcher(max_batch_size=2)
+        calls = await batcher.call(1, 2, 3, 4)
         if cancelled in (1, 2):
-            await line.arrive()
+            await batcher.arrive()
         calls[cancelled].cancel()
         await _turns()
         for _ in range(3):
-            await line.arrive()
+            await batcher.arrive()
         results: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
         expected: list[Any] = [1, 1 / 2, 1 / 3, 1 / 4]
         results[cancelled] = expected[cancelled] = None
         assert results == expected
-        assert await _after(line) == 1 / 5
+        assert await _after(batcher) == 1 / 5
 
-    async def _after(line: Line) -> float:
-        (call,) = await line.call(5)
-        await line.arrive()
+    async def _after(batcher: ManualBatcher) -> float:
+        (call,) = await batcher.call(5)
+        await batcher.arrive()
         return await call
 
     _run(test)
@@ -225,12 +230,12 @@ def test_a_full_lane_refuses_at_once() -> None:
     """Past its room a call is refused as not applied, without waiting; those that have room are carried."""
 
     async def test() -> None:
-        line = Line(queue_size=2)
-        calls = await line.call(1, 2, 3, 4)
+        batcher = ManualBatcher(queue_size=2)
+        calls = await batcher.call(1, 2, 3, 4)
         assert [call.done() for call in calls] == [False, False, False, True]
         for _ in range(2):
-            await line.arrive()
-        assert line.batches == [[1], [2, 3]]
+            await batcher.arrive()
+        assert batcher.batches == [[1], [2, 3]]
         refusal = (await asyncio.gather(*calls, return_exceptions=True))[3]
         assert isinstance(refusal, ServiceUnavailableError)
         assert refusal.outcome == "not_applied"
@@ -242,13 +247,13 @@ def test_a_call_waits_for_so_long_and_is_not_carried_later() -> None:
     """Behind a batch that hangs a call is refused in time, and does not come back from the dead."""
 
     async def test() -> None:
-        line = Line()
-        calls = await line.call(1, 2)
+        batcher = ManualBatcher()
+        calls = await batcher.call(1, 2)
         with pytest.raises(ServiceUnavailableError):
             await calls[1]
         assert asyncio.get_running_loop().time() == QUEUE_TIMEOUT
-        await line.arrive()
-        assert line.batches == [[1]]
+        await batcher.arrive()
+        assert batcher.batches == [[1]]
 
     _run(test)
 
@@ -257,15 +262,15 @@ def test_nothing_is_left_of_calls_that_are_over() -> None:
     """A lane remembers no key of the past, be it carried, failed, given up or cancelled."""
 
     async def test() -> None:
-        line = Line(concurrency=2)
-        calls = [*await line.call(1, 13, 0, 4, 5, key="session"), *await line.call(6, 0, 13)]
+        batcher = ManualBatcher(concurrency=2)
+        calls = [*await batcher.call(1, 13, 0, 4, 5, key="session"), *await batcher.call(6, 0, 13)]
         calls[3].cancel()
         for _ in range(9):
-            await line.arrive()
+            await batcher.arrive()
         await asyncio.gather(*calls, return_exceptions=True)
-        assert not line.lane._queues  # noqa: SLF001 - a leak shows nowhere else
-        assert not line.lane._ready  # noqa: SLF001
-        assert (line.lane._queued, line.lane._free) == (0, 2)  # noqa: SLF001
+        assert not batcher.batcher._queues  # noqa: SLF001 - a leak shows nowhere else
+        assert not batcher.batcher._ready  # noqa: SLF001
+        assert (batcher.batcher._queued, batcher.batcher._free) == (0, 2)  # noqa: SLF001
 
     _run(test)
 
