@@ -401,11 +401,7 @@ def test_lists_leave_connections_for_everything_else(fresh_database: Urls, tmp_p
         slow = service.start(user_id="slow")
         query = partial(service.client.get, params={"user_id": "slow"})
         lists = _send(service, clients, [(query, "/api/sessions")] * 30)
-<<<<<<< HEAD
-        eventually(lambda: running_in(service, "Endpoint.handle") == 30)
-=======
         eventually(lambda: running_in(service, "Endpoint.handle") + sum(map(Future.done, lists)) == 30)
->>>>>>> origin/main
         session_id = service.start()["id"]
         assert service.save(session_id, 1, "x").status_code == 200
         assert service.complete(session_id).status_code == 200
