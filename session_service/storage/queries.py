@@ -3,14 +3,14 @@
 from datetime import datetime
 from uuid import UUID
 
-from attrs import frozen
+import attrs
 from orjson import Fragment
 
 from session_service.sessions.models import Session, SessionSummary, Verdict
 from session_service.storage import statements
 
 
-@frozen
+@attrs.frozen
 class SessionRow(Session):
     """A session as a statement found or left it, with its verdict on a request, by the database's clock.
 
@@ -22,14 +22,14 @@ class SessionRow(Session):
     ordinality: int
 
 
-@frozen
+@attrs.frozen
 class Lock:
     """The place of a start, among those that were to be locked, whose lock was free."""
 
     ordinality: int
 
 
-@frozen
+@attrs.frozen
 class Migration:
     """A file of sql/schema with the SHA-256 of its bytes."""
 
@@ -37,14 +37,14 @@ class Migration:
     checksum: str
 
 
-@frozen
+@attrs.frozen
 class DigestKey:
     """The installation's own key for the digests of keyed writes."""
 
     value: str
 
 
-@frozen
+@attrs.frozen
 class UnfitSetting:
     """A setting of PostgreSQL with a value that the service cannot work with, and the value that it needs."""
 
@@ -53,7 +53,7 @@ class UnfitSetting:
     needed: str
 
 
-@frozen
+@attrs.frozen
 class Probe:
     """A value of each type that the statements use."""
 
