@@ -225,7 +225,7 @@ def test_a_rush_of_clients_waits(either: Service) -> None:
 
 
 def test_no_client_keeps_a_service_from_its_end(ended: Future[list[bytes]]) -> None:
-    """A service ends however long half a body takes: its client gets no reply, or 408 where its 10 s are over."""
+    """A service ends however long half a body takes: its client gets no reply, or 408 after 10 s."""
     assert all(told == b"" or told.startswith(b"HTTP/1.1 408 ") for told in ended.result())
 
 
