@@ -1,17 +1,17 @@
-"""The servers that the application runs on: Hypercorn, or uvicorn with httptools, which costs less.
+"""Event loop, signals and graceful shutdown, on Hypercorn or, at less cost, on uvicorn with httptools.
 
-Both keep to what `connections` says, speak HTTP/1.1 and nothing that a client may want to upgrade to, refuse
-what has two readings, tell why, answer pipelined requests in order, trust no proxy's headers and end in the
-same way. What differs still:
+Both servers obey the limits of `connections`, speak HTTP/1.1 without upgrades, reject ambiguous requests
+(request smuggling) with an error response, answer pipelined requests in order, ignore proxy headers and shut
+down in the same way. Differences that remain:
 
-- The same Content-Length twice is one for Hypercorn; uvicorn refuses it.
-- A method that is not known (or in small letters) and a control character in a header are refused by uvicorn;
-  Hypercorn hands them on, as it does a target like `http:/x`. Two spaces in a request line are one for
-  uvicorn; Hypercorn refuses them.
-- Hypercorn ends a connection after a thousand requests.
-- Where the reply did not wait for the whole request, Hypercorn takes what still comes for two seconds, so
-  that the reply can be read; uvicorn closes the connection at once.
-- Expect: 100-continue: Hypercorn answers before the application has asked for the body, uvicorn then.
+- Content-Length given twice with one value: Hypercorn accepts it, uvicorn rejects it.
+- Unknown or lower-case methods, and control characters in headers: uvicorn rejects them, Hypercorn passes
+  them on, as it does a target like `http:/x`. Two spaces in a request line: uvicorn accepts them, Hypercorn
+  rejects them.
+- Hypercorn closes a connection after a thousand requests.
+- A response sent before the whole request has arrived: Hypercorn reads on for two seconds, so that the
+  client can read the response; uvicorn closes the connection at once.
+- Expect: 100-continue: Hypercorn sends 100 before the application reads the body, uvicorn when it does.
 """
 
 import asyncio
@@ -31,16 +31,16 @@ from session_service.server.connections import Application, ServeOptions, max_co
 from session_service.server.hypercorn import server as hypercorn_server
 from session_service.settings import Settings
 
-# The default of 100 refuses connections in the rush at the start of an exam.
+# Connections waiting for accept(). The default of 100 drops some of them at the start of an exam.
 BACKLOG = 1024
-# Longer than any reply takes, and less than what is left before a container is killed.
+# Seconds: longer than any response takes, shorter than the usual 10 s before a container is killed.
 GRACEFUL_TIMEOUT = 8
 
 _log = logging.getLogger(__name__)
 
 
 class Loop(uvloop.Loop):
-    """An event loop that knows its listeners: they can be closed before the server that opened them ends."""
+    """Event loop that records its listeners, so that shutdown can close them before their server ends."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,10 @@ class Loop(uvloop.Loop):
 
 
 class Lifecycle:
-    """How long to serve: until SIGINT or SIGTERM, or, in a worker, until its standard input ends."""
+    """Reports the start and waits for the shutdown request.
+
+    Graceful shutdown begins on SIGINT or SIGTERM or, in a worker process, at the end of standard input.
+    """
 
     def __init__(self, app: Application, loop: Loop, listener: socket.socket, *, worker: bool) -> None:
         self._app = app
@@ -67,8 +70,11 @@ class Lifecycle:
         if worker:
             loop.add_reader(sys.stdin.fileno(), self._request_shutdown)
 
-    async def wait_for_shutdown(self, ending: Callable[[], None]) -> None:
-        """Say that the service is ready, and return when its server has to end what is under way."""
+    async def wait_for_shutdown(self, close_by_response: Callable[[], None]) -> None:
+        """Report that the service is ready; return once shutdown was requested.
+
+        The listeners are closed then, and `close_by_response` was called: each response ends its connection.
+        """
         self._start = None
         host, port = self._listener.getsockname()[:2]
         _log.info("Running on http://%s:%d (CTRL + C to quit)", f"[{host}]" if ":" in host else host, port)
@@ -77,7 +83,7 @@ class Lifecycle:
                 os.write(sys.stdin.fileno(), b".")
         await self._shutdown_requested.wait()
         self._app.drain()
-        ending()
+        close_by_response()
         for server in self._loop.servers:
             server.close()
 
@@ -86,30 +92,35 @@ class Lifecycle:
         if self._worker:
             self._loop.remove_reader(sys.stdin.fileno())
         if self._start:
-            # It may be waiting for a database that has gone.
+            # The start may be waiting for an unreachable database.
             self._start.cancel()
 
 
 def serve(settings: Settings, app: Application, listener: socket.socket, *, worker: bool = False) -> None:
-    """Serve on the socket with the chosen server until told to stop; exit with 1 if the start fails."""
+    """Run the configured server on the socket until shutdown; exit with 1 if the start fails."""
     server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[settings.server]
-    most = max_connections()
-    if most < 1:
+    connections = max_connections()
+    if connections < 1:
         sys.exit("session-service: the limit of open files (ulimit -n) leaves no room for connections")
 
-    async def live() -> bool:
-        life = Lifecycle(app, cast("Loop", asyncio.get_running_loop()), listener, worker=worker)
+    async def run() -> bool:
+        lifecycle = Lifecycle(app, cast("Loop", asyncio.get_running_loop()), listener, worker=worker)
         options = ServeOptions(
-            listener, BACKLOG, most, GRACEFUL_TIMEOUT, settings.keep_alive_seconds, life.wait_for_shutdown
+            listener,
+            BACKLOG,
+            connections,
+            GRACEFUL_TIMEOUT,
+            settings.keep_alive_seconds,
+            lifecycle.wait_for_shutdown,
         )
         return await server(app, options)
 
-    # What is loaded by now stays. Looked through as often as by default, it and what open connections hold
-    # would cost up to a sixth of the CPU.
+    # Modules stay loaded, and open connections hold many objects: garbage collection with default thresholds
+    # would take up to a sixth of the CPU.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     with suppress(asyncio.CancelledError):
-        if not uvloop.run(live(), loop_factory=Loop):
+        if not uvloop.run(run(), loop_factory=Loop):
             # The application has logged why.
             sys.exit(1)
 

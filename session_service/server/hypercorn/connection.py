@@ -1,4 +1,4 @@
-"""A connection on Hypercorn: HTTP/1.1 and nothing else, and no client that is waited for without end."""
+"""A connection on Hypercorn: HTTP/1.1 only, with timeouts against slow clients (slowloris)."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,12 +7,14 @@ from typing import Any, cast
 
 import h11
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Body, EndBody, Request
+from hypercorn.protocol.events import Body, EndBody, Request, Response
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import ConnectionState, H11SendableEvent
 
 from session_service.server.connections import (
+    CLOSE,
     LINGERING_TIMEOUT,
     READ_HEADER_TIMEOUT,
     WriteTimeout,
@@ -21,12 +23,12 @@ from session_service.server.connections import (
 from session_service.server.hypercorn.strict_h11 import H11Connection
 from session_service.server.hypercorn.task_group import TaskGroup
 
-READ_BYTES = 64 * 1024  # bytes that are read at once
-MAX_UNSENT_BYTES = 64 * 1024  # bytes that may wait for the client while more is written
+READ_BYTES = 64 * 1024  # maximum bytes of one read
+MAX_UNSENT_BYTES = 64 * 1024  # bytes of unsent responses before writing waits (back pressure)
 
 
 class Connection:
-    """The other end of a connection: what comes from it and goes to it, and how long that may take."""
+    """Reads from and writes to one client, with timeouts for headers, keep-alive, writing and lingering."""
 
     def __init__(
         self, task_group: TaskGroup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -38,12 +40,12 @@ class Connection:
         self._write_timeout = WriteTimeout(writer.transport)
         self._protocol = _Protocol(self, task_group, writer.get_extra_info("peername"))
         self._loop = asyncio.get_running_loop()
-        self.is_heard = True
-        self._in_head = False
-        self._timer = self._loop.call_later(READ_HEADER_TIMEOUT, self._cut_off_head)
+        self.accepts_requests = True
+        self._in_headers = False
+        self._timer = self._loop.call_later(READ_HEADER_TIMEOUT, self._time_out_headers)
 
     async def run(self) -> None:
-        """Serve the client until the connection has ended."""
+        """Serve requests until the connection has ended."""
         try:
             with suppress(OSError):
                 await self._read()
@@ -55,22 +57,22 @@ class Connection:
             self._write_timeout.end()
 
     async def send(self, event: Event) -> None:
-        """Do what the protocol has decided."""
+        """Carry out an event of the protocol: write, close, or restart the keep-alive timer."""
         if isinstance(event, RawData):
             await self.write(event.data)
         elif not isinstance(event, Updated):
-            self.close(linger=self._protocol.is_reading)
+            self.close(linger=self._protocol.expects_body)
         elif not event.idle:
             self._timer.cancel()
-        elif self.is_heard:
-            self._in_head = False
-            self._wait(self._task_group.settings.keep_alive_timeout, self.close)
+        elif self.accepts_requests:
+            self._in_headers = False
+            self._start_timer(self._task_group.settings.keep_alive_timeout, self.close)
         else:
             self.close()
 
     async def write(self, *pieces: bytes) -> None:
-        """Send the pieces in one, and wait while the client has not taken enough of what came before."""
-        # What is for a client that is gone goes nowhere.
+        """Write the pieces as one, then wait while the client reads too slowly (back pressure)."""
+        # The client may have disconnected.
         with suppress(ConnectionError, RuntimeError):
             self._transport.writelines(pieces)
             if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
@@ -79,65 +81,65 @@ class Connection:
                 if not self._transport.is_closing():
                     self._write_timeout.end()
 
-    def begin_head(self) -> None:
-        """Give the head of which something has come its own time."""
-        if not self._in_head:
-            self._in_head = True
-            self._wait(READ_HEADER_TIMEOUT, self._cut_off_head)
+    def begin_headers(self) -> None:
+        """Start the header timeout at the first byte of a request."""
+        if not self._in_headers:
+            self._in_headers = True
+            self._start_timer(READ_HEADER_TIMEOUT, self._time_out_headers)
 
-    def refuse(self, status: int) -> None:
-        """Tell the client that it is refused, and end the connection."""
+    def reject(self, status: int) -> None:
+        """Send an early error response and end the connection."""
         if not self._transport.is_closing():
             self._writer.write(self._task_group.early_error_response(status))
             self.close(linger=True)
 
     def close(self, *, linger: bool = False) -> None:
-        """End the connection; linger where more may come, or the client might not read what it was sent."""
+        """Close the connection; with `linger`, after `LINGERING_TIMEOUT` of reading on."""
         self._timer.cancel()
         if self._transport.is_closing():
             return
         self._write_timeout.begin()
-        if linger and self.is_heard:
+        if linger and self.accepts_requests:
             self._writer.write_eof()
-            self._wait(LINGERING_TIMEOUT, self.close)
+            self._start_timer(LINGERING_TIMEOUT, self.close)
         else:
             self._writer.close()
-        self.is_heard = False
+        self.accepts_requests = False
 
     def close_idle(self) -> None:
-        """End the connection if nothing is under way on it."""
+        """Close the connection if no request is in flight on it."""
         if self._protocol.stream is None:
             self.close()
 
     def abort(self) -> None:
-        """End the connection as it stands."""
+        """Close the connection at once and drop unsent data."""
         self._timer.cancel()
         self._transport.abort()
 
     async def _read(self) -> None:
         while data := await self._reader.read(READ_BYTES):
-            if self.is_heard:
+            if self.accepts_requests:
                 await self._protocol.handle(RawData(data))
 
     async def _end(self) -> None:
-        self.is_heard = False
-        if not self._protocol.owes_reply:
+        self.accepts_requests = False
+        if not self._protocol.owes_response:
             await self._protocol.handle(Closed())
             self.close()
 
-    def _cut_off_head(self) -> None:
-        if self._in_head:
-            self.refuse(408)
+    def _time_out_headers(self) -> None:
+        if self._in_headers:
+            self.reject(408)
         else:
             self.close()
 
-    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+    def _start_timer(self, seconds: float, callback: Callable[[], None]) -> None:
         self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, then)
+        self._timer = self._loop.call_later(seconds, callback)
 
 
 class _Protocol(H11Protocol):
-    """What is said on a connection; an upgrade is not followed, and what is no request gets a refusal."""
+    """HTTP/1.1 without upgrades; bytes that are no request get an early error response."""
 
     connection: H11Connection
 
@@ -157,28 +159,41 @@ class _Protocol(H11Protocol):
         )
         self.connection = H11Connection()
         self._connection = client
-        self._head = b""
+        self._encoded_headers = b""
 
     @property
-    def is_reading(self) -> bool:
-        """Whether the rest of a request is to come."""
+    def expects_body(self) -> bool:
+        """Whether a part of the present request has not arrived."""
         return self.connection.their_state is h11.SEND_BODY
 
     @property
-    def owes_reply(self) -> bool:
-        """Whether a request is there, and not the whole of its reply."""
-        return self.stream is not None and not self.is_reading
+    def owes_response(self) -> bool:
+        """Whether a complete request waits for its response."""
+        return self.stream is not None and not self.expects_body
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if not isinstance(event, Response):
+            await super().stream_send(event)
+            return
+        headers = [*event.headers, *self.config.response_headers("h11")]
+        if self.keep_alive_requests >= self.config.keep_alive_max_requests:
+            headers.append(CLOSE)
+        # With _parsed, h11 does not validate each name and value again: see `Response.encoded_headers`.
+        response = h11.Response(
+            headers=headers, status_code=event.status_code, http_version=b"1.1", reason=b"", _parsed=True
+        )
+        await self._send_h11_event(response)
 
     async def _handle_events(self) -> None:
-        while self._connection.is_heard and self.connection.their_state is not h11.MUST_CLOSE:
+        while self._connection.accepts_requests and self.connection.their_state is not h11.MUST_CLOSE:
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
-                await self._refuse(error.error_status_hint)
+                await self._reject(error.error_status_hint)
                 return
             if event is h11.NEED_DATA:
                 if self.stream is None and self.connection.has_more:
-                    self._connection.begin_head()
+                    self._connection.begin_headers()
                 return
             await self._handle_event(event)
 
@@ -189,7 +204,7 @@ class _Protocol(H11Protocol):
             await self.can_read.clear()
             await self.can_read.wait()
         elif self.stream is None:
-            # The reply did not wait for the rest of the request.
+            # The response did not wait for the rest of the request.
             return
         elif isinstance(event, h11.Data):
             await self.stream.handle(Body(STREAM_ID, event.data))
@@ -200,7 +215,7 @@ class _Protocol(H11Protocol):
         await self.send(Updated(idle=False))
         self.keep_alive_requests += 1
         if request.method == b"CONNECT":
-            # What follows is for somebody else: no request may be seen in it.
+            # The bytes that follow are meant for the tunnel, not for this service: they are no request.
             self.keep_alive_requests = self.config.keep_alive_max_requests
         self.stream = HTTPStream(
             self.app,
@@ -222,15 +237,15 @@ class _Protocol(H11Protocol):
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         data = self.connection.send(event)
         if isinstance(event, h11.Response):
-            # It goes with the body: two writes cost twice as much.
-            self._head = data
-        elif self._head or data:
-            head, self._head = self._head, b""
-            await self._connection.write(head, data)
+            # Written together with the body: a second write would double the cost.
+            self._encoded_headers = data
+        elif self._encoded_headers or data:
+            headers, self._encoded_headers = self._encoded_headers, b""
+            await self._connection.write(headers, data)
 
-    async def _refuse(self, status: int) -> None:
+    async def _reject(self, status: int) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            self._connection.refuse(431 if status == 431 else 400)
+            self._connection.reject(431 if status == 431 else 400)
         else:
             self._connection.close()
         await self.handle(Closed())

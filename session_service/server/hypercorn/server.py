@@ -1,4 +1,4 @@
-"""Hypercorn with bounds on its connections, without HTTP/2 and WebSocket, and with graceful shutdown."""
+"""Hypercorn with a limit of connections and graceful shutdown, without HTTP/2 and WebSocket."""
 
 import asyncio
 from typing import Any, cast
@@ -12,27 +12,27 @@ from session_service.server.hypercorn.task_group import TaskGroup
 
 
 async def serve(app: Application, options: ServeOptions) -> bool:
-    """Serve until it is time to end and what is under way has ended; tell whether the application started."""
+    """Serve until graceful shutdown is complete; return False if the application did not start."""
     server = _Server(TaskGroup(app), options.max_connections)
     server.task_group.settings.keep_alive_timeout = options.keep_alive
     loop = asyncio.get_running_loop()
     lifespan = Lifespan(ASGIWrapper(cast("Any", app)), server.task_group.settings, loop, {})
-    life = loop.create_task(lifespan.handle_lifespan())
+    lifespan_task = loop.create_task(lifespan.handle_lifespan())
     await lifespan.wait_for_startup()
-    if life.done():
-        # The application has told why, in a line.
-        life.exception()
+    if lifespan_task.done():
+        # The application has logged why. Retrieved, or asyncio would log it again.
+        lifespan_task.exception()
         return False
     await asyncio.start_server(server.connect, sock=options.listener, backlog=options.backlog)
-    await options.wait_for_shutdown(server.close_by_reply)
-    await server.end(options.graceful_timeout)
+    await options.wait_for_shutdown(server.close_by_response)
+    await server.shut_down(options.graceful_timeout)
     await lifespan.wait_for_shutdown()
-    await life
+    await lifespan_task
     return True
 
 
 class _Server:
-    """The connections that there are."""
+    """Accepts connections up to the limit and closes them at shutdown."""
 
     def __init__(self, task_group: TaskGroup, max_connections: int) -> None:
         self.task_group = task_group
@@ -40,7 +40,7 @@ class _Server:
         self._connections: set[Connection] = set()
 
     def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve who has connected, unless there are too many."""
+        """Serve a new connection, or send 503 over the limit."""
         if len(self._connections) < self._max_connections:
             connection = Connection(self.task_group, reader, writer)
             self._connections.add(connection)
@@ -49,17 +49,17 @@ class _Server:
             writer.write(self.task_group.early_error_response(503))
             writer.close()
 
-    def close_by_reply(self) -> None:
-        """Let each connection end with its next reply."""
-        self.task_group.settings.ending = True
+    def close_by_response(self) -> None:
+        """Add `Connection: close` to each response from now on."""
+        self.task_group.settings.is_shutting_down = True
 
-    async def end(self, grace: float) -> None:
-        """End what stays idle, and the rest when it is done or its time is over."""
+    async def shut_down(self, graceful_timeout: float) -> None:
+        """Graceful shutdown: close idle connections, wait for in-flight requests, abort at the timeout."""
         await self.task_group.context.terminated.set()
-        await self.task_group.end(DRAIN_TIMEOUT)
+        await self.task_group.wait(DRAIN_TIMEOUT)
         for connection in list(self._connections):
             connection.close_idle()
-        await self.task_group.end(grace)
+        await self.task_group.wait(graceful_timeout)
         for connection in list(self._connections):
             connection.abort()
         self.task_group.cancel()

@@ -1,4 +1,4 @@
-"""What Hypercorn has under way: its settings, the connections' tasks, and the application at its requests."""
+"""Task group: runs connections and requests, in the place of Hypercorn's own; Hypercorn's settings."""
 
 import asyncio
 import logging
@@ -13,29 +13,29 @@ from starlette.types import Message, Scope
 
 from session_service.server.connections import CLOSE, Application, early_error_response
 
-MAX_QUEUED_CHUNKS = 10  # pieces of a body that may wait for the application
+MAX_QUEUED_CHUNKS = 10  # body chunks of a request that wait for the application (back pressure)
 
 Put = Callable[[Any], Awaitable[None]]
 
 
 class Settings(Config):
-    """Hypercorn's settings, with a word to clients that the connection ends when the service does."""
+    """Hypercorn's settings; adds `Connection: close` to responses during graceful shutdown."""
 
     include_server_header = False
     errorlog = logging.getLogger("hypercorn.error")
-    ending = False
-    _made = 0
+    is_shutting_down = False
+    _date_second = 0
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
-        """Return the date, which is made once in a second, and that word."""
-        if self._made != int(time()):
-            self._made = int(time())
+        """Return the server's own headers; the date is formatted once per second."""
+        if self._date_second != int(time()):
+            self._date_second = int(time())
             self._date = super().response_headers(protocol)
-        return [*self._date, CLOSE] if self.ending else self._date
+        return [*self._date, CLOSE] if self.is_shutting_down else self._date
 
 
 class TaskGroup:
-    """The application, and every task that serves with it."""
+    """Runs the tasks of connections and requests, and waits for them at shutdown."""
 
     def __init__(self, app: Application) -> None:
         self.app = app
@@ -44,54 +44,55 @@ class TaskGroup:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def early_error_response(self, status: int) -> bytes:
-        """Return what a refused client is told."""
+        """Return an encoded error response that ends its connection."""
         return early_error_response(self.app, status, self.settings.response_headers("h11"))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have the work done."""
+        """Run the coroutine as a task of the group."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def spawn_app(self, app: Application, _: Config, scope: Scope, send: Put) -> Put:
-        """Have a request answered, as Hypercorn's own groups of tasks do; return where its messages go."""
-        inbox = ReceiveQueue()
-        self.spawn(_run_app(app(scope, inbox.get, send), send))
-        return inbox.put
+        """Run the application for a request; return the function that queues its ASGI messages."""
+        queue = ReceiveQueue()
+        self.spawn(_run_app(app(scope, queue.get, send), send))
+        return queue.put
 
-    async def end(self, seconds: float) -> None:
-        """Wait until everything is done, but no longer than so many seconds."""
+    async def wait(self, seconds: float) -> None:
+        """Wait until every task is done, for at most `seconds`."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
     def cancel(self) -> None:
-        """Give up what is not done."""
+        """Cancel the tasks that are not done."""
         for task in self._tasks:
             task.cancel()
 
 
 class ReceiveQueue:
-    """What has come of a request for the application; the word that its client is gone always finds room.
+    """Bounded queue of the ASGI messages of a request, with back pressure on its client.
 
-    In Hypercorn's own queue it may have to wait for one who reads no more.
+    `http.disconnect` is queued without waiting: in Hypercorn's own queue it would wait for an application
+    that reads no more.
     """
 
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
-        self._is_over = False
+        self._is_disconnected = False
         self._changed = asyncio.Event()
 
     async def put(self, message: Message) -> None:
-        """Add a message, and wait until there is room for the next."""
+        """Add a message, then wait while the queue is full."""
         self._messages.append(message)
-        self._is_over = self._is_over or message["type"] == "http.disconnect"
+        self._is_disconnected = self._is_disconnected or message["type"] == "http.disconnect"
         self._changed.set()
-        while len(self._messages) > MAX_QUEUED_CHUNKS and not self._is_over:
+        while len(self._messages) > MAX_QUEUED_CHUNKS and not self._is_disconnected:
             self._changed.clear()
             await self._changed.wait()
 
     async def get(self) -> Message:
-        """Return the next message; the last one is that the client is gone, as often as it is asked for."""
+        """Return the next message; repeat `http.disconnect`, which is the last, for each later call."""
         while not self._messages:
             self._changed.clear()
             await self._changed.wait()
@@ -104,5 +105,5 @@ async def _run_app(running: Awaitable[None], send: Put) -> None:
     try:
         await running
     finally:
-        # Hypercorn's sign that nothing more comes.
+        # Tells Hypercorn that the application has returned.
         await send(None)

@@ -1,4 +1,4 @@
-"""uvicorn with the bounds that httptools lacks, less lenient, and an end that drops no client."""
+"""uvicorn with the limits of `connections`, strict parsing and graceful shutdown."""
 
 import asyncio
 import logging
@@ -14,8 +14,8 @@ from session_service.server.uvicorn.protocol import Settings, StrictHttpToolsPro
 
 
 async def serve(app: Application, options: ServeOptions) -> bool:
-    """Serve until it is time to end and what is under way has ended; tell whether the application started."""
-    # How the start went, the application tells in a line; and what it is asked.
+    """Serve until graceful shutdown is complete; return False if the application did not start."""
+    # The application itself logs the outcome of its start, and each request.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     config = Settings(
         cast("Any", app),
@@ -38,7 +38,7 @@ async def serve(app: Application, options: ServeOptions) -> bool:
 
 
 class _Server(Server):
-    """A server that leaves the signals to others, and lets its connections end by their replies."""
+    """Server without signal handlers; at shutdown each connection ends with its next response."""
 
     def __init__(self, config: Config, options: ServeOptions) -> None:
         super().__init__(config)
@@ -53,22 +53,22 @@ class _Server(Server):
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     async def main_loop(self) -> None:
-        serving = asyncio.create_task(self._serve_out())
+        shutdown = asyncio.create_task(self._wait_for_shutdown())
         await super().main_loop()
-        await serving
+        await shutdown
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        # uvicorn itself would wait without end, or answer what it cuts off outside the contract.
+        # uvicorn itself waits without a limit, or sends a 500 outside the contract to aborted requests.
         asyncio.get_running_loop().call_later(self._options.graceful_timeout, self._abort)
         await super().shutdown(sockets)
 
-    async def _serve_out(self) -> None:
-        await self._options.wait_for_shutdown(self._close_by_reply)
+    async def _wait_for_shutdown(self) -> None:
+        await self._options.wait_for_shutdown(self._close_by_response)
         if self.server_state.connections:
             await asyncio.sleep(DRAIN_TIMEOUT)
         self.should_exit = True
 
-    def _close_by_reply(self) -> None:
+    def _close_by_response(self) -> None:
         self.config.encoded_headers = [CLOSE]
         self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
         for connection in self.server_state.connections:
