@@ -47,7 +47,7 @@ class TokenSettings:
 
 @frozen
 class Settings:
-    """What an operator can choose; README.md has the table."""
+    """The settings of the service; docs/settings.md describes each environment variable."""
 
     database_url: str
     redis_url: str

@@ -27,6 +27,7 @@ Headers = dict[str, str]
 HOUSE = (
     ".redocly.lint-ignore.yaml",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "openapi.yaml",
     "openapi.released.yaml",
     "pyproject.toml",

@@ -165,6 +165,17 @@ def test_the_page_is_good_for_trying(service: Service, browser: Chrome) -> None:
         _check_records(judge.url, browser)
 
 
+@pytest.mark.needs("chromium")
+@pytest.mark.needs("chromedriver")
+def test_an_operation_leads_to_the_errors(service: Service, browser: Chrome) -> None:
+    """The link in an operation's description scrolls the page to the section with the errors."""
+    with judging(service.url) as judge:
+        _open(judge.url, browser)
+        _found(_opened(browser, "updateProgress"), "a[href='#errors']").click()
+        shown = "return document.querySelector('#errors').getBoundingClientRect().top"
+        WebDriverWait(browser, 60, 0.1).until(lambda browser: 0 <= browser.execute_script(shown) < 100)
+
+
 def _open(url: str, browser: Chrome) -> None:
     browser.get(f"{url}/docs")
     _found(browser, ".opblock-summary-operation-id", len(OPERATIONS))

@@ -76,7 +76,9 @@ async def check(source: Connection | Pool) -> None:
     if missing:
         raise MigrationError(f"the database lacks migrations ({', '.join(missing)}): run bin/migrate")
     if await queries.count_owned_tables(source):
-        _log.warning("session-service: its role can drop its tables: see MIGRATION_DATABASE_URL in README.md")
+        _log.warning(
+            "session-service: its role can drop its tables: see MIGRATION_DATABASE_URL in docs/settings.md"
+        )
 
 
 def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:
