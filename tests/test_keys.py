@@ -131,6 +131,7 @@ def test_a_key_is_for_what_it_says(case: str) -> None:
         jwks(Key("short", "RS256", rsa_key(1024)).published()),
         jwks(make_key("k", "ES256K")),
         jwks(make_key("k", "ES384")),
+        jwks(make_key("k", "ES384").published(alg=None)),
         jwks(jwt.get_algorithm_by_name("ES256").to_jwk(EC.private, as_dict=True)),
         jwks(EC.published(kid=None), ED.published(kid=None)),
         jwks(EC.published(alg="RS256")),
