@@ -17,7 +17,7 @@ import pytest
 from dev.reaper import ROOT
 from session_service.api.auth import jwks as jwks_module
 from session_service.api.auth.bearer import BearerAuthenticator
-from session_service.api.auth.keyset import KeysError, KeySet
+from session_service.api.auth.jwks import JwksError, JwkSet
 from session_service.api.auth.principal import Principal
 from session_service.settings import SettingError
 from tests.conftest import Urls
@@ -60,28 +60,32 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return published
 
 
-ENTRIES: dict[str, tuple[list[Any], dict[str | None, list[tuple[str, ...]]]]] = {
-    "several": ([EC, ED], {"ec": [("ES256",)], "ed": [("EdDSA",)]}),
-    "the only one goes without a name": ([EC], {"ec": [("ES256",)], None: [("ES256",)]}),
-    "one without a name": ([EC.published(kid=None)], {None: [("ES256",)]}),
-    "some without a name": ([EC.published(kid=None), ED, RSA], {"ed": [("EdDSA",)], "rsa": [("RS256",)]}),
+ENTRIES: dict[str, tuple[list[Any], dict[str | None, list[str]]]] = {
+    "several": ([EC, ED], {"ec": ["ES256"], "ed": ["EdDSA"]}),
+    "the only one goes without a name": ([EC], {"ec": ["ES256"], None: ["ES256"]}),
+    "one without a name": ([EC.published(kid=None)], {None: ["ES256"]}),
+    "some without a name": ([EC.published(kid=None), ED, RSA], {"ed": ["EdDSA"], "rsa": ["RS256"]}),
     "two of one name": (
         [EC, ED.published(kid="ec"), RSA],
-        {"ec": [("ES256",), ("EdDSA",)], "rsa": [("RS256",)]},
+        {"ec": ["ES256", "EdDSA"], "rsa": ["RS256"]},
     ),
     "whatever pinned one fits": (
         [RSA.published(alg=None)],
-        {"rsa": [("RS256", "PS256")], None: [("RS256", "PS256")]},
+        {"rsa": ["RS256", "PS256"], None: ["RS256", "PS256"]},
     ),
     "one that says so is not for encryption": (
         [EC, ED.published(use="enc"), RSA.published(key_ops=["sign"])],
-        {"ec": [("ES256",)], None: [("ES256",)]},
+        {"ec": ["ES256"], None: ["ES256"]},
     ),
     "one that says that it verifies": (
         [EC.published(use=None, key_ops=["verify"])],
-        {"ec": [("ES256",)], None: [("ES256",)]},
+        {"ec": ["ES256"], None: ["ES256"]},
     ),
-    "Ed448": ([make_ed448_key("ed")], {"ed": [("EdDSA",)], None: [("EdDSA",)]}),
+    "Ed448": ([make_ed448_key("ed")], {"ed": ["EdDSA"], None: ["EdDSA"]}),
+    "Ed448 without alg": (
+        [make_ed448_key("ed").published(alg=None)],
+        {"ed": ["EdDSA"], None: ["EdDSA"]},
+    ),
     "junk between": (
         [
             None,
@@ -96,9 +100,10 @@ ENTRIES: dict[str, tuple[list[Any], dict[str | None, list[tuple[str, ...]]]]] = 
             EC.published(kid=7),
             RSA.published(n="AA"),
             EC.published(key_ops=7),
+            EC.published(alg=["ES256"]),
             EC,
         ],
-        {"ec": [("ES256",)], None: [("ES256",)]},
+        {"ec": ["ES256"], None: ["ES256"]},
     ),
 }
 
@@ -107,8 +112,8 @@ ENTRIES: dict[str, tuple[list[Any], dict[str | None, list[tuple[str, ...]]]]] = 
 def test_a_key_is_for_what_it_says(case: str) -> None:
     """Of a set public keys for signatures by pinned algorithms are taken; what else is there does no harm."""
     entries, expected = ENTRIES[case]
-    read = KeySet.read(jwks(*entries), ("RS256", "PS256", "ES256", "EdDSA"))
-    assert {name: [key.algorithms for key in found] for name, found in read.keys.items()} == expected
+    read = JwkSet.parse(jwks(*entries), ("RS256", "PS256", "ES256", "EdDSA"))
+    assert {kid: [key.algorithm_name for key in keys] for kid, keys in read.keys.items()} == expected
 
 
 @pytest.mark.parametrize(
@@ -126,6 +131,7 @@ def test_a_key_is_for_what_it_says(case: str) -> None:
         jwks(Key("short", "RS256", rsa_key(1024)).published()),
         jwks(make_key("k", "ES256K")),
         jwks(make_key("k", "ES384")),
+        jwks(make_key("k", "ES384").published(alg=None)),
         jwks(jwt.get_algorithm_by_name("ES256").to_jwk(EC.private, as_dict=True)),
         jwks(EC.published(kid=None), ED.published(kid=None)),
         jwks(EC.published(alg="RS256")),
@@ -134,8 +140,8 @@ def test_a_key_is_for_what_it_says(case: str) -> None:
 )
 def test_a_set_without_a_fitting_key_is_none(content: bytes) -> None:
     """No secret, no short, private or unpinned key is ever checked with."""
-    with pytest.raises(KeysError):
-        KeySet.read(content, ("RS256", "ES256", "EdDSA"))
+    with pytest.raises(JwksError):
+        JwkSet.parse(content, ("RS256", "ES256", "EdDSA"))
 
 
 def test_two_keys_of_one_name_are_both_tried(tmp_path: Path) -> None:
@@ -169,8 +175,8 @@ def test_a_file_that_is_replaced_counts(
     file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Keys that go are no good any more, nor is a token that is remembered; half a file is no file."""
-    monkeypatch.setattr(jwks_module, "_FILE_PERIOD", 0.02)
-    monkeypatch.setattr(jwks_module, "_ASK_PERIOD", 60)
+    monkeypatch.setattr(jwks_module, "FILE_REFRESH_INTERVAL", 0.02)
+    monkeypatch.setattr(jwks_module, "UNKNOWN_KID_COOLDOWN", 60)
     fresh = make_key("fresh")
     old = EC.token()
 
@@ -193,8 +199,8 @@ def test_a_file_that_is_replaced_counts(
 
 def test_a_disk_that_hangs_is_asked_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While an answer is out nothing more is asked, however long that takes; then keys are renewed again."""
-    monkeypatch.setattr(jwks_module, "_FILE_PERIOD", 0.02)
-    monkeypatch.setattr(jwks_module, "_PATIENCE", 0.02)
+    monkeypatch.setattr(jwks_module, "FILE_REFRESH_INTERVAL", 0.02)
+    monkeypatch.setattr(jwks_module, "FETCH_TIMEOUT", 0.02)
     fresh = make_key("fresh")
     pipe = file.with_suffix(".pipe")
 
@@ -215,7 +221,7 @@ def test_a_disk_that_hangs_is_asked_once(file: Path, monkeypatch: pytest.MonkeyP
 
 def _reading() -> list[threading.Thread]:
     """Return the threads that look for keys."""
-    return [thread for thread in threading.enumerate() if thread.name.endswith("(_read)")]
+    return [thread for thread in threading.enumerate() if thread.name == "jwks"]
 
 
 def test_a_rotation_is_seen_with_the_first_new_token(site: Site) -> None:
@@ -238,7 +244,7 @@ def test_a_rotation_is_seen_with_the_first_new_token(site: Site) -> None:
 
 def test_keys_are_renewed_without_being_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that the issuer takes back is no good for longer than until the next renewal."""
-    monkeypatch.setattr(jwks_module, "_URL_PERIOD", 0.05)
+    monkeypatch.setattr(jwks_module, "URL_REFRESH_INTERVAL", 0.05)
     old = EC.token()
 
     async def test(guard: BearerAuthenticator) -> None:
@@ -268,7 +274,7 @@ def test_a_flood_of_unknown_keys_is_one_look(site: Site) -> None:
 
 def test_few_wait_for_an_issuer_that_hangs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few requests wait for a slow issuer, the others are refused at once; the end waits for nothing."""
-    monkeypatch.setattr(jwks_module, "_ASK_PATIENCE", 60)
+    monkeypatch.setattr(jwks_module, "UNKNOWN_KID_TIMEOUT", 60)
 
     async def test(guard: BearerAuthenticator) -> None:
         site.flows.clear()
@@ -285,7 +291,7 @@ def test_few_wait_for_an_issuer_that_hangs(site: Site, monkeypatch: pytest.Monke
 
 def test_a_request_waits_for_so_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request is refused in time though the issuer is not, and its answer still counts for the next one."""
-    monkeypatch.setattr(jwks_module, "_ASK_PATIENCE", 0.05)
+    monkeypatch.setattr(jwks_module, "UNKNOWN_KID_TIMEOUT", 0.05)
     fresh = make_key("fresh")
 
     async def test(guard: BearerAuthenticator) -> None:
@@ -308,7 +314,7 @@ def test_an_outage_of_the_issuer_is_not_felt(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the issuer gone its tokens go on being good; that is logged once, and over when it is back."""
-    monkeypatch.setattr(jwks_module, "_ASK_PERIOD", 0.0)
+    monkeypatch.setattr(jwks_module, "UNKNOWN_KID_COOLDOWN", 0.0)
     fresh = make_key("fresh")
 
     async def test(guard: BearerAuthenticator) -> None:
@@ -348,7 +354,7 @@ def _is_empty(site: Site) -> None:
 
 
 def _is_too_much(site: Site) -> None:
-    site.content = b" " * jwks_module.SIZE_LIMIT + site.content
+    site.content = b" " * jwks_module.MAX_JWKS_BYTES + site.content
 
 
 def _is_cut(site: Site) -> None:
@@ -386,8 +392,8 @@ def test_an_answer_that_is_no_key_set_changes_nothing(
 ) -> None:
     """Whatever the issuer's address answers instead of keys, the last good ones stay."""
     if fault in {_gets_stuck, _drips}:
-        monkeypatch.setattr(jwks_module, "_PATIENCE", 0.5)
-    monkeypatch.setattr(jwks_module, "_ASK_PATIENCE", LIMIT)
+        monkeypatch.setattr(jwks_module, "FETCH_TIMEOUT", 0.5)
+    monkeypatch.setattr(jwks_module, "UNKNOWN_KID_TIMEOUT", LIMIT)
 
     async def test(guard: BearerAuthenticator) -> None:
         site.content = jwks(make_key("fresh"))
@@ -405,7 +411,7 @@ def test_an_issuer_has_to_prove_itself(site: Site, tmp_path: Path, monkeypatch: 
     """Keys from an address whose certificate nobody vouches for are not taken."""
     (tmp_path / "other").mkdir()
     monkeypatch.setenv("SSL_CERT_FILE", str(Site(tmp_path / "other").authority))
-    monkeypatch.setattr(jwks_module, "START_PATIENCE", 0)
+    monkeypatch.setattr(jwks_module, "START_TIMEOUT", 0)
     with site.open(), pytest.raises(SettingError, match=r"JWT_KEYS: .*: SSLCertVerificationError$"):
         judge(site.url, _nothing)
     assert site.asked == 0
@@ -419,7 +425,7 @@ def test_a_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatc
     """An issuer that comes up later than the service is waited for, but not for ever."""
     with site.open():
         pass
-    monkeypatch.setattr(jwks_module, "_PAUSE", 0.02)
+    monkeypatch.setattr(jwks_module, "START_RETRY_INTERVAL", 0.02)
 
     async def test() -> None:
         starting = asyncio.create_task(guard.__aenter__())
@@ -432,7 +438,7 @@ def test_a_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatc
 
     guard = judging(site.url)
     asyncio.run(test())
-    monkeypatch.setattr(jwks_module, "START_PATIENCE", 0.1)
+    monkeypatch.setattr(jwks_module, "START_TIMEOUT", 0.1)
     with pytest.raises(SettingError, match=r"^JWT_KEYS: no keys could be read: ConnectionRefusedError$"):
         judge(site.url, _nothing)
 

@@ -1,1 +1,1 @@
-"""Authentication: the principal behind a request."""
+"""Authentication: verifies the credentials of a request and returns its principal."""

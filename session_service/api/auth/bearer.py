@@ -1,4 +1,4 @@
-"""Who asks: the principal that a bearer token stands for."""
+"""Authenticates bearer tokens (RFC 6750) in the form of JWTs (RFC 7519), signed by the issuer."""
 
 import re
 from collections import OrderedDict
@@ -11,46 +11,44 @@ import jwt
 from attrs import frozen
 from jwt.exceptions import InvalidSubjectError
 
-from session_service.api.auth.jwks import Keys
-from session_service.api.auth.keyset import Key
+from session_service.api.auth.jwks import JwksCache
 from session_service.api.auth.principal import Principal
 from session_service.api.errors import UnauthenticatedError
 from session_service.settings import TokenSettings
 
-MAX_TOKEN_BYTES = 8 * 1024  # bytes of a token
-MAX_CACHED_TOKENS = 10_000  # tokens
-# By which an issuer's clock may be ahead: its newest tokens would not be valid here yet. For a token that has
-# ended it is short.
-LEEWAY = 5  # seconds
+MAX_TOKEN_BYTES = 8 * 1024  # size limit of a token, in bytes
+MAX_CACHED_TOKENS = 10_000  # verified tokens in the cache
+LEEWAY = 5  # allowed clock skew between the issuer and this host, in seconds
 
 _CREDENTIALS = re.compile(rb"bearer +([\w-]+\.[\w-]+\.[\w-]+)", re.IGNORECASE)
-_REQUIRED = ["iss", "aud", "exp", "sub"]
-# They name a key beside the issuer's, or ask for what nobody here understands.
-_REFUSED = {"jku", "jwk", "x5u", "crit"}
+_REQUIRED_CLAIMS = ["iss", "aud", "exp", "sub"]
+# Header parameters that supply another key (jku, jwk, x5u) or require an unsupported extension (crit).
+_REJECTED_PARAMETERS = {"jku", "jwk", "x5u", "crit"}
 
 
 @frozen
 class VerifiedToken:
-    """A principal whose token was found good, and until when it is, in seconds since 1970."""
+    """The principal of a verified token, and the end of the token's validity, in seconds since 1970."""
 
     principal: Principal
-    until: int
+    expires_at: int
 
 
 class BearerAuthenticator:
-    """Takes the callers whose tokens the issuer has signed for this service, for the users that these name.
+    """Authenticates requests by tokens that the issuer has signed for this service.
 
-    A token that was found good is remembered until its end, or until there are other keys.
+    A verified token is cached until it expires or the issuer's keys change, at most 10 000 of them; the least
+    recently used is evicted.
     """
 
     def __init__(self, settings: TokenSettings) -> None:
         self._settings = settings
-        # By their digests: a dump of the memory shows no token.
+        # Keyed by SHA-256 digests, so that a memory dump shows no token.
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
-        self._keys = Keys(settings.keys, settings.algorithms, changed=self._verified.clear)
+        self._keys = JwksCache(settings.keys, settings.algorithms, changed=self._verified.clear)
 
     async def authenticate(self, scope: Mapping[str, Any]) -> Principal:
-        """Return the principal; raise UnauthenticatedError if no token says who it is."""
+        """Return the principal of an ASGI scope; raise UnauthenticatedError without one valid token."""
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given:
             raise UnauthenticatedError("no Authorization header", given=False)
@@ -58,10 +56,10 @@ class BearerAuthenticator:
             raise UnauthenticatedError("more than one Authorization header")
         digest = sha256(given[0]).digest()
         verified = self._verified.get(digest)
-        if verified is not None and time() < verified.until:
+        if verified is not None and time() < verified.expires_at:
             self._verified.move_to_end(digest)
             return verified.principal
-        verified = await self._check(given[0])
+        verified = await self._verify(given[0])
         self._verified[digest] = verified
         if len(self._verified) > MAX_CACHED_TOKENS:
             self._verified.popitem(last=False)
@@ -74,7 +72,7 @@ class BearerAuthenticator:
     async def __aexit__(self, *_: object) -> None:
         await self._keys.__aexit__()
 
-    async def _check(self, credentials: bytes) -> VerifiedToken:
+    async def _verify(self, credentials: bytes) -> VerifiedToken:
         match = _CREDENTIALS.fullmatch(credentials)
         if match is None:
             raise UnauthenticatedError("the Authorization header is no bearer token in the form of a JWT")
@@ -82,36 +80,36 @@ class BearerAuthenticator:
             raise UnauthenticatedError(f"the token has over {MAX_TOKEN_BYTES} bytes")
         try:
             header = jwt.get_unverified_header(match[1])
-            if not header.keys().isdisjoint(_REFUSED):
+            if not header.keys().isdisjoint(_REJECTED_PARAMETERS):
                 raise UnauthenticatedError("the token's header has jku, jwk, x5u or crit")
             keys = await self._keys.find(header.get("kid"), header.get("alg"))
             if not keys:
                 raise UnauthenticatedError("unknown key: no key of JWT_KEYS has the token's kid and alg")
-            # From here on nothing is awaited: a verified by keys that have gone is not remembered.
+            # No await from here to the cache, so that no token enters it after a change of its keys.
             return _verified_token(self._decode(match[1], keys), self._settings.service_scope)
         except jwt.PyJWTError as error:
             raise UnauthenticatedError(_reason(error)) from None
 
-    def _decode(self, token: bytes, keys: list[Key]) -> dict[str, Any]:
-        """Return what the token says, if one of the keys has signed it and it is for here and now."""
+    def _decode(self, token: bytes, keys: list[jwt.PyJWK]) -> dict[str, Any]:
+        """Return the claims of the token; raise PyJWTError or UnauthenticatedError if it is not valid."""
         for key in keys:
             try:
                 return jwt.decode(
                     token,
-                    key.public,
-                    algorithms=key.algorithms,
+                    key,
+                    algorithms=[key.algorithm_name],
                     issuer=self._settings.issuer,
                     audience=self._settings.audience,
                     leeway=LEEWAY,
-                    options={"require": _REQUIRED},
+                    options={"require": _REQUIRED_CLAIMS},
                 )
             except jwt.InvalidSignatureError:
-                # Two keys may have the same name.
+                # Two keys may have the same kid.
                 continue
         raise UnauthenticatedError("the signature is not that of the key that the token names")
 
 
-# The library's own words may repeat a part of the token.
+# Reasons for the log, by PyJWT's errors, whose own texts may repeat a part of the token.
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.ExpiredSignatureError, "expired: exp is in the past"),
     (jwt.ImmatureSignatureError, "not valid yet: nbf or iat is in the future"),
@@ -124,7 +122,7 @@ _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
 
 
 def _reason(error: jwt.PyJWTError) -> str:
-    """Return why a token is invalid, for the log."""
+    """Return the reason for the log, without any value of the token."""
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"a required claim is missing: {error.claim}"
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), type(error).__name__)
@@ -134,24 +132,24 @@ def _verified_token(claims: dict[str, Any], service_scope: str) -> VerifiedToken
     subject: str = claims["sub"]
     if not _is_user_id(subject):
         raise UnauthenticatedError("subject: sub is no user_id of 1 to 255 characters")
-    # A service that is called as a user is another principal.
-    serves = service_scope in _scopes(claims)
+    # Prefixes keep a service and a user with the same subject apart.
+    is_service = service_scope in _scopes(claims)
     principal = (
         Principal(f"service:{subject}", None, service=True)
-        if serves
+        if is_service
         else Principal(f"user:{subject}", subject)
     )
     return VerifiedToken(principal, int(claims["exp"]) + LEEWAY)
 
 
 def _is_user_id(subject: str) -> bool:
-    """Tell whether the contract has such users; half of a surrogate pair is no character."""
+    """Return whether the subject fits the contract's user_id; an unpaired surrogate is not a character."""
     fits = 1 <= len(subject) <= 255 and "\0" not in subject
     return fits and not any("\ud800" <= character <= "\udfff" for character in subject)
 
 
 def _scopes(claims: dict[str, Any]) -> set[str]:
-    """Return the scopes: `scope` is a text with spaces between them (RFC 8693), `scp` mostly a list."""
+    """Return the scopes of `scope` (RFC 8693: separated by spaces) and of `scp` (some issuers: a list)."""
     found = set()
     for name in ("scope", "scp"):
         value = claims.get(name, "")

@@ -1,4 +1,4 @@
-"""The principal of a request (RFC 4949): the authenticated party in whose name it is made."""
+"""Identifies the principal of a request (RFC 4949): the user or the service that makes it."""
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -11,10 +11,10 @@ from session_service.settings import Settings
 
 @frozen
 class Principal:
-    """A caller: `key` is the name under which its requests are counted.
+    """An authenticated caller: the rate limiter's `key` for it, and the user that it acts for.
 
-    `user_id` is the only user whose sessions it may see; None may act for any user. A platform's back-end
-    that acts for many users, known by its token, is a `service`.
+    A principal sees the sessions of `user_id` only; None sees those of all users. `service` marks a back-end
+    whose token lets it act for all users, and that has a rate limit of its own.
     """
 
     key: str
@@ -23,17 +23,17 @@ class Principal:
 
 
 class Authenticator(AbstractAsyncContextManager["Authenticator"], Protocol):
-    """Authenticates requests, for as long as it is entered."""
+    """Authenticates requests while its context is entered."""
 
     async def authenticate(self, scope: Mapping[str, Any], /) -> Principal:
-        """Return the principal of a request; raise UnauthenticatedError if it has no valid credentials."""
+        """Return the principal of an ASGI scope; raise UnauthenticatedError without valid credentials."""
 
 
 class AnonymousAuthenticator:
-    """Accepts every request, and counts it under the address that it comes from."""
+    """Accepts every request as a principal for all users, with the client address as its rate limit key."""
 
     async def authenticate(self, scope: Mapping[str, Any]) -> Principal:
-        """Return the principal."""
+        """Return the principal of the client address."""
         address = scope["client"][0] if scope.get("client") else "unknown"
         return Principal(f"address:{address}", None)
 
@@ -45,10 +45,10 @@ class AnonymousAuthenticator:
 
 
 def authenticator(settings: Settings) -> Authenticator:
-    """Return the authenticator that the settings ask for."""
+    """Return the authenticator for AUTH: bearer tokens if it is `jwt`, anonymous if it is `none`."""
     if settings.tokens is None:
         return AnonymousAuthenticator()
-    # PyJWT and cryptography take 17 MiB, which only services with tokens need.
+    # Imported late: PyJWT and cryptography take 17 MiB, which AUTH=none does not need.
     from session_service.api.auth.bearer import BearerAuthenticator  # noqa: PLC0415
 
     return BearerAuthenticator(settings.tokens)
