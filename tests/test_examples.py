@@ -185,8 +185,14 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
     "broken_service": {"InternalServerError.internalServerError": lambda at: at.read(uuid4())},
     "cut_off_service": {
         "ServiceUnavailableError.serviceUnavailableError": lambda at: at.read(uuid4()),
-        "ServiceUnhealthyError.unhealthy": _ask_health,
-        "ServiceNotReadyError.unavailable": lambda at: at.client.get("/health/ready"),
+        # For a second the probes answer with their verdict of before.
+        "ServiceUnhealthyError.unhealthy": lambda at: _wait(
+            lambda: at.client.get("/health"),
+            lambda told: told["checks"] == {"postgres": "down", "redis": "up"},
+        ),
+        "ServiceNotReadyError.unavailable": lambda at: _wait(
+            lambda: at.client.get("/health/ready"), lambda told: told["status"] != "ready"
+        ),
     },
     "service_to_end": {"ServiceNotReadyError.draining": ask_at_the_end},
 }

@@ -33,8 +33,8 @@ def test_what_there_is_no_room_for_is_refused_at_once(
         assert told.keys() <= {200, 201, "not_applied", "unknown"}
         saved = sum(service.read(session).json()["version"] - 1 for session in sessions)
         started = _started(database, user)
-        assert 0 < told[200] <= saved
-        assert 0 < told[201] <= started
+        assert told[200] <= saved
+        assert told[201] <= started
         assert saved + started <= told[200] + told[201] + told["unknown"]
         assert service.save(sessions[0], 1, "after it").status_code == 200
 

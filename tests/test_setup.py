@@ -26,7 +26,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     """A copy of the checkout, with the same environment and no data yet."""
     copy_house(tmp_path)
     yield tmp_path
-    asked = "from session_service import keeper; print(keeper.default_base())"
+    asked = "from dev import reaper; print(reaper.default_base())"
     command = [".venv/bin/python", "-c", asked]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     shutil.rmtree(told.stdout.strip(), ignore_errors=True)

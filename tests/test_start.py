@@ -53,7 +53,7 @@ def house(tmp_path: Path) -> Path:
             "openapi.yaml",
             "      name: id\n      in: path",
             "      name: key\n      in: path",
-            "'key'], its handler",
+            "'key'], its function",
         ),
         (
             "openapi.yaml",

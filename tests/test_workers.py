@@ -283,7 +283,7 @@ def _save(client: httpx.Client, path: str, number: int) -> int:
 
 
 def _forget(house: Path) -> None:
-    asked = "from session_service import keeper; print(keeper.default_base())"
+    asked = "from dev import reaper; print(reaper.default_base())"
     told = subprocess.check_output([".venv/bin/python", "-c", asked], cwd=house, text=True)
     shutil.rmtree(told.strip(), ignore_errors=True)
 

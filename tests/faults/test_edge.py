@@ -225,8 +225,8 @@ def test_a_rush_of_clients_waits(either: Service) -> None:
 
 
 def test_no_client_keeps_a_service_from_its_end(ended: Future[list[bytes]]) -> None:
-    """A service ends before the 10 s are over that half a body is waited for: its client is told nothing."""
-    assert ended.result() == [b"", b""]
+    """A service ends however long half a body takes: its client gets no reply, or 408 after 10 s."""
+    assert all(told == b"" or told.startswith(b"HTTP/1.1 408 ") for told in ended.result())
 
 
 def _save_on(service: Service, attack: Attack, over: Event) -> None:
