@@ -26,11 +26,11 @@ from session_service.sessions.sweeper import sweep
 from session_service.settings import SettingError, Settings
 from session_service.storage import migrations, queries, statements
 from session_service.storage.migrations import MigrationError
+from session_service.storage.pool import ConnectionPool, await_server
 from session_service.storage.readiness import ReadinessCheck
 from session_service.storage.redis import RedisClient, UnreachableError
 from session_service.storage.session_cache import SessionCache
 from session_service.storage.session_store import SessionStore
-from session_service.storage.statements import Pool
 from session_service.traffic.rate_limiter import TAKE, RateLimiter
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 class Storage:
     """The stores and the parts that work on them."""
 
-    pool: Pool
+    pool: ConnectionPool
     redis: RedisClient
     readiness: ReadinessCheck
     sessions: SessionStore
@@ -112,7 +112,7 @@ async def _start(
             _log.warning("session-service: %s", warning)
         for part in (storage.pool, storage.redis, storage.readiness):
             await stack.enter_async_context(part)
-        await statements.await_server(storage.pool, seconds=30)
+        await await_server(storage.pool, seconds=30)
         await migrations.check(storage.pool)
         await storage.readiness.check_at_start()
         key = settings.digest_key or (await queries.get_digest_key(storage.pool)).value
@@ -126,7 +126,7 @@ async def _start(
         raise
 
 
-async def _expire(pool: Pool, count: int) -> int:
+async def _expire(pool: ConnectionPool, count: int) -> int:
     return await queries.expire_sessions(pool, count=count)
 
 

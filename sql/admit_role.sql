@@ -1,8 +1,8 @@
 -- name: admit_role :count unprepared
 --
--- Lets the role that the service connects as read and write its tables, and nothing else. One that is there keeps
--- its password. What everybody may do already, or another than this one has granted, is not granted again: who
--- migrates need not own the database.
+-- Grants the service's role the rights to read and write its tables, and no other rights. Creates the role if it does
+-- not exist; an existing role keeps its password. Rights on the database and the schema that the role has already are
+-- not granted again, so that the migrating role need not own them.
 do $$
 declare
   role text := current_setting('session_service.role');
@@ -12,7 +12,7 @@ begin
     begin
       execute format('create role %%I login password %%L', role, verifier);
     exception
-      -- Whoever migrates another database of the server at the same time was first.
+      -- A migration of another database on the same server has created the role in the meantime.
       when duplicate_object or unique_violation then null;
     end;
   end if;

@@ -1,6 +1,6 @@
 -- name: allow_long_statements :count
 --
--- Lifts those settings of configure that are for requests: a migration may take its time and read whole tables.
+-- Resets the settings of configure that are for requests: a migration may run for long and scan whole tables.
 select
 from (
   select set_config(name, value, false)

@@ -1,18 +1,18 @@
 -- name: configure :count
 --
--- Sets each connection of the service and of bin/migrate to fixed values of every setting that could change what a
--- statement means or returns, whatever the server, the database, the role, the URL or the environment asks for.
--- A setting that this PostgreSQL does not have is skipped; client_encoding is a connection parameter (pool.py).
--- Judged and left as they are:
+-- Fixes, for a connection of the service or of bin/migrate, every setting that could change the meaning or the result
+-- of a statement. These values override those of the server, the database, the role, the URL and the environment.
+-- A setting that this PostgreSQL does not have is skipped; client_encoding is a connection parameter (connection.py).
+-- Considered and left as they are:
 --
---   default_transaction_read_only  how operators and providers freeze a database: writes are 503, never bypassed
+--   default_transaction_read_only  how operators and providers freeze a database: writes get 503
 --   role, default_tablespace, default_table_access_method, default_toast_compression   the operator's choice
 --   lc_*, quote_all_identifiers, timezone_abbreviations, default_text_search_config    no statement depends on them
 --   *_cost, work_mem, other enable_*, parallel workers, jit_*, geqo, io, vacuum_*      plans and speed, not results
---   log_*, track_*, debug_print_*  what the server writes about itself
+--   log_*, track_*, debug_print_*  the server's logs and statistics
 --
--- Those that only a superuser may set are checked by list_unfit_settings instead. tests/test_database_settings.py
--- sets all the others to other values and expects exact replies.
+-- Settings that only a superuser can change are checked by list_unfit_settings instead. tests/test_database_settings.py
+-- changes all the others and expects exact replies.
 --
 -- Names are qualified: until search_path is set, another schema could shadow the functions.
 select
@@ -20,7 +20,7 @@ from (
   select pg_catalog.set_config(name, value, false)
   from (
     values
-      -- How values are written in results and read from parameters.
+      -- The format of values in results and parameters.
       ('datestyle', 'ISO, MDY'),
       ('intervalstyle', 'postgres'),
       ('timezone', 'UTC'),
@@ -29,12 +29,12 @@ from (
       ('xmlbinary', 'base64'),
       ('xmloption', 'content'),
       ('array_nulls', 'on'),
-      -- How the text of a statement is read.
+      -- The syntax of statements.
       ('standard_conforming_strings', 'on'),
       ('backslash_quote', 'safe_encoding'),
       ('transform_null_equals', 'off'),
-      -- The tables' schema alone: the one of the search_path that has them, or else its first. pg_catalog is
-      -- searched before it, pg_temp after it, so that no other object shadows a table, a type or a function.
+      -- Only the schema of the tables: the one in search_path that has them, or else the first. pg_catalog is
+      -- searched before it and pg_temp after it, so that no other object shadows a table, a type or a function.
       ('search_path', (
         select coalesce(
           (
@@ -46,25 +46,25 @@ from (
           pg_catalog.quote_ident(pg_catalog.current_schema())
         ) || ', pg_temp'
       )),
-      -- A row that was waited for is judged as it is then, and a commit is on the disk.
+      -- After a wait for a lock a statement sees the row's current version, and a commit is durable.
       ('default_transaction_isolation', 'read committed'),
       ('default_transaction_deferrable', 'off'),
       ('synchronous_commit', case
         when pg_catalog.current_setting('synchronous_commit') = 'remote_apply' then 'remote_apply' else 'on'
       end),
-      -- A policy that hides rows is an error instead of a session that is missing.
+      -- A row-level security policy is an error instead of a missing session.
       ('row_security', 'off'),
       ('exit_on_error', 'off'),
       ('client_min_messages', 'warning'),
-      -- Nothing goes on for longer than a request waits, no lock is held for a service that has gone in the
-      -- middle of a transaction, and idle connections stay.
+      -- No statement runs for longer than a request waits, no lock outlives a service that has crashed in a
+      -- transaction, and idle connections are kept.
       ('lock_timeout', '2s'),
       ('statement_timeout', '5s'),
       ('idle_in_transaction_session_timeout', '5s'),
       ('idle_session_timeout', '0'),
       ('transaction_timeout', '0'),
-      -- Plans are made once and kept: one that was made while the table was small must not read it whole when
-      -- it has grown. Compiling one takes longer than running it.
+      -- Plans are cached: one from a time when the table was small must not scan all of it when it has grown.
+      -- JIT compilation takes longer than these statements.
       ('plan_cache_mode', 'auto'),
       ('enable_seqscan', 'off'),
       ('enable_hashjoin', 'off'),

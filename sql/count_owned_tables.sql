@@ -1,6 +1,6 @@
 -- name: count_owned_tables :count
 --
--- Those that the service's role may change or drop: none, if it is not their owner and no superuser.
+-- Counts the tables that the service's role may alter or drop: 0 unless it is their owner or a superuser.
 select
 from pg_class
 where oid in ('quiz_sessions'::regclass, 'schema_migrations'::regclass)

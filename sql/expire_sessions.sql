@@ -1,8 +1,8 @@
 -- name: expire_sessions :count
 -- in:  count integer
 --
--- Rows that somebody else has locked are left to the next round: no write waits for the sweeper, and
--- several sweepers share the work.
+-- Marks up to `count` overdue sessions as expired, the longest overdue first. Rows that another transaction has
+-- locked are left to the next round: the sweeper waits for no write, and several sweepers share the work.
 with due as materialized (
   select id
   from quiz_sessions

@@ -1,14 +1,15 @@
 -- name: get_sessions :many
--- in:  ids jsonb
+-- in:  reads jsonb
+-- record: id uuid, owner text?, ordinality integer
 -- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
 -- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
 -- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
 -- out: verdict text, checked_at timestamptz, ordinality integer
 --
--- Without an owner a session is anyone's; one of somebody else is none.
+-- One row for each record whose session exists and, if the record has an owner, belongs to that owner.
 with clocked as (
   select s, date_trunc('milliseconds', clock_timestamp()) as checked_at, ordinality
-  from jsonb_to_recordset(%(ids)s::jsonb) as a (ordinality integer, id uuid, owner text)
+  from jsonb_to_recordset(%(reads)s::jsonb) as a (id uuid, owner text, ordinality integer)
   join quiz_sessions as s on s.id = a.id and (a.owner is null or s.user_id = a.owner)
 ),
 judged as (

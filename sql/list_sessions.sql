@@ -4,7 +4,8 @@
 -- out: expires_at timestamptz, last_saved_at timestamptz, completed_at timestamptz?, created_at timestamptz,
 -- out: updated_at timestamptz
 --
--- Unprepared, it is planned for the filters that are given: each set of them has its own index.
+-- Lists sessions, newest first. Unprepared, so that it is planned for the filters in use: each combination of them
+-- has its own index.
 with clock as materialized (
   select clock_timestamp() as now
 )

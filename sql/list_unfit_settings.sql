@@ -1,9 +1,9 @@
 -- name: list_unfit_settings :many
 -- out: name text, value text, needed text
 --
--- Settings that the service cannot work with and that its role cannot set. Text in another encoding is stored
--- wrong or refused; without fsync a crash takes back what was acknowledged; damage of a page has to be an error,
--- not an empty page; triggers and rules have to fire.
+-- Lists unsuitable settings that the service's role cannot change itself. With another encoding, text is stored wrong
+-- or rejected; without fsync, a crash loses acknowledged writes; zero_damaged_pages and ignore_checksum_failure turn
+-- corruption into missing rows instead of errors; as a replica, triggers do not fire.
 select name, current_setting(name, true) as value, needed
 from (
   values

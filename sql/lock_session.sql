@@ -1,7 +1,7 @@
 -- name: lock_session :count
 -- in:  id uuid, owner text?
 --
--- Held until the transaction ends; waits for whoever holds the row, as long as lock_timeout lets it.
+-- Locks the session's row until the transaction ends; waits for another transaction's lock up to lock_timeout.
 select
 from quiz_sessions
 where id = %(id)s

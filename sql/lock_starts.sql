@@ -1,11 +1,13 @@
 -- name: lock_starts :many
 -- in:  starts jsonb
+-- record: user_id text, quiz_id integer, ordinality integer
 -- out: ordinality integer
 --
--- Which of the starts nobody else is resuming; the locks on them are held until the transaction ends.
+-- Tries to lock the user and the quiz of each start, without waiting, until the transaction ends. Returns the
+-- ordinality of each start whose lock was acquired.
 with asked as materialized (
   select *
-  from jsonb_to_recordset(%(starts)s::jsonb) as a (ordinality integer, user_id text, quiz_id integer)
+  from jsonb_to_recordset(%(starts)s::jsonb) as a (user_id text, quiz_id integer, ordinality integer)
 )
 select ordinality
 from asked

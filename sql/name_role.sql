@@ -1,7 +1,7 @@
 -- name: name_role :count
 -- in:  name text, verifier text?
 --
--- What admit_role is about, until the transaction ends: a block takes no parameters.
+-- Sets the parameters of admit_role until the transaction ends: a DO block takes none.
 select
 from (
   select

@@ -2,9 +2,8 @@
 -- in:  text text, number integer, moment timestamptz, id uuid, document jsonb
 -- out: text text, number integer, moment timestamptz, id uuid, document jsonb
 --
--- Returns its parameters, so that a value of each type is seen to arrive and to come back unchanged. It touches the
--- table, so that a database without it, or without the right to it, fails; and asks to lock none of its rows, which
--- a database that takes no writes refuses.
+-- Returns its parameters, so that the caller sees whether a value of each type comes back unchanged. Fails without the
+-- table or the right to read it. `for update` locks no row, but fails on a read-only database.
 select
   %(text)s::text as text,
   %(number)s::integer as number,

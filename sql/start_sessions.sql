@@ -1,26 +1,29 @@
 -- name: start_sessions :many
 -- in:  starts jsonb
+-- record: id uuid, user_id text, quiz_id integer, time_limit_seconds integer, key text?, digest text?,
+-- record: resume boolean, ordinality integer
 -- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
 -- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
 -- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
 -- out: verdict text, checked_at timestamptz, ordinality integer
 --
--- At most one start of a key, and one resume of a user's quiz. No row for a start: another one with the same
--- key won the race, and this statement's snapshot is older than its commit. Run again, it finds what that made.
+-- A batch has at most one start of a user's key, and at most one resume of a user's quiz. A start without a row
+-- has lost a race against another transaction with the same key, which committed after this statement's snapshot:
+-- the statement run again returns the winner's session.
 with clock as materialized (
   select date_trunc('milliseconds', clock_timestamp()) as now
 ),
 asked as materialized (
   select *
   from jsonb_to_recordset(%(starts)s::jsonb) as a (
-    ordinality integer, id uuid, user_id text, quiz_id integer, time_limit_seconds integer, key text, digest text,
-    resume boolean
+    id uuid, user_id text, quiz_id integer, time_limit_seconds integer, key text, digest text, resume boolean,
+    ordinality integer
   )
 ),
 known as materialized (
   select
     s, a.ordinality,
-    -- A digest that another DIGEST_KEY or an older release has made cannot be compared: it counts as equal.
+    -- Digests by another DIGEST_KEY or an older release cannot be compared: they count as equal.
     case
       when s.start_digest <> a.digest and split_part(s.start_digest, '.', 1) = split_part(a.digest, '.', 1)
         then 'key_reused'
@@ -57,12 +60,12 @@ started as (
   from asked as a, clock
   where not exists (select from known where known.ordinality = a.ordinality)
     and not exists (select from running where running.ordinality = a.ordinality)
-  -- One order for all: starts that wait for each other's keys cannot go round in a circle.
+  -- All batches insert in one order: starts that wait for each other's keys cannot deadlock.
   order by user_id, key
   on conflict (user_id, start_key) where start_key is not null do nothing
   returning s
 ),
-told as (
+results as (
   select s as r, verdict, ordinality from known
   union all select s, 'resumed', ordinality from running
   union all select s, 'ok', a.ordinality from started join asked as a on a.id = (s).id
@@ -73,4 +76,4 @@ select
   (r).version, (r).started_at, (r).expires_at, (r).last_saved_at, (r).completed_at,
   (r).created_at, (r).updated_at,
   verdict, now as checked_at, ordinality
-from told, clock;
+from results, clock;

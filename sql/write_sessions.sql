@@ -1,20 +1,21 @@
 -- name: write_sessions :many
 -- in:  writes jsonb
+-- record: id uuid, owner text?, changes jsonb, expected_versions integer[]?, current_question integer?,
+-- record: is_completion boolean, key text?, digest text?, ordinality integer, must_queue boolean
 -- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
 -- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
 -- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
 -- out: verdict text, checked_at timestamptz, ordinality integer
 --
--- Every change of running sessions, at most one of each: saves and completions are one statement, so that
--- the rows are locked, judged and written in one round trip. It waits for no lock, and so for nobody: a row
--- that somebody else holds, or a write that queues behind one for such a row, comes back as `busy`. No row for
--- a write: there is no such session, or none of the owner's whom the write names. A row of somebody else's is
--- neither locked nor told of.
+-- Saves answers and completes sessions: locks, checks and updates the rows of a batch in one round trip. A batch has
+-- at most one write of a session, except writes with must_queue. The statement waits for no lock: the verdict is
+-- `busy` if another transaction holds the row, or if must_queue is set. A write without a row in the result is for a
+-- session that does not exist or, if the record has an owner, belongs to another user: such a row is not locked.
 with asked as materialized (
   select *
   from jsonb_to_recordset(%(writes)s::jsonb) as a (
-    ordinality integer, id uuid, changes jsonb, expected_versions integer[], current_question integer, is_completion boolean,
-    key text, digest text, must_queue boolean, owner text
+    id uuid, owner text, changes jsonb, expected_versions integer[], current_question integer,
+    is_completion boolean, key text, digest text, ordinality integer, must_queue boolean
   )
 ),
 held as materialized (
@@ -29,7 +30,7 @@ held as materialized (
   ) as found
   where not a.must_queue
 ),
--- The clock is read once the row is held: a write that waited for it across expires_at is late.
+-- The clock is read after the row is locked: a write that waited for the lock until after expires_at is too late.
 clocked as materialized (
   select
     a, s,
@@ -45,7 +46,7 @@ judged as materialized (
         case when (a).is_completion and merged = (s).answers then 'repeated' else 'completed' end
       when (s).status = 'expired' or (s).expires_at <= checked_at then 'expired'
       when (a).key || ' ' || (a).digest = any ((s).recent_writes) then 'repeated'
-      -- A digest that another DIGEST_KEY or an older release has made cannot be compared: it counts as equal.
+      -- Digests by another DIGEST_KEY or an older release cannot be compared: they count as equal.
       when exists (
         select from unnest((s).recent_writes) as recent where split_part(recent, ' ', 1) = (a).key
       ) then
@@ -57,7 +58,8 @@ judged as materialized (
           else 'repeated'
         end
       when (s).version <> all ((a).expected_versions) then 'conflict'
-      -- Only what is large is measured: as text it is at most six times as long, and 10 000 answers are longer.
+      -- pg_column_size is cheap, and a safe first test: the text is at most six times as long, and 10 000 answers
+      -- take more than 100 000 bytes.
       when pg_column_size(merged) > 100000 and (
         octet_length(merged::text) > 1048576
         or (select count(*) from jsonb_object_keys(merged)) > 10000
@@ -86,7 +88,7 @@ written as (
     and verdict = 'ok'
   returning t
 ),
-told as (
+results as (
   select coalesce(t, s) as r, verdict, checked_at, (a).ordinality
   from judged left join written on (t).id = (s).id
   union all
@@ -101,4 +103,4 @@ select
   (r).version, (r).started_at, (r).expires_at, (r).last_saved_at, (r).completed_at,
   (r).created_at, (r).updated_at,
   verdict, checked_at, ordinality
-from told;
+from results;

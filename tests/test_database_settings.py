@@ -13,7 +13,8 @@ import pytest
 from psycopg import sql as text
 
 from dev.reaper import ROOT
-from session_service.storage import queries, statements
+from session_service.storage import queries
+from session_service.storage.connection import Connection
 from tests.conftest import Urls, fresh, migrate
 from tests.operations.test_get_health import told
 from tests.service import Service, free_port, running
@@ -144,7 +145,7 @@ def test_a_temporary_table_does_not_shadow_the_sessions(
     operator.execute(f"grant temporary on database {operator.info.dbname} to {ROLE}")
 
     async def run() -> int:
-        async with await statements.Connection.connect(urls["DATABASE_URL"], autocommit=True) as connection:
+        async with await Connection.connect(urls["DATABASE_URL"], autocommit=True) as connection:
             await queries.configure(connection)
             await connection.execute("create temporary table quiz_sessions (id integer)")
             found = await connection.execute("select 'quiz_sessions'::regclass::oid")
@@ -236,7 +237,7 @@ def test_a_migration_has_the_same_settings(fresh_database: Urls) -> None:
             operator.execute(f"alter role app in database {operator.info.dbname} set {setting}")
 
     async def shown() -> list[str]:
-        async with await statements.Connection.connect(url) as connection:
+        async with await Connection.connect(url) as connection:
             await queries.configure(connection)
             await queries.allow_long_statements(connection)
             names = (

@@ -30,8 +30,8 @@ GUARDS = [
     Guard(
         "key test",
         "sql/write_sessions.sql",
-        "then 'repeated'\n      -- A digest",
-        "and false then 'ok'\n      -- A digest",
+        "then 'repeated'\n      -- Digests",
+        "and false then 'ok'\n      -- Digests",
         "tests/operations/test_update_progress.py::test_200_for_a_repeat_has_one_effect",
     ),
     Guard(
@@ -567,6 +567,27 @@ GUARDS = [
         "tests/test_sql.py::test_header_is_what_the_server_says",
     ),
     Guard(
+        "record's columns in the SQL text",
+        "session_service/storage/sql_files.py",
+        "if columns != declared:",
+        "if False:",
+        "tests/test_sql.py::test_a_misspelt_column_of_a_record_stops_the_start",
+    ),
+    Guard(
+        "record's class",
+        "session_service/storage/statements.py",
+        "sql_files.check_record(file, record)",
+        "pass",
+        "tests/test_sql.py::test_a_class_that_contradicts_the_record_stops_the_start",
+    ),
+    Guard(
+        "statement with records, without their class",
+        "session_service/storage/statements.py",
+        "elif file.record:",
+        "elif False:",
+        "tests/test_sql.py::test_a_statement_with_records_is_bound_with_their_class",
+    ),
+    Guard(
         "import floors",
         "session_service/sessions/codec.py",
         "import orjson\n",
@@ -597,7 +618,7 @@ GUARDS = [
     Guard(
         "one write of a row in a batch",
         "session_service/storage/session_store.py",
-        ' or write["ordinality"] in repeated',
+        " or write.ordinality in repeated",
         "",
         "tests/test_ownership.py::test_a_user_and_a_service_write_one_after_the_other",
     ),
@@ -681,7 +702,7 @@ GUARDS = [
     Guard(
         "look before use",
         "session_service/storage/pool.py",
-        "if connection.is_quiet():",
+        "if connection.is_alive():",
         "if True:",
         "tests/faults/test_postgres.py::test_restarted_while_nobody_asks",
     ),
@@ -694,14 +715,14 @@ GUARDS = [
     ),
     Guard(
         "circuit breaker for those who wait",
-        "session_service/storage/pool.py",
+        "session_service/storage/connection.py",
         "        self._is_refused = True\n        self.reject_waiters()\n",
         "        self._is_refused = True\n",
         "tests/faults/test_breaker.py::test_those_who_wait_are_rejected_with_the_refusal",
     ),
     Guard(
         "connections that are left while the server refuses others",
-        "session_service/storage/pool.py",
+        "session_service/storage/connection.py",
         "self._is_refused and all(",
         "self._is_refused or all(",
         "tests/faults/test_breaker.py::test_a_connection_that_is_left_is_used",
@@ -709,20 +730,20 @@ GUARDS = [
     Guard(
         "probes in the background",
         "session_service/storage/pool.py",
-        "        self._is_probing = False\n        await self.check()\n",
-        "        self._is_probing = False\n",
+        "        self._is_reconnecting = False\n        await self.check()\n",
+        "        self._is_reconnecting = False\n",
         "tests/faults/test_breaker.py::test_it_closes_without_a_request",
     ),
     Guard(
         "silence is no refusal",
-        "session_service/storage/pool.py",
+        "session_service/storage/connection.py",
         "        except psycopg.errors.ConnectionTimeout:\n            raise\n",
         "",
         "tests/faults/test_breaker.py::test_a_postgresql_that_stands_still_has_refused_nothing",
     ),
     Guard(
         "encoding of a connection",
-        "session_service/storage/pool.py",
+        "session_service/storage/connection.py",
         '    "client_encoding": "UTF8",\n',
         "",
         "tests/test_database_settings.py::test_no_setting_of_the_database_changes_a_reply",

@@ -19,6 +19,7 @@ from dev import servers
 from dev.servers import Database
 from session_service.api.health import CachedCheck
 from session_service.storage import queries, statements
+from session_service.storage.connection import Connection
 from session_service.storage.readiness import ReadinessCheck
 from tests import clock, conformance
 from tests.conftest import Urls, migrate
@@ -144,7 +145,7 @@ def test_a_database_that_takes_no_writes_is_told_as_down(postgres: Database, mig
 def test_a_database_that_returns_other_values_is_down(postgres: Database) -> None:
     """A value that comes back changed is no success of the readiness check."""
 
-    async def configure(connection: statements.Connection) -> None:
+    async def configure(connection: Connection) -> None:
         connection.adapters.register_loader("int4", FloatLoader)
         await queries.configure(connection)
 

@@ -18,7 +18,8 @@ from attrs import frozen
 from redis import Redis
 
 from dev import reaper
-from session_service.storage import queries, statements
+from session_service.storage import queries
+from session_service.storage.connection import Connection
 from tests.conftest import Urls, migrate
 from tests.inspection import INSIDE, QUEUED, running_in, waiting_for_locks
 from tests.service import Headers, Service, folder, running, standstill
@@ -404,7 +405,7 @@ def test_a_foreign_row_is_not_locked(house: House, ada: Visitor) -> None:
     session_id = UUID(str(ada.start(user_id=ADA)["id"]))
 
     async def locked(owner: str | None) -> tuple[int, bool]:
-        async with await statements.Connection.connect(house.urls["DATABASE_URL"]) as connection:
+        async with await Connection.connect(house.urls["DATABASE_URL"]) as connection:
             found = await queries.lock_session(connection, id=session_id, owner=owner)
             free = "select from quiz_sessions where id = %s for update skip locked"
             return found, house.database.execute(free, [session_id]).rowcount == 0

@@ -12,7 +12,8 @@ import pytest
 
 from dev.reaper import ROOT
 from session_service.settings import SettingError, Settings
-from session_service.storage import queries, statements
+from session_service.storage import queries
+from session_service.storage.connection import Connection
 from tests.conftest import Urls
 from tests.service import copy_house, free_port
 from tests.waiting import LIMIT
@@ -189,7 +190,7 @@ def test_a_database_that_may_forget(fresh_database: Urls, name: str, given: str,
         connection.execute(f"alter database {connection.info.dbname} set {name} = '{given}'")
 
     async def configured() -> str:
-        async with await statements.Connection.connect(fresh_database["DATABASE_URL"]) as connection:
+        async with await Connection.connect(fresh_database["DATABASE_URL"]) as connection:
             await queries.configure(connection)
             shown = await connection.execute("select current_setting(%s)", [name])
             (setting,) = await shown.fetchone() or ("",)

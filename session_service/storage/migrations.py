@@ -1,4 +1,7 @@
-"""Forward-only migrations: each file of sql/schema once and in order, and the service's rights."""
+"""Applies forward-only migrations: each file of sql/schema once, in order, each in a transaction.
+
+Afterwards the service's role has the rights that it needs. Run as a program, it is bin/migrate.
+"""
 
 import asyncio
 import hashlib
@@ -11,24 +14,26 @@ from psycopg.conninfo import conninfo_to_dict
 
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import SettingError, database_url, migration_database_url
-from session_service.storage import queries, statements
+from session_service.storage import queries, sql_files
+from session_service.storage.connection import Connection, reason
+from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import Migration
-from session_service.storage.statements import Connection, Pool, RejectedError
+from session_service.storage.statements import RejectedError
 
-FOLDER = statements.FOLDER / "schema"
+FOLDER = sql_files.FOLDER / "schema"
 
 _log = logging.getLogger(__name__)
 
 
 class MigrationError(Exception):
-    """The database cannot be migrated, or lacks a migration; the text is one line."""
+    """The database cannot be migrated, or a migration is pending; the text is one line."""
 
 
 async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> list[str]:
-    """Apply what is not applied yet, return its names; raise MigrationError if a file has changed since.
+    """Apply the pending migrations and return their names; grant the role in `service_url` its rights.
 
-    The role in the service's URL, if it is another one, can work with the tables afterwards. Raise
-    SettingError, before anything is created, if the database has a setting that the service cannot work with.
+    Raise MigrationError if the file of an applied migration has changed. Raise SettingError before any change
+    if the database has an unsuitable setting.
     """
     first, *files = _files(folder)
     done = []
@@ -43,30 +48,27 @@ async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> 
                     await connection.execute(_script(file))
                     await queries.record_migration(connection, name=file.stem, checksum=_checksum(file))
                     done.append(file.stem)
-        await _admit(connection, service_url, first)
+        await _grant(connection, service_url, first)
     return done
 
 
 async def run() -> list[str]:
-    """Migrate the database that the settings name and return the names of what was applied.
+    """Migrate the database of the settings and return the names of the applied migrations.
 
-    Raise SettingError, or MigrationError for any error of PostgreSQL: neither repeats a password.
+    Raise SettingError, or MigrationError for any error of PostgreSQL; their texts contain no password.
     """
     url, service_url = migration_database_url(), database_url()
     try:
         return await migrate(url, service_url=service_url)
     except (psycopg.Error, RejectedError, ServiceUnavailableError) as error:
         name = "DATABASE_URL" if url == service_url else "MIGRATION_DATABASE_URL"
-        raise MigrationError(
-            f"the PostgreSQL of {name} was not migrated: {statements.reason(error)}"
-        ) from error
+        raise MigrationError(f"the PostgreSQL of {name} was not migrated: {reason(error)}") from error
 
 
-async def check(source: Connection | Pool) -> None:
-    """Raise MigrationError unless the database has every migration that this code was written for.
+async def check(source: Connection | ConnectionPool) -> None:
+    """Raise MigrationError if a migration of this release is pending, SettingError for an unsuitable setting.
 
-    Raise SettingError if it has a setting that the service cannot work with. Log a warning if the service's
-    role has rights that it does not need.
+    Log a warning if the service's role owns a table, and so could drop it.
     """
     await _check_settings(source)
     try:
@@ -82,9 +84,9 @@ async def check(source: Connection | Pool) -> None:
 
 
 def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:
-    """Return the names of the files not applied yet; raise MigrationError if an applied one has changed.
+    """Return the names of the pending migrations; raise MigrationError if an applied one has changed.
 
-    A name that no file has is a newer release's: during a rollout both run.
+    An applied migration without a file belongs to a newer release: both run during a rolling update.
     """
     checksums = {migration.name: migration.checksum for migration in applied}
     missing = []
@@ -96,32 +98,33 @@ def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:
     return missing
 
 
-async def _check_settings(source: Connection | Pool) -> None:
+async def _check_settings(source: Connection | ConnectionPool) -> None:
     for unfit in await queries.list_unfit_settings(source):
         raise SettingError(f"PostgreSQL has to have {unfit.name} {unfit.needed}, not {unfit.value}")
 
 
-async def _admit(connection: Connection, url: str, first: Path) -> None:
-    """Let the role in the URL work with the tables, unless it is the one that has made them."""
+async def _grant(connection: Connection, url: str, first: Path) -> None:
+    """Grant the role in the URL the rights that the service needs, unless it is the connection's own role."""
     given = conninfo_to_dict(url)
     role, password = str(given.get("user") or ""), str(given.get("password") or "")
     if role in {"", connection.info.user}:
         return
-    # The password itself stands in no statement, and so in no log of the server.
-    hidden = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    # Statements may be logged by the server: send a SCRAM verifier (RFC 5803) instead of the password.
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
     async with connection.transaction():
         await connection.execute(_script(first))
-        await queries.name_role(connection, name=role, verifier=hidden.decode() if password else None)
+        await queries.name_role(connection, name=role, verifier=verifier.decode() if password else None)
         try:
             await queries.admit_role(connection)
         except RejectedError as error:
-            raise MigrationError(
-                f"the role of DATABASE_URL cannot be let in: {statements.reason(error)}"
-            ) from error
+            raise MigrationError(f"the role of DATABASE_URL cannot be let in: {reason(error)}") from error
 
 
 def _explain(error: RejectedError) -> list[str]:
-    """Return what is missing where the migrations cannot be listed; raise MigrationError if it is a right."""
+    """Return the pending migrations if the table of applied ones does not exist.
+
+    Raise MigrationError if PostgreSQL rejected the list for another reason.
+    """
     match error.__cause__:
         case psycopg.errors.UndefinedTable():
             return ["all of them"]
@@ -130,7 +133,7 @@ def _explain(error: RejectedError) -> list[str]:
                 "the role of DATABASE_URL may not read the tables: run bin/migrate (MIGRATION_DATABASE_URL)"
             ) from error
         case _:
-            raise MigrationError(f"the migrations cannot be listed: {statements.reason(error)}") from error
+            raise MigrationError(f"the migrations cannot be listed: {reason(error)}") from error
 
 
 def _files(folder: Path) -> list[Path]:
@@ -146,7 +149,7 @@ def _script(file: Path) -> str:
 
 
 def main() -> None:
-    """Migrate the database that the settings name and print what was applied."""
+    """Migrate the database of the settings and print the names of the applied migrations."""
     try:
         done = asyncio.run(run())
     except (SettingError, MigrationError) as error:

@@ -1,168 +1,75 @@
 """A connection pool for PostgreSQL that replaces dead connections before use.
 
-A circuit breaker rejects requests at once while the server refuses connections.
+A circuit breaker rejects requests at once while the server refuses connections. psycopg_pool's own `check` is
+not used: after a failed check it pauses for `AttemptWithBackoff.INITIAL_DELAY`, one second.
 """
 
 import asyncio
 import logging
-import os
-import select
-import socket
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Self
-from weakref import WeakSet
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from session_service.sessions.errors import ServiceUnavailableError
+from session_service.settings import SettingError
+from session_service.storage.connection import Breaker, Connection, reason
 
-SILENCE = 6.0  # seconds without an answer, until a connection is given up: longer than any request waits
-PATIENCE = 2.0  # seconds to wait for a connection
-IMPATIENCE = 0.5  # seconds to wait for one after a request has waited in vain
-PROBE_INTERVAL = 0.15  # seconds between the end of a failed connection attempt and the next one
-QUIET = 10.0  # seconds in which the pool's library logs the same message once
-# Connection parameters of libpq. They override those of the URL, of a service file and of the PG* variables.
-PARAMETERS = {
-    # From the first statement on: what a role, a database or PGCLIENTENCODING asks for is never in effect.
-    "client_encoding": "UTF8",
-    "connect_timeout": 2,
-    # Detect a dead peer: the timeout covers unacknowledged data, keepalives cover idle connections.
-    "tcp_user_timeout": 5000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
+ACQUIRE_TIMEOUT = 2.0  # seconds to wait for a connection
+ACQUIRE_TIMEOUT_WHEN_DOWN = 0.5  # seconds to wait for a connection after another request has timed out
+RECONNECT_INTERVAL = 0.15  # seconds between the end of a failed connection attempt and the next attempt
+LOG_INTERVAL = 10.0  # seconds between log records of psycopg_pool with the same message
+MIN_RECYCLE_INTERVAL = 1.0  # seconds between two replacements of all connections
 
+# Error messages of rejected options, and of a server that fails verification: libpq has no error codes for
+# connection attempts. If the server translates its messages (lc_messages), rejected options are not
+# recognised, and `await_server` retries until its time is over.
+_REJECTED_OPTIONS = (
+    "unrecognized configuration parameter|invalid value for parameter|invalid command-line argument"
+    "|permission denied to set parameter"
+)
+_UNVERIFIED = "SSL error:|certificate|does not support SSL|private key file|connection is bad: invalid"
 
-class Breaker:
-    """A circuit breaker for connections to PostgreSQL: it rejects requests at once while the server is down.
-
-    It opens when the server has refused a connection attempt and no connection is left, and closes when an
-    attempt succeeds. While it is open the pool makes attempts in the background: during such a probe the
-    breaker is half-open, and still rejects requests. A server that does not answer has refused nothing.
-    """
-
-    def __init__(self) -> None:
-        self._is_refused = False
-        self._connections: WeakSet[Connection] = WeakSet()
-        self._waiters: set[asyncio.Timeout] = set()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a request would wait in vain."""
-        return self._is_refused and all(connection.closed for connection in self._connections)
-
-    def trip(self) -> None:
-        """Note that the server has refused a connection attempt."""
-        self._is_refused = True
-        self.reject_waiters()
-
-    def reset(self, connection: "Connection") -> None:
-        """Note a new connection that works."""
-        self._connections.add(connection)
-        self._is_refused = False
-
-    def reject_waiters(self) -> None:
-        """End the wait of every request if the breaker is open."""
-        if self.is_open:
-            for waiter in self._waiters:
-                waiter.reschedule(asyncio.get_running_loop().time())
-
-    @contextmanager
-    def waiting(self, waiter: asyncio.Timeout) -> Iterator[None]:
-        """Let the breaker end a wait for a connection."""
-        self._waiters.add(waiter)
-        try:
-            yield
-        finally:
-            self._waiters.discard(waiter)
+_log = logging.getLogger(__name__)
 
 
-class Connection(AsyncConnection[Any]):
-    """A connection with PARAMETERS, whose statements fail when the server is silent for SILENCE seconds."""
-
-    astray = False
-    """Whether it leads to a server that gives no answers, or takes no writes."""
-
-    breaker: Breaker | None = None
-    """The circuit breaker of the connection's pool."""
-
-    @classmethod
-    async def connect(cls, conninfo: str = "", **kwargs: object) -> Self:
-        """Connect to PostgreSQL; raise OperationalError, and trip the breaker, where that is refused.
-
-        A refusal is any answer but a connection: a closed port, a host name that does not resolve, a FATAL
-        error of the server; of several hosts, the answer of the last. A timeout is none.
-        """
-        parameters: dict[str, Any] = PARAMETERS | kwargs
-        try:
-            return await super().connect(conninfo, **parameters)
-        except psycopg.errors.ConnectionTimeout:
-            raise
-        except psycopg.OperationalError:
-            if cls.breaker:
-                cls.breaker.trip()
-            raise
-
-    def watch(self) -> asyncio.TimerHandle:
-        """Start the timer past which statements fail as if the server had gone, and return it.
-
-        They are not cancelled: psycopg would then ask the silent server to do that, and wait for it.
-        """
-        return asyncio.get_running_loop().call_later(SILENCE, self._give_up)
-
-    def is_quiet(self) -> bool:
-        """Return whether the socket has nothing to read: unrequested data is the end of the connection."""
-        if self.closed:
-            return False
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        return not poll.poll(0)
-
-    def _give_up(self) -> None:
-        self.astray = True
-        with suppress(OSError, psycopg.OperationalError), socket.socket(fileno=os.dup(self.fileno())) as line:
-            line.shutdown(socket.SHUT_RDWR)
-
-
-class Seldom(logging.Filter):
-    """A log filter that lets each message through once in QUIET seconds: in an outage they repeat."""
+class ThrottleFilter(logging.Filter):
+    """A log filter that passes each message once in LOG_INTERVAL: in an outage the pool repeats them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         now = time.monotonic()
-        if now - self._told.get(record.msg, -QUIET) < QUIET:
+        if now - self._logged_at.get(record.msg, -LOG_INTERVAL) < LOG_INTERVAL:
             return False
-        self._told[record.msg] = now
+        self._logged_at[record.msg] = now
         return True
 
 
-logging.getLogger("psycopg.pool").addFilter(Seldom())
+logging.getLogger("psycopg.pool").addFilter(ThrottleFilter())
 
 
-class Pool(AsyncConnectionPool[Connection]):
-    """Up to `size` connections, made when they are needed, each prepared by `configure` before its first use.
+class ConnectionPool(AsyncConnectionPool[Connection]):
+    """A pool of up to `size` connections, opened on demand and prepared by `configure` before first use.
 
-    The server may restart, stand still or fail over: a request gets no connection that is known to be broken,
-    and the pool recovers in the background, without a request that asks for it.
+    It recovers in the background from a server that restarts, hangs or fails over, without a request that
+    triggers it. Requests do not receive connections that are known to be broken.
     """
 
     def __init__(self, url: str, size: int, configure: Callable[[Connection], Awaitable[object]]) -> None:
         self._breaker = Breaker()
 
         async def prepare(connection: Connection) -> None:
-            watch = connection.watch()
+            deadline = connection.deadline()
             try:
                 await configure(connection)
             finally:
-                watch.cancel()
+                deadline.cancel()
             self._breaker.reset(connection)
 
         super().__init__(
@@ -174,15 +81,15 @@ class Pool(AsyncConnectionPool[Connection]):
             min_size=0,
             max_size=size,
             max_waiting=1000,
-            timeout=PATIENCE,
-            # One attempt: the library would wait longer before each further one, this pool does not.
+            timeout=ACQUIRE_TIMEOUT,
+            # One attempt: psycopg_pool backs off exponentially between attempts, `_reconnect_later` does not.
             reconnect_timeout=0,
-            reconnect_failed=self._probe,
-            # One for each connection, so that none waits for others that get no answer.
+            reconnect_failed=self._reconnect_later,
+            # One for each connection, so that no attempt waits for others that time out.
             num_workers=size,
         )
-        self._renewed_at = 0.0
-        self._is_probing = False
+        self._recycled_at = 0.0
+        self._is_reconnecting = False
 
     @property
     def is_down(self) -> bool:
@@ -190,57 +97,91 @@ class Pool(AsyncConnectionPool[Connection]):
         return self._breaker.is_open
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Connection]:
-        """Lend a connection; raise ServiceUnavailableError if none is free in time, at once if `is_down`."""
+    async def connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """Acquire a connection for the block, waiting up to `seconds`.
+
+        The default is ACQUIRE_TIMEOUT, and ACQUIRE_TIMEOUT_WHEN_DOWN after another request has timed out.
+
+        Raise ServiceUnavailableError if none is free in time, at once if `is_down`.
+        """
         try:
-            connection = await self._take()
+            connection = await self._acquire(self.timeout if seconds is None else seconds)
         except (psycopg.OperationalError, TimeoutError) as error:
             raise ServiceUnavailableError("not_applied") from error
-        watch = connection.watch()
+        deadline = connection.deadline()
         try:
             yield connection
         finally:
-            watch.cancel()
+            deadline.cancel()
             await self.putconn(connection)
             self._breaker.reject_waiters()
-            if connection.astray:
-                await self._renew()
+            if connection.unusable:
+                await self._recycle()
 
-    async def _take(self) -> Connection:
+    async def _acquire(self, seconds: float) -> Connection:
         loop = asyncio.get_running_loop()
-        end = loop.time() + self.timeout
+        end = loop.time() + seconds
         while True:
             if self.is_down:
                 raise PoolTimeout("PostgreSQL refuses connections")
             try:
                 connection = await self._wait(end - loop.time())
             except PoolTimeout:
-                self.timeout = IMPATIENCE
+                self.timeout = ACQUIRE_TIMEOUT_WHEN_DOWN
                 raise
-            if connection.is_quiet():
-                self.timeout = PATIENCE
+            if connection.is_alive():
+                self.timeout = ACQUIRE_TIMEOUT
                 return connection
             await connection.close()
             await self.putconn(connection)
 
     async def _wait(self, seconds: float) -> Connection:
-        """Return a connection; raise PoolTimeout when time is up, TimeoutError when the breaker opens."""
+        """Return a connection; raise PoolTimeout after `seconds`, TimeoutError when the breaker opens."""
         async with asyncio.timeout(None) as waiter:
             with self._breaker.waiting(waiter):
                 return await self.getconn(seconds)
 
-    async def _renew(self) -> None:
+    async def _recycle(self) -> None:
         """Replace every connection: the others lead to the same unusable server."""
         now = asyncio.get_running_loop().time()
-        if now - self._renewed_at >= 1:
-            self._renewed_at = now
+        if now - self._recycled_at >= MIN_RECYCLE_INTERVAL:
+            self._recycled_at = now
             await self.drain()
 
-    async def _probe(self, _: object) -> None:
-        """Make another connection attempt, PROBE_INTERVAL after one that failed, until one succeeds."""
-        if self._is_probing:
+    async def _reconnect_later(self, _: object) -> None:
+        """Make another connection attempt RECONNECT_INTERVAL after a failed one, until one succeeds."""
+        if self._is_reconnecting:
             return
-        self._is_probing = True
-        await asyncio.sleep(PROBE_INTERVAL)
-        self._is_probing = False
+        self._is_reconnecting = True
+        await asyncio.sleep(RECONNECT_INTERVAL)
+        self._is_reconnecting = False
         await self.check()
+
+
+async def await_server(pool: ConnectionPool, seconds: float) -> None:
+    """Wait until PostgreSQL accepts a connection; raise SettingError with the reason after `seconds`.
+
+    Raise it at once if a further attempt cannot succeed. Each new reason is logged as a warning.
+    """
+    end = asyncio.get_running_loop().time() + seconds
+    logged = ""
+    while True:
+        try:
+            await (await Connection.connect(str(pool.conninfo))).close()
+        except psycopg.OperationalError as error:
+            fault = reason(error)
+            if re.search(_REJECTED_OPTIONS, fault):
+                fault += ' (an option of the URL\'s "options", or of PGOPTIONS)'
+            if _is_final(error) or asyncio.get_running_loop().time() > end:
+                raise SettingError(f"the PostgreSQL of DATABASE_URL is out of reach: {fault}") from None
+            if logged != fault:
+                _log.warning("session-service: waiting for PostgreSQL: %s", fault)
+            logged = fault
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
+def _is_final(error: psycopg.OperationalError) -> bool:
+    """Return whether the server failed verification or rejected an option: a retry fails in the same way."""
+    return re.search(f"{_UNVERIFIED}|{_REJECTED_OPTIONS}", str(error)) is not None

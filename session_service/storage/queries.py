@@ -1,4 +1,4 @@
-"""The statements, and the types of their rows."""
+"""Declares every statement, with the classes of its records and rows."""
 
 from datetime import datetime
 from uuid import UUID
@@ -6,15 +6,70 @@ from uuid import UUID
 import attrs
 from orjson import Fragment
 
-from session_service.sessions.models import Session, SessionSummary, Verdict
+from session_service.sessions.models import Changes, Session, SessionSummary, Verdict
 from session_service.storage import statements
+
+# Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
+# index in the batch, and `must_queue` for each batch.
+
+
+@attrs.define(slots=False)
+class ReadInput:
+    """A record of get_sessions: the session and, unless it is None, its required owner."""
+
+    id: UUID
+    owner: str | None
+    ordinality: int = 0
+
+
+@attrs.define(slots=False)
+class WriteInput:
+    """A record of write_sessions: a change of one session.
+
+    It applies only to one of `expected_versions`, to any version if that is None. With `must_queue` it is not
+    applied, and the verdict is `busy`.
+    """
+
+    id: UUID
+    owner: str | None
+    changes: Changes
+    expected_versions: tuple[int, ...] | None
+    current_question: int | None
+    is_completion: bool
+    key: str | None
+    digest: str | None
+    ordinality: int = 0
+    must_queue: bool = False
+
+
+@attrs.define(slots=False)
+class StartInput:
+    """A record of start_sessions: a new session or, with `resume`, the user's running session of the quiz."""
+
+    id: UUID
+    user_id: str
+    quiz_id: int
+    time_limit_seconds: int
+    key: str | None
+    digest: str | None
+    resume: bool
+    ordinality: int = 0
+
+
+@attrs.define(slots=False)
+class LockInput:
+    """A record of lock_starts: the user and the quiz of a start."""
+
+    user_id: str
+    quiz_id: int
+    ordinality: int
 
 
 @attrs.frozen
 class SessionRow(Session):
-    """A session as a statement found or left it, with its verdict on a request, by the database's clock.
+    """A session after a statement, with the verdict on one record of the batch.
 
-    `ordinality` is the request's place among those that the statement was given.
+    `checked_at` is the database's time of the verdict, `ordinality` the record's.
     """
 
     verdict: Verdict
@@ -24,14 +79,14 @@ class SessionRow(Session):
 
 @attrs.frozen
 class Lock:
-    """The place of a start, among those that were to be locked, whose lock was free."""
+    """The ordinality of a start whose lock was acquired."""
 
     ordinality: int
 
 
 @attrs.frozen
 class Migration:
-    """A file of sql/schema with the SHA-256 of its bytes."""
+    """An applied migration: a file of sql/schema, and the SHA-256 of its bytes in hexadecimal."""
 
     name: str
     checksum: str
@@ -39,14 +94,14 @@ class Migration:
 
 @attrs.frozen
 class DigestKey:
-    """The installation's own key for the digests of keyed writes."""
+    """The key of the digests of idempotent writes, generated for this installation."""
 
     value: str
 
 
 @attrs.frozen
 class UnfitSetting:
-    """A setting of PostgreSQL with a value that the service cannot work with, and the value that it needs."""
+    """A setting of PostgreSQL with an unsuitable value, and the value that the service needs."""
 
     name: str
     value: str
@@ -55,7 +110,7 @@ class UnfitSetting:
 
 @attrs.frozen
 class Probe:
-    """A value of each type that the statements use."""
+    """A value of each PostgreSQL type in the statements."""
 
     text: str
     number: int
@@ -68,12 +123,12 @@ configure = statements.count("configure")
 allow_long_statements = statements.count("allow_long_statements")
 list_unfit_settings = statements.many("list_unfit_settings", UnfitSetting)
 
-get_sessions = statements.many("get_sessions", SessionRow)
-start_sessions = statements.many("start_sessions", SessionRow)
-write_sessions = statements.many("write_sessions", SessionRow)
+get_sessions = statements.batch("get_sessions", ReadInput, SessionRow)
+start_sessions = statements.batch("start_sessions", StartInput, SessionRow)
+write_sessions = statements.batch("write_sessions", WriteInput, SessionRow)
 lock_session = statements.count("lock_session")
 lock_start = statements.count("lock_start")
-lock_starts = statements.many("lock_starts", Lock)
+lock_starts = statements.batch("lock_starts", LockInput, Lock)
 list_sessions = statements.many("list_sessions", SessionSummary)
 expire_sessions = statements.count("expire_sessions")
 get_digest_key = statements.one("get_digest_key", DigestKey)

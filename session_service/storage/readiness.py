@@ -11,9 +11,11 @@ from orjson import Fragment
 from session_service.sessions import codec
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import SettingError
-from session_service.storage import queries, statements
+from session_service.storage import queries
+from session_service.storage.connection import reason
+from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import Probe
-from session_service.storage.statements import Pool, RejectedError
+from session_service.storage.statements import RejectedError
 
 # Values that another encoding, date format or time zone would change.
 PROBE = Probe(
@@ -30,7 +32,7 @@ _log = logging.getLogger(__name__)
 class ReadinessCheck:
     """Checks whether PostgreSQL can serve requests, and logs each new reason why not."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ConnectionPool) -> None:
         # A pool of its own, with one connection: a check must succeed when requests hold all others.
         self._pool = pool
         self._fault = ""
@@ -51,11 +53,9 @@ class ReadinessCheck:
         try:
             await self._probe()
         except RejectedError as error:
-            raise SettingError(
-                f"PostgreSQL rejects what the service needs: {statements.reason(error)}"
-            ) from error
+            raise SettingError(f"PostgreSQL rejects what the service needs: {reason(error)}") from error
         except ServiceUnavailableError as error:
-            _log.warning("session-service: not ready: %s", statements.reason(error))
+            _log.warning("session-service: not ready: %s", reason(error))
 
     async def __aenter__(self) -> Self:
         await self._pool.open()
@@ -68,7 +68,7 @@ class ReadinessCheck:
         try:
             await self._probe()
         except Exception as error:  # noqa: BLE001 - whatever the error, the check has failed
-            return statements.reason(error)
+            return reason(error)
         return ""
 
     async def _probe(self) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 from session_service.sessions import codec
@@ -11,13 +11,15 @@ from session_service.sessions.errors import ServiceUnavailableError
 from session_service.sessions.models import Filter, SessionSummary, StartSession, Write, WriteResult
 from session_service.settings import Settings
 from session_service.storage import queries, statements
-from session_service.storage.queries import SessionRow
+from session_service.storage.pool import ConnectionPool
+from session_service.storage.queries import LockInput, ReadInput, SessionRow, StartInput, WriteInput
 from session_service.storage.session_cache import SessionCache
-from session_service.storage.statements import Pool, RejectedError
+from session_service.storage.statements import RejectedError
 from session_service.traffic.batching import Batcher
 
-Record = dict[str, Any]
+Numbered = TypeVar("Numbered", ReadInput, WriteInput, StartInput)
 Query = Callable[[], Awaitable[list[SessionRow]]]
+ListQuery = Callable[[], Awaitable[list[SessionSummary]]]
 
 
 class SessionStore:
@@ -30,7 +32,7 @@ class SessionStore:
     `busy` and is repeated alone, where waiting delays no other request.
     """
 
-    def __init__(self, pool: Pool, cache: SessionCache, settings: Settings) -> None:
+    def __init__(self, pool: ConnectionPool, cache: SessionCache, settings: Settings) -> None:
         self._pool = pool
         self._cache = cache
         self._settings = settings
@@ -42,10 +44,10 @@ class SessionStore:
             max_batch_size=settings.batch_size,
             retry_singly_on=(RejectedError,),
         )
-        self._reads: Batcher[Record, WriteResult | None] = batcher(self._read)
-        self._writes: Batcher[Record, WriteResult | None] = batcher(self._write)
-        self._starts: Batcher[Record, WriteResult | None] = batcher(self._start)
-        self._resumes: Batcher[Record, WriteResult | None] = batcher(self._resume)
+        self._reads: Batcher[ReadInput, WriteResult | None] = batcher(self._read)
+        self._writes: Batcher[WriteInput, WriteResult | None] = batcher(self._write)
+        self._starts: Batcher[StartInput, WriteResult | None] = batcher(self._start)
+        self._resumes: Batcher[StartInput, WriteResult | None] = batcher(self._resume)
         # Locks are waited for, and lists made, on the connections that the batches and the sweeper leave.
         left = settings.database_pool_size - 5
         self._lock_waits = Batcher(self._wait, concurrency=max(1, left * 3 // 5), max_batch_size=1)
@@ -64,20 +66,20 @@ class SessionStore:
         cached = None if fresh else await self._cache.get(session_id, seen_version)
         if cached and owner in (None, cached.user_id):
             return WriteResult("ok", cached)
-        return await self._reads({"id": session_id, "owner": owner})
+        return await self._reads(ReadInput(session_id, owner))
 
     async def write(self, session_id: UUID, owner: str | None, write: Write) -> WriteResult | None:
         """Return the session as the write left or found it; None if there is none."""
-        record = {
-            "id": session_id,
-            "owner": owner,
-            "changes": write.changes,
-            "expected_versions": write.expected_versions,
-            "current_question": write.current_question,
-            "is_completion": write.operation == "complete_session",
-            "key": write.key,
-            "digest": self._digest(write) if write.key else None,
-        }
+        record = WriteInput(
+            id=session_id,
+            owner=owner,
+            changes=write.changes,
+            expected_versions=write.expected_versions,
+            current_question=write.current_question,
+            is_completion=write.operation == "complete_session",
+            key=write.key,
+            digest=self._digest(write) if write.key else None,
+        )
         # The owner is part of the key: another user's writes do not delay the owner's.
         result = await self._writes(record, (session_id, owner))
         if result is None or result.verdict != "busy":
@@ -92,16 +94,16 @@ class SessionStore:
 
         Resumes of a user's quiz are processed one after the other, so that racing ones make one session.
         """
-        record = {
-            "id": uuid4(),
-            "user_id": wanted.user_id,
-            "quiz_id": wanted.quiz_id,
-            "time_limit_seconds": wanted.time_limit_seconds or self._settings.session_timeout_seconds,
-            "key": key,
-            "digest": self._digest(wanted) if key else None,
-            "resume": wanted.if_active == "resume",
-        }
-        if record["resume"]:
+        record = StartInput(
+            id=uuid4(),
+            user_id=wanted.user_id,
+            quiz_id=wanted.quiz_id,
+            time_limit_seconds=wanted.time_limit_seconds or self._settings.session_timeout_seconds,
+            key=key,
+            digest=self._digest(wanted) if key else None,
+            resume=wanted.if_active == "resume",
+        )
+        if record.resume:
             result = await self._resumes(record, (wanted.user_id, wanted.quiz_id))
         else:
             result = await self._starts(record, (wanted.user_id, key) if key else None)
@@ -116,61 +118,63 @@ class SessionStore:
         """Return one session more than the filter's limit, if there are so many."""
         cursor = wanted.cursor
         return await self._lists(
-            {
-                "user_id": owner or wanted.user_id,
-                "quiz_id": wanted.quiz_id,
-                "status": wanted.status,
-                "before_ms": cursor.created_ms if cursor else None,
-                "before_id": cursor.id if cursor else None,
-                "count": wanted.limit + 1,
-            }
+            partial(
+                queries.list_sessions,
+                self._pool,
+                user_id=owner or wanted.user_id,
+                quiz_id=wanted.quiz_id,
+                status=wanted.status,
+                before_ms=cursor.created_ms if cursor else None,
+                before_id=cursor.id if cursor else None,
+                count=wanted.limit + 1,
+            )
         )
 
-    async def _read(self, ids: list[Record]) -> list[WriteResult | None]:
-        return await self._results(len(ids), partial(queries.get_sessions, self._pool, ids=_numbered(ids)))
+    async def _read(self, reads: list[ReadInput]) -> list[WriteResult | None]:
+        query = partial(queries.get_sessions, self._pool, _numbered(reads))
+        return await self._results(len(reads), query)
 
-    async def _write(self, writes: list[Record]) -> list[WriteResult | None]:
+    async def _write(self, writes: list[WriteInput]) -> list[WriteResult | None]:
         # A write queues behind one that waits for the session's lock, so that their order is kept, and behind
         # another one of its batch: a statement can write a row once.
         repeated = _repeated(writes)
-        records = [
-            write | {"must_queue": write["id"] in self._locked or write["ordinality"] in repeated}
-            for write in _numbered(writes)
-        ]
-        query = partial(queries.write_sessions, self._pool, writes=records)
+        for write in _numbered(writes):
+            write.must_queue = write.id in self._locked or write.ordinality in repeated
+        query = partial(queries.write_sessions, self._pool, writes)
         results = await self._results(len(writes), query)
         self._locked.update(one.session.id for one in results if one and one.verdict == "busy")
         return results
 
-    async def _start(self, starts: list[Record]) -> list[WriteResult | None]:
-        query = partial(queries.start_sessions, self._pool, starts=_numbered(starts))
+    async def _start(self, starts: list[StartInput]) -> list[WriteResult | None]:
+        query = partial(queries.start_sessions, self._pool, _numbered(starts))
         return await self._results(len(starts), query)
 
-    async def _resume(self, starts: list[Record]) -> list[WriteResult | None]:
+    async def _resume(self, starts: list[StartInput]) -> list[WriteResult | None]:
         return await self._results(len(starts), partial(self._start_unlocked, _numbered(starts)))
 
     async def _wait(self, queries_: list[Query]) -> list[WriteResult | None]:
         return await self._results(1, queries_[0])
 
-    async def _list(self, wanted: list[Record]) -> list[list[SessionSummary]]:
-        return [await queries.list_sessions(self._pool, **wanted[0])]
+    async def _list(self, lists: list[ListQuery]) -> list[list[SessionSummary]]:
+        return [await lists[0]()]
 
-    async def _start_unlocked(self, starts: list[Record]) -> list[SessionRow]:
+    async def _start_unlocked(self, starts: list[StartInput]) -> list[SessionRow]:
         """Start those whose lock no other resume holds."""
+        locks = [LockInput(start.user_id, start.quiz_id, start.ordinality) for start in starts]
         async with statements.transaction(self._pool) as connection:
-            free = await queries.lock_starts(connection, starts=starts)
-            return await queries.start_sessions(connection, starts=[starts[lock.ordinality] for lock in free])
+            free = await queries.lock_starts(connection, locks)
+            return await queries.start_sessions(connection, [starts[lock.ordinality] for lock in free])
 
-    async def _start_locked(self, start: Record) -> list[SessionRow]:
+    async def _start_locked(self, start: StartInput) -> list[SessionRow]:
         async with statements.transaction(self._pool) as connection:
-            await queries.lock_start(connection, user_id=start["user_id"], quiz_id=start["quiz_id"])
-            return await queries.start_sessions(connection, starts=_numbered([start]))
+            await queries.lock_start(connection, user_id=start.user_id, quiz_id=start.quiz_id)
+            return await queries.start_sessions(connection, _numbered([start]))
 
-    async def _write_locked(self, write: Record) -> list[SessionRow]:
+    async def _write_locked(self, write: WriteInput) -> list[SessionRow]:
+        write.must_queue = False
         async with statements.transaction(self._pool) as connection:
-            await queries.lock_session(connection, id=write["id"], owner=write["owner"])
-            records = _numbered([write | {"must_queue": False}])
-            return await queries.write_sessions(connection, writes=records)
+            await queries.lock_session(connection, id=write.id, owner=write.owner)
+            return await queries.write_sessions(connection, _numbered([write]))
 
     async def _results(self, count: int, query: Query) -> list[WriteResult | None]:
         """Return the result of each of so many requests, once nothing older can be read from the cache.
@@ -198,18 +202,20 @@ class SessionStore:
         return int(seconds * 1000)
 
 
-def _repeated(writes: list[Record]) -> set[int]:
-    """Return the places of writes that may be for the row of an earlier one: a user's and a service's."""
+def _repeated(writes: list[WriteInput]) -> set[int]:
+    """Return the indexes of writes that may be for the row of an earlier one: a user's and a service's."""
     owners: defaultdict[UUID, set[str | None]] = defaultdict(set)
     repeated = set()
-    for place, write in enumerate(writes):
-        before = owners[write["id"]]
-        if before and (write["owner"] is None or None in before):
-            repeated.add(place)
-        before.add(write["owner"])
+    for index, write in enumerate(writes):
+        before = owners[write.id]
+        if before and (write.owner is None or None in before):
+            repeated.add(index)
+        before.add(write.owner)
     return repeated
 
 
-def _numbered(records: list[Record]) -> list[Record]:
-    """Return the records with their places, which the statement's rows name."""
-    return [record | {"ordinality": place} for place, record in enumerate(records)]
+def _numbered(records: list[Numbered]) -> list[Numbered]:
+    """Set the index of each record, which the statement's rows repeat, and return the records."""
+    for index, record in enumerate(records):
+        record.ordinality = index
+    return records

@@ -13,9 +13,9 @@ from attrs import asdict
 
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.storage import queries, statements
+from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import Probe
 from session_service.storage.readiness import PROBE
-from session_service.storage.statements import Pool
 from tests.conftest import Urls
 from tests.faults.test_postgres import server
 from tests.history.postgres import Postgres
@@ -68,7 +68,7 @@ def test_those_who_wait_are_rejected_with_the_refusal(postgres: Postgres) -> Non
 
     async def run() -> None:
         async with statements.pool(postgres.url, 1, queries.configure) as pool:
-            async with pool.lend():
+            async with pool.connection():
                 # So that only the breaker can end a wait.
                 pool.timeout = 3600
                 waiting = [asyncio.create_task(_is_rejected(pool)) for _ in range(REQUESTS)]
@@ -168,11 +168,11 @@ def test_an_outage_piles_up_no_work(postgres: Postgres, migrated: Urls, name: st
         assert service.read(session_id, FRESH).json()["answers"] == {"1": "x"}
 
 
-async def _ping(pool: Pool) -> Probe:
+async def _ping(pool: ConnectionPool) -> Probe:
     return await queries.ping(pool, **asdict(PROBE))
 
 
-async def _is_rejected(pool: Pool) -> bool:
+async def _is_rejected(pool: ConnectionPool) -> bool:
     try:
         await _ping(pool)
     except ServiceUnavailableError as error:
@@ -180,7 +180,7 @@ async def _is_rejected(pool: Pool) -> bool:
     return False
 
 
-def _is_rejected_at_once(pool: Pool) -> bool:
+def _is_rejected_at_once(pool: ConnectionPool) -> bool:
     """Run a statement up to its first wait, for whatever it is."""
     statement = _is_rejected(pool)
     try:
@@ -191,7 +191,7 @@ def _is_rejected_at_once(pool: Pool) -> bool:
     return False
 
 
-async def _until_closed(pool: Pool) -> None:
+async def _until_closed(pool: ConnectionPool) -> None:
     await eventually_async(lambda: not pool.is_down)
 
 

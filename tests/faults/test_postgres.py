@@ -19,7 +19,7 @@ from attrs import frozen
 from dev.reaper import ROOT
 from session_service.settings import SettingError
 from session_service.storage import queries, statements
-from session_service.storage.statements import Pool
+from session_service.storage.pool import ConnectionPool, await_server
 from tests.conftest import Urls, migrate
 from tests.faults.load import CLIENTS, load
 from tests.history.postgres import Postgres
@@ -337,7 +337,7 @@ def test_refused_at_the_start() -> None:
     with pytest.raises(
         SettingError, match=r"PostgreSQL of DATABASE_URL is out of reach: .* refused"
     ) as error:
-        asyncio.run(statements.await_server(pool, seconds=0.5))
+        asyncio.run(await_server(pool, seconds=0.5))
     assert monotonic() - begun >= 0.5
     assert "\n" not in str(error.value)
 
@@ -421,15 +421,15 @@ def connections_half_open(urls: Urls) -> None:
 def bounds_of_a_session(urls: Urls) -> None:
     """PostgreSQL itself ends what goes on for 5 s, and a transaction that nobody goes on with for as long."""
 
-    async def sleep_long(pool: Pool) -> None:
-        async with pool.lend() as connection:
+    async def sleep_long(pool: ConnectionPool) -> None:
+        async with pool.connection() as connection:
             with pytest.raises(psycopg.errors.QueryCanceled):
                 await connection.execute("select pg_sleep(9)")
 
-    async def leave_open(pool: Pool) -> None:
-        async with pool.lend() as connection:
+    async def leave_open(pool: ConnectionPool) -> None:
+        async with pool.connection() as connection:
             await connection.execute("begin")
-            await eventually_async(lambda: not connection.is_quiet())
+            await eventually_async(lambda: not connection.is_alive())
             with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
                 await connection.execute("select from quiz_sessions")
 
