@@ -130,6 +130,11 @@ def _ask_health(service: Service) -> httpx.Response:
     return _wait(lambda: service.client.get("/health"), lambda health: health["checks"]["redis"] == "up")
 
 
+def _ask_readiness(service: Service) -> httpx.Response:
+    # The last result from before the stop of PostgreSQL is shared for a second.
+    return _wait(lambda: service.client.get("/health/ready"), lambda body: body["status"] == "unavailable")
+
+
 def _ask_too_often(service: Service) -> httpx.Response:
     return next(reply for _ in range(100) if (reply := service.read(uuid4())).status_code == 429)
 
@@ -186,7 +191,7 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
     "cut_off_service": {
         "ServiceUnavailableError.serviceUnavailableError": lambda at: at.read(uuid4()),
         "ServiceUnhealthyError.unhealthy": _ask_health,
-        "ServiceNotReadyError.unavailable": lambda at: at.client.get("/health/ready"),
+        "ServiceNotReadyError.unavailable": _ask_readiness,
     },
     "service_to_end": {"ServiceNotReadyError.draining": ask_at_the_end},
 }
