@@ -588,20 +588,6 @@ GUARDS = [
         "tests/test_sql.py::test_a_statement_with_records_is_bound_with_their_class",
     ),
     Guard(
-        "import floors",
-        "session_service/sessions/codec.py",
-        "import orjson\n",
-        "import orjson\nfrom session_service import handlers\n",
-        "tests/test_house.py::test_imports_run_one_way",
-    ),
-    Guard(
-        "libraries' homes",
-        "session_service/api/operations.py",
-        "from uuid",
-        "import redis\nfrom uuid",
-        "tests/test_house.py::test_a_library_is_used_at_home_only",
-    ),
-    Guard(
         "owner of what is waited for",
         "sql/lock_session.sql",
         "or user_id = %(owner)s::text",
