@@ -1,7 +1,7 @@
-"""The supervisor: it keeps so many worker processes on one listening socket, and renews them without a gap.
+"""Supervises worker processes on one listening socket: restarts failed ones, and all of them on SIGHUP.
 
-A worker's standard input is a socket to the supervisor: a byte from it says that the worker serves; its end
-tells the worker to end, so that none outlives its supervisor.
+A worker's standard input is a socket to the supervisor. The worker sends one byte once it serves, and shuts
+down at the end of the stream, so that no worker outlives a supervisor that is killed.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 from attrs import field, frozen
 
-PATIENCE = 9.0  # seconds for a worker that was told to end: longer than its servers give to their clients
-HANDOVER = 0.4  # seconds in which one worker serves what waits while the others stop
-EARLY = 10.0  # seconds: a worker that ends sooner has failed to start
-FAILURES = 5
-PAUSE = 1.0  # seconds between attempts to start one
+STOP_TIMEOUT = 9.0  # graceful shutdown of a worker, in seconds: longer than that of its server (8 s)
+HANDOVER_DELAY = 0.4  # time in which one worker serves pending connections while the others stop, in seconds
+MIN_UPTIME = 10.0  # uptime below which an exit counts as a failed start, in seconds
+MAX_FAILURES = 5  # failed starts in a row after which the supervisor gives up
+START_RETRY_INTERVAL = 1.0  # pause between attempts to start a worker, in seconds
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @frozen(eq=False)
 class Worker:
-    """A process that serves, and the supervisor's end of its standard input."""
+    """A worker process, and the supervisor's end of the socket that is its standard input."""
 
     process: Process
     reader: asyncio.StreamReader
@@ -38,14 +38,14 @@ class Worker:
     started: float = field(factory=time.monotonic)
 
     async def ready(self) -> bool:
-        """Wait until the worker serves; False if it ended before."""
+        """Wait until the worker serves; return False if it exits before."""
         return bool(await self.reader.read(1))
 
-    async def end(self) -> None:
-        """Tell the worker to end, and wait until it has."""
+    async def stop(self) -> None:
+        """Shut the worker down gracefully; kill it after 9 s."""
         self.writer.close()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(STOP_TIMEOUT):
                 await self.process.wait()
         except TimeoutError:
             self.process.kill()
@@ -53,7 +53,7 @@ class Worker:
 
 
 class Supervisor:
-    """The workers of one socket; those that were told to end are not counted any more."""
+    """Keeps `count` workers on one socket; workers that are being stopped do not count."""
 
     def __init__(self, listener: socket.socket, count: int) -> None:
         self._listener = listener
@@ -66,7 +66,7 @@ class Supervisor:
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> str:
-        """Keep the workers until SIGINT or SIGTERM; return why it gave up, or nothing."""
+        """Supervise until SIGINT or SIGTERM; return an empty string, or the reason for giving up."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._finish, "")
@@ -74,7 +74,7 @@ class Supervisor:
         main = self._spawn(self._main())
         reason = await self._over
         main.cancel()
-        await self._end_all()
+        await self._stop_all()
         return reason
 
     async def _main(self) -> None:
@@ -87,18 +87,18 @@ class Supervisor:
             await self._renew()
 
     async def _renew(self) -> None:
-        """Put a new worker into the place of each, one after the other."""
+        """Replace the workers one by one, each after its successor serves."""
         for old in list(self._workers):
             new = await self._start()
             if not await new.ready():
                 _log.error("session-service: a new worker did not start, those of before go on")
                 return
-            # Another may have taken the place of an old one that died meanwhile.
+            # If the old worker died meanwhile, _watch has already started its successor: stop this one.
             if len(self._workers) > self._count:
-                self._retire(old if old in self._workers else new)
+                self._stop(old if old in self._workers else new)
 
     async def _watch(self, worker: Worker) -> None:
-        """Replace the worker when it ends untold."""
+        """Restart the worker after an unexpected exit; give up after 5 failed starts in a row."""
         status = await worker.process.wait()
         if worker not in self._workers:
             return
@@ -106,20 +106,20 @@ class Supervisor:
         if len(self._workers) >= self._count:
             return
         _log.warning("session-service: worker %d ended with %d", worker.process.pid, status)
-        self._failures = self._failures + 1 if time.monotonic() - worker.started < EARLY else 0
+        self._failures = self._failures + 1 if time.monotonic() - worker.started < MIN_UPTIME else 0
         if not self._serving:
             self._finish("the first worker did not start")
-        elif self._failures == FAILURES:
-            self._finish(f"{FAILURES} workers in a row ended within {EARLY:.0f} s of their start")
+        elif self._failures == MAX_FAILURES:
+            self._finish(f"{MAX_FAILURES} workers in a row ended within {MIN_UPTIME:.0f} s of their start")
         else:
             await self._start()
 
     def _start(self) -> asyncio.Future[Worker]:
-        """Start a worker, to the end even if whoever wants it is cancelled."""
+        """Start a worker; a cancelled caller does not cancel the start."""
         return asyncio.shield(self._spawn(self._launch()))
 
     async def _launch(self) -> Worker:
-        """Return a new worker; while others serve, the system may have no room for one for a time."""
+        """Start a worker; retry after an OSError (no processes or files left) while other workers serve."""
         while True:
             try:
                 return await self._try_to_launch()
@@ -127,7 +127,7 @@ class Supervisor:
                 if not self._workers:
                     raise
                 _log.warning("session-service: a worker could not be started yet: %s", error)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(START_RETRY_INTERVAL)
 
     async def _try_to_launch(self) -> Worker:
         number = self._listener.fileno()
@@ -142,21 +142,21 @@ class Supervisor:
         self._spawn(self._watch(worker))
         return worker
 
-    def _retire(self, worker: Worker) -> None:
+    def _stop(self, worker: Worker) -> None:
         self._workers.remove(worker)
-        self._spawn(worker.end())
+        self._spawn(worker.stop())
 
-    async def _end_all(self) -> None:
-        """Let one worker serve what waits while the others stop, then let it stop, too."""
+    async def _stop_all(self) -> None:
+        """Stop all workers gracefully, the last one after it has served the pending connections."""
         self._count = 0
         if self._workers[1:]:
             for worker in self._workers[1:]:
-                self._retire(worker)
-            await asyncio.sleep(HANDOVER)
+                self._stop(worker)
+            await asyncio.sleep(HANDOVER_DELAY)
         self._listener.close()
         while self._tasks:
             for worker in list(self._workers):
-                self._retire(worker)
+                self._stop(worker)
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -176,7 +176,7 @@ class Supervisor:
 
 
 def supervise(listener: socket.socket, count: int) -> None:
-    """Run so many workers on the socket until told to stop; exit with 1 if they do not start."""
+    """Run `count` workers on the socket until a signal; exit with status 1 if they do not start."""
 
     async def run() -> str:
         return await Supervisor(listener, count).run()
