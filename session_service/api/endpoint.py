@@ -107,8 +107,11 @@ class Endpoint:
         kinds = self._operation.parameters
         query = _query(scope, kinds["query"]) if scope["query_string"] else {}
         header = _headers(scope, self._headers)
-        values = {"path": path, "query": query, "header": header}
-        violations = [item for kind, value in values.items() for item in kinds[kind].violations(value)]
+        violations = [
+            *kinds["path"].violations(path),
+            *kinds["query"].violations(query),
+            *kinds["header"].violations(header),
+        ]
         if violations:
             raise ValidationError(violations)
         arguments = {}

@@ -93,7 +93,7 @@ class Supervisor:
             if not await new.ready():
                 _log.error("session-service: a new worker did not start, those of before go on")
                 return
-            # If the old worker died meanwhile, _watch has already started its successor: stop this one.
+            # If the old worker died meanwhile and _watch has started a successor, this one is superfluous.
             if len(self._workers) > self._count:
                 self._stop(old if old in self._workers else new)
 
