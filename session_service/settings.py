@@ -1,4 +1,4 @@
-"""The service's settings, read once from the environment."""
+"""Reads and validates the settings of the service from environment variables."""
 
 import logging
 import os
@@ -11,21 +11,21 @@ from attrs import frozen
 from session_service import store_urls
 from session_service.store_urls import UrlError
 
-# Signatures that only the issuer can make: with a shared secret (HS256) the service could sign, too.
+# Signature algorithms with public keys only: with a shared secret (HS256) the service could issue tokens.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
-# A scheme other than http is that of an app's own pages: capacitor://localhost, ionic://localhost.
+# Any scheme, for the pages in mobile apps: capacitor://localhost, ionic://localhost.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 class SettingError(Exception):
-    """A setting that is missing or wrong; the text names it."""
+    """A missing or invalid setting; the text starts with its name and repeats no value."""
 
 
 @frozen
 class TokenSettings:
-    """How a caller's token is judged: `keys` is the file or the URL of the issuer's public keys."""
+    """Settings of token verification; `keys` is the path or the URL of the issuer's JWK Set (RFC 7517)."""
 
     keys: str
     issuer: str
@@ -70,7 +70,7 @@ class Settings:
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the settings; raise SettingError for the first that is missing or out of its range."""
+        """Read all settings; raise SettingError for the first one that is missing or invalid."""
         host = _host(env, "HOST", "127.0.0.1")
         level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
         return cls(
@@ -96,12 +96,12 @@ class Settings:
 
 
 def database_url(env: Mapping[str, str] = os.environ) -> str:
-    """Read where the service's database is."""
+    """Read the URL of the database for the service."""
     return _postgresql_url(env, "DATABASE_URL")
 
 
 def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
-    """Read where the database is and as whom to migrate it: as its tables' owner."""
+    """Read the URL of the database for migrations, whose user owns the tables."""
     name = "MIGRATION_DATABASE_URL" if env.get("MIGRATION_DATABASE_URL") else "DATABASE_URL"
     return _postgresql_url(env, name)
 
@@ -109,7 +109,7 @@ def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
 def _tokens(env: Mapping[str, str], host: str) -> TokenSettings | None:
     if _choice(env, "AUTH", ("none", "jwt")) == "jwt":
         return TokenSettings.read(env)
-    # As Redis's protected mode: who forgets to think about it finds out before anybody else does.
+    # Like Redis's protected mode: without authentication, listen on loopback only.
     allowed = _choice(env, "ALLOW_UNAUTHENTICATED", ("no", "yes")) == "yes"
     if not allowed and not _is_loopback(host):
         raise SettingError(
@@ -127,7 +127,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _postgresql_url(env: Mapping[str, str], name: str) -> str:
-    # libpq completes the URL from its own variables.
+    # libpq takes options that the URL lacks from its PG* variables.
     if variable := store_urls.find_wrong_variable():
         raise SettingError(f"{variable} has a value that libpq cannot use")
     return _url(env, name, ("postgresql://", "postgres://"), store_urls.check_postgresql)
@@ -153,7 +153,7 @@ def _host(env: Mapping[str, str], name: str, default: str) -> str:
 
 def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = env.get(name) or str(default)
-    # Python refuses to convert thousands of digits.
+    # int() raises ValueError for more than 4300 digits.
     if not (re.fullmatch("[0-9]{1,20}", text) and low <= int(text) <= high):
         raise SettingError(f"{name} has to be a whole number from {low} to {high}")
     return int(text)
@@ -189,7 +189,7 @@ def _text(env: Mapping[str, str], name: str) -> str:
 
 def _keys(env: Mapping[str, str], name: str) -> str:
     value = _text(env, name)
-    # Keys that anybody on the way can exchange are nobody's.
+    # Over plain HTTP an attacker could substitute the keys.
     if not value.startswith(("https://", "/")):
         raise SettingError(f"{name} has to be an https:// URL or the absolute path of a file")
     return value

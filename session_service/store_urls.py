@@ -1,4 +1,4 @@
-"""Checks of the stores' URLs, before anything connects: an error names the option and repeats no value."""
+"""Validates the URLs of PostgreSQL and Redis without connecting; errors name the option, never a value."""
 
 import os
 import re
@@ -10,14 +10,14 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo, PGconn
 
-_NOWHERE = "/nowhere"  # a folder without a socket: connecting there fails without leaving this machine
+_NOWHERE = "/nowhere"  # a directory without a socket: a connection attempt fails without network access
 _ENCODE = "percent-encode what is no letter or digit in its user and its password"
 _ANY = ".*"
 _FILE = "a file that can be read"
 _YES_OR_NO = "true|false|yes|no|1|0"
 
-# The options of a Redis URL, with a regular expression for the value. Others of redis-py would change how the
-# service waits, or what it reads.
+# Allowed options of a Redis URL, each with a regular expression for its value. Other options of redis-py
+# would change timeouts, retries or decoding.
 _REDIS_OPTIONS = {
     "db": "[0-9]{1,9}",
     "username": _ANY,
@@ -37,11 +37,11 @@ _VERIFIED = ("verify-ca", "verify-full")
 
 
 class UrlError(ValueError):
-    """A fault of a URL; the text goes on from the name of the setting."""
+    """An invalid URL; the text continues a sentence that starts with the name of the setting."""
 
 
 def check_postgresql(url: str) -> None:
-    """Raise UrlError if libpq or psycopg cannot use the URL, whatever server is there."""
+    """Raise UrlError if libpq or psycopg would reject the URL for every server."""
     _check_characters(url)
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
@@ -62,7 +62,7 @@ def check_postgresql(url: str) -> None:
 
 
 def check_redis(url: str) -> None:
-    """Raise UrlError if redis-py cannot use the URL, or would use it otherwise than it was meant."""
+    """Raise UrlError if redis-py would reject the URL, or silently ignore or reinterpret a part of it."""
     _check_characters(url)
     try:
         parts = urlsplit(url)
@@ -94,7 +94,7 @@ def find_wrong_variable() -> str | None:
         return None
     for option in Conninfo.get_defaults():
         variable = (option.envvar or b"").decode()
-        # An option that is given is not looked up in the environment.
+        # An explicit default keeps libpq from reading the variable of this option.
         default = {option.keyword.decode(): (option.compiled or b"").decode()}
         if variable in os.environ and _is_accepted(**default):
             return variable
@@ -102,12 +102,12 @@ def find_wrong_variable() -> str | None:
 
 
 def insecure_transports(database_url: str, redis_url: str) -> list[str]:
-    """Return a warning for each unencrypted or unauthenticated connection to a store; none repeats a URL."""
+    """Return warnings for unencrypted or unauthenticated connections to stores, without any part of a URL."""
     return _insecure_postgresql(database_url) + _insecure_redis(redis_url)
 
 
 def _check_characters(url: str) -> None:
-    # Python reads bytes of the environment that are no UTF-8 as surrogates.
+    # os.environ represents bytes that are not UTF-8 as surrogates.
     if re.search(r"[\0-\x1f\x7f\ud800-\udfff]", url):
         raise UrlError("has a control character, or a byte that is no UTF-8")
 
@@ -121,7 +121,7 @@ def _why_unreadable(url: str) -> str:
 
 
 def _unknown(name: str, url: str) -> str:
-    # Behind a `?` that is part of a password there is the host: what looks like a name may be a secret.
+    # An unencoded `?` in a password starts the query too early: the name may then be a part of the password.
     if "@" in url.partition("?")[2] or not re.fullmatch("[A-Za-z0-9_.-]{1,64}", name):
         return f"has an unknown option: {_ENCODE}"
     return f'has the unknown option "{name}"'
@@ -136,7 +136,7 @@ def _is_host(text: str) -> bool:
     if text.startswith(("/", "@")):
         return True
     try:
-        # The codec of Python's resolver: it raises UnicodeError for an empty or overlong label.
+        # Python's resolver uses this codec, which raises UnicodeError for an empty or overlong label.
         text.encode("idna")
     except UnicodeError:
         return False
@@ -160,10 +160,11 @@ def _is_port(text: str) -> bool:
 
 
 def _is_accepted(**options: str) -> bool:
-    """Return whether libpq accepts the option's value.
+    """Return whether libpq accepts these options.
 
-    libpq itself decides, since each version knows other values. It rejects a value before it connects, in a
-    message of any language: only an attempt that was made names the socket's folder.
+    libpq itself decides, because the accepted values differ between versions. It checks them before it
+    connects. The error message may be in any language, but it contains the socket directory only if libpq
+    tried to connect.
     """
     conninfo = make_conninfo("", host=_NOWHERE, hostaddr="", **options)
     attempt = PGconn.connect_start(conninfo.encode())
@@ -178,7 +179,7 @@ def _check_file(option: str, path: str) -> None:
 
 
 def _check_socket(host: str | None, path: str) -> None:
-    """Raise UrlError unless the path may be a socket's; one that is not there yet may come."""
+    """Raise UrlError unless the path is a socket or does not exist: Redis may start later."""
     if host or not path or (Path(path).exists() and not Path(path).is_socket()):
         raise UrlError("has to have the absolute path of a socket, as in unix:///run/redis.sock")
 
@@ -207,7 +208,7 @@ def _insecure_redis(url: str) -> list[str]:
 
 
 def _is_local(host: str) -> bool:
-    """Whether the host is this machine: a loopback address, a socket's folder, or libpq's default."""
+    """Return whether the host is local: loopback, a socket path, or empty (the default of libpq)."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

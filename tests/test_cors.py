@@ -1,4 +1,4 @@
-"""Pages of other origins: those on the list can use all of the contract, the others nothing."""
+"""Tests CORS: pages of allowed origins can use the whole contract, pages of other origins nothing."""
 
 import shutil
 from collections.abc import Iterator
@@ -36,13 +36,13 @@ SHARED = {
         "allow, date, etag, location, preference-applied, retry-after, www-authenticate, x-request-id"
     ),
 }
-# What a page may read of any reply, and what is for its browser alone (Fetch standard).
+# Response headers that every page may read, and those for the browser only (Fetch standard).
 READABLE = {"cache-control", "content-length", "content-type"}
 BROWSERS_OWN = {"x-content-type-options", "content-security-policy"}
 
 
 class Page(BaseHTTPRequestHandler):
-    """A page without anything on it."""
+    """An empty page."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -55,7 +55,7 @@ class Page(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def pages() -> Iterator[int]:
-    """The port of a server of pages; by address and by name they are of two origins."""
+    """The port of a server of pages; its address and its name make two origins."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield server.server_port
@@ -64,14 +64,14 @@ def pages() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def shared(migrated: Urls, pages: int) -> Iterator[Service]:
-    """A service that two origins may call."""
+    """A service with two allowed origins."""
     with running(migrated, CORS_ORIGINS=f"{QUIZ}, http://127.0.0.1:{pages}") as service:
         yield service
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chrome]:
-    """A browser that has never been used."""
+    """A browser with a new profile."""
     options = ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for flag in (*FLAGS, f"--user-data-dir={tmp_path}"):
@@ -81,7 +81,7 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
 
 
 def test_a_page_on_the_list_may_read_every_reply(shared: Service) -> None:
-    """Whatever the service answers, an error too, a page of an origin on the list can read, and no other."""
+    """Every response, errors included, is readable by a page of an allowed origin, and by no other."""
     session_id = shared.start()["id"]
     for reply in _each(shared, session_id, {"origin": QUIZ}):
         assert {name: reply.headers.get(name) for name in SHARED} == SHARED, reply.text
@@ -91,7 +91,7 @@ def test_a_page_on_the_list_may_read_every_reply(shared: Service) -> None:
 
 @pytest.mark.parametrize("origin", FOREIGN)
 def test_a_page_that_is_not_on_the_list_may_read_nothing(shared: Service, origin: str) -> None:
-    """An origin is the one on the list, letter for letter, or a foreign one."""
+    """Origins are compared exactly."""
     session_id = shared.start()["id"]
     for reply in _each(shared, session_id, {"origin": origin}):
         assert not [name for name in reply.headers if name.startswith("access-control-")]
@@ -99,14 +99,14 @@ def test_a_page_that_is_not_on_the_list_may_read_nothing(shared: Service, origin
 
 
 def test_two_origins_are_none(shared: Service) -> None:
-    """A request that names two origins is of neither."""
+    """A request with two Origin headers has no origin."""
     reply = shared.client.get("/health", headers=[("origin", QUIZ), ("origin", "https://evil.example")])
     assert "access-control-allow-origin" not in reply.headers
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_browser_is_told_what_a_path_takes(shared: Service, path: str) -> None:
-    """A preflight of an origin on the list gets the path's methods, and every header that they declare."""
+    """A preflight of an allowed origin gets the methods of the path and every declared header."""
     reply = _preflight(shared, path, QUIZ)
     operations = list(PATHS[path].values())
     declared = {
@@ -142,7 +142,7 @@ def test_a_page_on_the_list_may_send_the_headers_that_it_asks_for(shared: Servic
 
 @pytest.mark.parametrize("asked", ["", ",", "a b", "a;b", "x" * 5000, "a,", "a: b"])
 def test_a_list_of_headers_that_is_none_is_not_repeated(shared: Service, asked: str) -> None:
-    """What is no list of header names gets the contract's own list."""
+    """An invalid list of header names gets the contract's own list."""
     reply = _preflight(shared, "/api/sessions/start", QUIZ, asked)
     assert "idempotency-key" in _listed(reply, "allow-headers")
     assert asked not in _listed(reply, "allow-headers")
@@ -150,7 +150,7 @@ def test_a_list_of_headers_that_is_none_is_not_repeated(shared: Service, asked: 
 
 @pytest.mark.parametrize("origin", ["capacitor://localhost", "ionic://localhost", "http://localhost"])
 def test_an_apps_own_pages_can_be_on_the_list(migrated: Urls, origin: str) -> None:
-    """The origins of apps made of pages are origins like any other."""
+    """Origins of mobile apps (capacitor://localhost) can be allowed."""
     with running(migrated, CORS_ORIGINS=f"capacitor://localhost, ionic://localhost,{QUIZ}") as service:
         reply = service.client.get("/health", headers={"origin": origin})
         listed = origin != "http://localhost"
@@ -159,20 +159,20 @@ def test_an_apps_own_pages_can_be_on_the_list(migrated: Urls, origin: str) -> No
 
 @pytest.mark.parametrize("origin", FOREIGN)
 def test_a_foreign_preflight_is_a_method_that_no_path_takes(shared: Service, origin: str) -> None:
-    """To a foreign origin OPTIONS is what it is without CORS."""
+    """OPTIONS from another origin has the same response as without CORS."""
     reply = _preflight(shared, "/api/sessions", origin)
     assert (reply.status_code, reply.headers["allow"]) == (405, "GET, HEAD")
     assert not [name for name in reply.headers if name.startswith("access-control-")]
 
 
 def test_only_a_preflight_is_answered_as_one(shared: Service) -> None:
-    """OPTIONS that asks for nothing, and a path that there is not, are refused to a listed origin, too."""
+    """OPTIONS without a requested method, and unknown paths, are rejected for allowed origins, too."""
     assert shared.client.options("/api/sessions", headers={"origin": QUIZ}).status_code == 405
     assert _preflight(shared, "/nowhere", QUIZ).status_code == 404
 
 
 def test_without_a_list_nothing_is_told(service: Service) -> None:
-    """CORS is off by default: replies say nothing of origins, and a preflight is refused."""
+    """CORS is off by default: no response has its headers, and a preflight is rejected."""
     session_id = service.start()["id"]
     for reply in [*_each(service, session_id, {"origin": QUIZ}), _preflight(service, "/health", QUIZ)]:
         assert not [name for name in reply.headers if name == "vary" or name.startswith("access-control-")]
@@ -180,7 +180,7 @@ def test_without_a_list_nothing_is_told(service: Service) -> None:
 
 
 def test_a_page_may_read_every_header_of_the_contract() -> None:
-    """No response of the contract has a header that a page of another origin could not read."""
+    """Every response header of the contract is readable by pages of allowed origins."""
     responses = [
         resolved(one) for item in PATHS.values() for op in item.values() for one in op["responses"].values()
     ]
@@ -213,7 +213,7 @@ const send = (method, path, headers, body) => fetch(url + path, {
 @pytest.mark.needs("chromium")
 @pytest.mark.needs("chromedriver")
 def test_a_browser_lets_a_page_on_the_list_work(shared: Service, pages: int, browser: Chrome) -> None:
-    """In a browser a listed page saves, and sees versions and conflicts; a foreign one sees nothing."""
+    """In a browser, an allowed page saves and reads versions and conflicts; another page reads nothing."""
     with judging(shared.url) as judge:
         assert _run(browser, f"http://127.0.0.1:{pages}", judge.url) == [
             *(201, 200, '"2"', "page"),
@@ -228,7 +228,7 @@ def _run(browser: Chrome, origin: str, url: str) -> Any:
 
 
 def _each(service: Service, session_id: object, headers: dict[str, str]) -> list[httpx.Response]:
-    """Return a reply of each kind."""
+    """Return one response of each kind."""
     client = service.client
     path = f"/api/sessions/{session_id}"
     start = {"user_id": "ada", "quiz_id": 7}

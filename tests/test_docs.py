@@ -1,4 +1,4 @@
-"""The contract is served as a page to read and try, and as a file; the page is tried in a real browser."""
+"""Tests the served contract: its files, and the Swagger UI page in a real browser."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chrome]:
-    """A browser that has never been used, which keeps a record of its console and of its requests."""
+    """A browser with a new profile that records its console and its requests."""
     options = ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for flag in (*FLAGS, f"--user-data-dir={tmp_path}"):
@@ -59,7 +59,7 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
 
 @pytest.mark.parametrize("path", FILES)
 def test_each_file_is_served(service: Service, path: str) -> None:
-    """A file comes with the hash of its bytes as its ETag, whatever the query; HEAD tells the same."""
+    """The ETag of a file is the hash of its bytes, with any query; HEAD returns the same headers."""
     reply = service.client.get(path)
     assert reply.headers["etag"] == f'"{hashlib.sha256(reply.content).hexdigest()}"'
     assert reply.content
@@ -81,7 +81,7 @@ def test_a_file_that_is_known_is_not_sent_again(service: Service, path: str) -> 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
 def test_a_file_is_only_read(service: Service, method: str) -> None:
-    """A method that does not read is refused, with those that do in Allow."""
+    """Methods other than GET and HEAD are rejected, with Allow."""
     for path in FILES:
         reply = service.client.request(method, path)
         assert (reply.status_code, reply.headers["allow"]) == (405, "GET, HEAD")
@@ -102,7 +102,7 @@ def test_a_file_is_only_read(service: Service, method: str) -> None:
     ],
 )
 def test_nothing_else_is_served(service: Service, path: str) -> None:
-    """A name that the page does not need is an unknown path, whatever the installed package has."""
+    """Every other path is unknown, also that of another file in the installed package."""
     assert service.client.get(service.url + path).status_code == 404
 
 
@@ -113,12 +113,12 @@ def test_the_contract_is_served_as_it_is(service: Service) -> None:
 
 
 def test_the_contract_makes_no_list_by_accident() -> None:
-    """No line of its prose starts with a number and a point: the page would show a list."""
+    """No line of prose starts with a number and a full stop: Markdown would make it a list."""
     assert re.findall(r"^ *\d+[.)] .*", FILE.read_text(), re.MULTILINE) == []
 
 
 def test_no_file_refers_to_another_host(service: Service) -> None:
-    """The page asks for nothing but the files that are served here, and these for nothing at all."""
+    """The page loads only files of the service, and these load nothing else."""
     texts = {path: service.client.get(path).text for path in FILES if path.startswith("/docs")}
     referred = re.findall(r'(?:src|href)="(?!data:)([^"]*)"', texts["/docs"])
     # Relative, so that they lead to the same files behind a path prefix.
@@ -132,7 +132,7 @@ def test_no_file_refers_to_another_host(service: Service) -> None:
 @pytest.mark.needs("chromium")
 @pytest.mark.needs("chromedriver")
 def test_the_page_shows_each_operation(service: Service, browser: Chrome) -> None:
-    """Method, path and operationId of each operation are there to be seen; each opens, on a phone too."""
+    """Method, path and operationId of each operation are visible; each opens, also on a phone."""
     names = ("method", "path", "operation-id")
     with judging(service.url) as judge:
         _open(judge.url, browser)
@@ -150,7 +150,7 @@ def test_the_page_shows_each_operation(service: Service, browser: Chrome) -> Non
 @pytest.mark.needs("chromium")
 @pytest.mark.needs("chromedriver")
 def test_the_page_is_good_for_trying(service: Service, browser: Chrome) -> None:
-    """An attempt is started on the page, and an answer that is saved there is in the service."""
+    """A session is started and an answer saved with the page; the service has both."""
     with judging(service.url) as judge:
         _open(judge.url, browser)
         started = _try(browser, "startSession", {"user_id": "page", "quiz_id": 7})
@@ -182,7 +182,7 @@ def _open(url: str, browser: Chrome) -> None:
 
 
 def _opened(browser: Chrome, operation: str) -> WebElement:
-    """Open an operation on the page, unless it is, and return its block once it is whole."""
+    """Open an operation on the page if it is closed, and return its loaded block."""
     block = _found(browser, f".opblock[id$='-{operation}']")
     if not block.find_elements(By.CSS_SELECTOR, ".opblock-body"):
         block.find_element(By.CSS_SELECTOR, ".opblock-summary-method").click()
@@ -193,7 +193,7 @@ def _opened(browser: Chrome, operation: str) -> WebElement:
 
 
 def _try(browser: Chrome, operation: str, body: object, **parameters: str) -> str:
-    """Fill in an operation's form, execute it, and return what the page shows of the reply."""
+    """Fill in an operation's form, execute it, and return the displayed response."""
     block = _opened(browser, operation)
     for name, value in parameters.items():
         _type(_found(block, f"[data-param-name='{name}'] input"), value)
@@ -209,7 +209,7 @@ def _type(field: WebElement, text: str) -> None:
 
 
 def _found(place: Chrome | WebElement, selector: str, count: int = 1) -> WebElement:
-    """Wait until the place has at least so many elements, and return the first."""
+    """Wait until the selector matches enough elements, and return the first."""
 
     def first(place: Chrome | WebElement) -> WebElement | Literal[False]:
         elements = place.find_elements(By.CSS_SELECTOR, selector)
@@ -219,13 +219,13 @@ def _found(place: Chrome | WebElement, selector: str, count: int = 1) -> WebElem
 
 
 def _check_width(browser: Chrome) -> None:
-    """Fail if anything on the page, as it is now, would reach over the edge of a phone."""
+    """Fail if the page is wider than the screen of a phone."""
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     assert browser.execute_script("return document.documentElement.scrollWidth") == PHONE["width"]
 
 
 def _check_records(url: str, browser: Chrome) -> None:
-    """Fail if the console holds a word of complaint, or if anything was asked of another host."""
+    """Fail if the console has a warning or an error, or if a request went to another host."""
     log: Callable[[str], list[dict[str, Any]]] = browser.get_log
     assert log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in log("performance")]

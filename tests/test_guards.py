@@ -128,7 +128,7 @@ GUARDS = [
     Guard(
         "one fault told of a large body",
         "session_service/api/contract.py",
-        "if size <= THOROUGH:",
+        "if size <= FULL_REPORT_LIMIT:",
         "if True:",
         "tests/operations/test_save_answers.py::test_400_tells_one_fault_of_many_at_once",
     ),
@@ -499,8 +499,8 @@ GUARDS = [
     Guard(
         "refusal of data that does not fit",
         "session_service/api/endpoint.py",
-        "faults = self._operation.body.faults(value, len(content))",
-        "faults: list[Any] = []",
+        "violations = self._operation.body.violations(value, len(content))",
+        "violations: list[Any] = []",
         "tests/test_requests.py::test_whatever_else_is_refused",
     ),
     Guard(

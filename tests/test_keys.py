@@ -1,4 +1,4 @@
-"""The keys that tokens are checked with: which are taken, how they change, what an outage does."""
+"""Tests the JWKS cache: which keys count, how they are refreshed, what an outage of the issuer does."""
 
 import asyncio
 import logging
@@ -53,7 +53,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A site that publishes one key, whose authority is trusted; the test opens it."""
+    """An issuer with one key and a trusted certificate authority; the test opens it."""
     published = Site(tmp_path)
     published.content = jwks(EC)
     monkeypatch.setenv("SSL_CERT_FILE", str(published.authority))
@@ -110,7 +110,7 @@ ENTRIES: dict[str, tuple[list[Any], dict[str | None, list[str]]]] = {
 
 @pytest.mark.parametrize("case", ENTRIES)
 def test_a_key_is_for_what_it_says(case: str) -> None:
-    """Of a set public keys for signatures by pinned algorithms are taken; what else is there does no harm."""
+    """Public signature keys count for the pinned algorithms that fit; other entries are ignored."""
     entries, expected = ENTRIES[case]
     read = JwkSet.parse(jwks(*entries), ("RS256", "PS256", "ES256", "EdDSA"))
     assert {kid: [key.algorithm_name for key in keys] for kid, keys in read.keys.items()} == expected
@@ -139,13 +139,13 @@ def test_a_key_is_for_what_it_says(case: str) -> None:
     ids=lambda content: content[:40],
 )
 def test_a_set_without_a_fitting_key_is_none(content: bytes) -> None:
-    """No secret, no short, private or unpinned key is ever checked with."""
+    """Shared secrets and short, private or unpinned keys are never used."""
     with pytest.raises(JwksError):
         JwkSet.parse(content, ("RS256", "ES256", "EdDSA"))
 
 
 def test_two_keys_of_one_name_are_both_tried(tmp_path: Path) -> None:
-    """A token is good if any of the keys that it may mean has signed it."""
+    """With two keys of one kid, a signature by either is valid."""
     path = tmp_path / "keys.json"
     first, second, third = (make_key("k") for _ in range(3))
     path.write_bytes(jwks(first, second))
@@ -174,7 +174,7 @@ def _remove(file: Path) -> None:
 def test_a_file_that_is_replaced_counts(
     file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Keys that go are no good any more, nor is a token that is remembered; half a file is no file."""
+    """A removed key invalidates its cached tokens; an incomplete or missing file keeps the last good keys."""
     monkeypatch.setattr(jwks_module, "FILE_REFRESH_INTERVAL", 0.02)
     monkeypatch.setattr(jwks_module, "UNKNOWN_KID_COOLDOWN", 60)
     fresh = make_key("fresh")
@@ -198,7 +198,7 @@ def test_a_file_that_is_replaced_counts(
 
 
 def test_a_disk_that_hangs_is_asked_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While an answer is out nothing more is asked, however long that takes; then keys are renewed again."""
+    """While a fetch hangs there is no second one; after it ends, refreshes continue."""
     monkeypatch.setattr(jwks_module, "FILE_REFRESH_INTERVAL", 0.02)
     monkeypatch.setattr(jwks_module, "FETCH_TIMEOUT", 0.02)
     fresh = make_key("fresh")
@@ -220,12 +220,12 @@ def test_a_disk_that_hangs_is_asked_once(file: Path, monkeypatch: pytest.MonkeyP
 
 
 def _reading() -> list[threading.Thread]:
-    """Return the threads that look for keys."""
+    """Return the threads that fetch keys."""
     return [thread for thread in threading.enumerate() if thread.name == "jwks"]
 
 
 def test_a_rotation_is_seen_with_the_first_new_token(site: Site) -> None:
-    """A key that nobody knows yet is asked for, once by those who need it; one that has gone is no good."""
+    """Concurrent tokens with an unknown kid cause one refresh; a removed key is no longer valid."""
     fresh = make_key("fresh")
     old = EC.token()
 
@@ -243,7 +243,7 @@ def test_a_rotation_is_seen_with_the_first_new_token(site: Site) -> None:
 
 
 def test_keys_are_renewed_without_being_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that the issuer takes back is no good for longer than until the next renewal."""
+    """The periodic refresh invalidates a key that the issuer has removed."""
     monkeypatch.setattr(jwks_module, "URL_REFRESH_INTERVAL", 0.05)
     old = EC.token()
 
@@ -258,7 +258,7 @@ def test_keys_are_renewed_without_being_asked_for(site: Site, monkeypatch: pytes
 
 
 def test_a_flood_of_unknown_keys_is_one_look(site: Site) -> None:
-    """However many tokens name keys that there are not, the issuer is asked once; good ones are served."""
+    """A flood of tokens with invented kids causes one refresh; valid tokens are still accepted."""
 
     async def test(guard: BearerAuthenticator) -> None:
         flood = [Key(f"unknown-{n}", "ES256", EC.private).token() for n in range(400)]
@@ -273,7 +273,7 @@ def test_a_flood_of_unknown_keys_is_one_look(site: Site) -> None:
 
 
 def test_few_wait_for_an_issuer_that_hangs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few requests wait for a slow issuer, the others are refused at once; the end waits for nothing."""
+    """32 requests wait for a slow issuer, the others are rejected at once; a shutdown does not wait."""
     monkeypatch.setattr(jwks_module, "UNKNOWN_KID_TIMEOUT", 60)
 
     async def test(guard: BearerAuthenticator) -> None:
@@ -290,7 +290,7 @@ def test_few_wait_for_an_issuer_that_hangs(site: Site, monkeypatch: pytest.Monke
 
 
 def test_a_request_waits_for_so_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request is refused in time though the issuer is not, and its answer still counts for the next one."""
+    """A request waits for a limited time; a late response of the issuer still refreshes the keys."""
     monkeypatch.setattr(jwks_module, "UNKNOWN_KID_TIMEOUT", 0.05)
     fresh = make_key("fresh")
 
@@ -313,7 +313,7 @@ def test_a_request_waits_for_so_long(site: Site, monkeypatch: pytest.MonkeyPatch
 def test_an_outage_of_the_issuer_is_not_felt(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the issuer gone its tokens go on being good; that is logged once, and over when it is back."""
+    """During an outage of the issuer its tokens stay valid; the outage and its end are logged once each."""
     monkeypatch.setattr(jwks_module, "UNKNOWN_KID_COOLDOWN", 0.0)
     fresh = make_key("fresh")
 
@@ -371,7 +371,7 @@ def _drips(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("failure", "reason"),
     [
         (_fails, "the answer was 500"),
         (_leads_elsewhere, "the answer was 302"),
@@ -387,28 +387,28 @@ def test_an_answer_that_is_no_key_set_changes_nothing(
     site: Site,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    fault: Callable[[Site], None],
-    told: str,
+    failure: Callable[[Site], None],
+    reason: str,
 ) -> None:
-    """Whatever the issuer's address answers instead of keys, the last good ones stay."""
-    if fault in {_gets_stuck, _drips}:
+    """After any failed fetch the last good keys stay."""
+    if failure in {_gets_stuck, _drips}:
         monkeypatch.setattr(jwks_module, "FETCH_TIMEOUT", 0.5)
     monkeypatch.setattr(jwks_module, "UNKNOWN_KID_TIMEOUT", LIMIT)
 
     async def test(guard: BearerAuthenticator) -> None:
         site.content = jwks(make_key("fresh"))
-        fault(site)
+        failure(site)
         assert await is_refused(guard, make_key("fresh").token())
         assert await ask(guard, EC.token()) == ADA
         assert site.asked == 2
 
     with site.open(), caplog.at_level(logging.WARNING):
         judge(site.url, test)
-    assert caplog.records[0].getMessage().endswith(f": {told}")
+    assert caplog.records[0].getMessage().endswith(f": {reason}")
 
 
 def test_an_issuer_has_to_prove_itself(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys from an address whose certificate nobody vouches for are not taken."""
+    """Keys from a server with an untrusted certificate are rejected."""
     (tmp_path / "other").mkdir()
     monkeypatch.setenv("SSL_CERT_FILE", str(Site(tmp_path / "other").authority))
     monkeypatch.setattr(jwks_module, "START_TIMEOUT", 0)
@@ -422,7 +422,7 @@ async def _nothing(_: BearerAuthenticator) -> None:
 
 
 def test_a_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An issuer that comes up later than the service is waited for, but not for ever."""
+    """A start waits for an unreachable issuer, for a limited time."""
     with site.open():
         pass
     monkeypatch.setattr(jwks_module, "START_RETRY_INTERVAL", 0.02)
@@ -444,24 +444,24 @@ def test_a_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         (None, "FileNotFoundError"),
         (b"{}", "what is there is no JWKS"),
         (b" " * 2**21, "more than a megabyte"),
     ],
 )
-def test_a_file_without_keys_fails_at_once(tmp_path: Path, content: bytes | None, told: str) -> None:
-    """A file that is not there or is no key set will not mend itself."""
+def test_a_file_without_keys_fails_at_once(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """A start does not wait for a missing or invalid file."""
     path = tmp_path / "keys.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(SettingError, match=f"^JWT_KEYS: no keys could be read: .*{told}$"):
+    with pytest.raises(SettingError, match=f"^JWT_KEYS: no keys could be read: .*{reason}$"):
         judge(path, _nothing)
 
 
 def test_a_service_without_keys_does_not_start(migrated: Urls, tmp_path: Path) -> None:
-    """It says in a line which setting it is, and ends."""
+    """It logs one line that names the setting, and exits with status 1."""
     env = {**os.environ, **migrated, **guarded(tmp_path / "keys.json"), "PORT": str(free_port())}
     (tmp_path / "keys.json").unlink()
     ended = subprocess.run(
@@ -475,12 +475,12 @@ def test_a_service_without_keys_does_not_start(migrated: Urls, tmp_path: Path) -
         check=False,
     )
     assert ended.returncode == 1
-    told = "session-service: cannot start: JWT_KEYS: no keys could be read: FileNotFoundError"
-    assert ended.stdout.splitlines().count(told) == 1
+    message = "session-service: cannot start: JWT_KEYS: no keys could be read: FileNotFoundError"
+    assert ended.stdout.splitlines().count(message) == 1
 
 
 def test_a_service_follows_its_issuer(migrated: Urls, site: Site, tmp_path: Path) -> None:
-    """A running service takes tokens of a new key at once, and then none of the key that has gone."""
+    """A running service accepts tokens of a new key at once, and then rejects those of the removed key."""
     fresh = make_key("fresh")
 
     def asks(key: Key) -> int:

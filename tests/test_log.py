@@ -1,4 +1,4 @@
-"""The log: whoever reads it slowly holds up nothing, and is told what was lost."""
+"""Tests the log: a slow reader delays no request, and dropped lines are counted."""
 
 import os
 import re
@@ -25,7 +25,7 @@ ROOM = 1200  # are more than there is room for
 
 @frozen
 class Reader:
-    """Whoever reads the log: nothing, until it is told to."""
+    """A reader of the log that waits until the test starts it."""
 
     descriptor: int
     _chunks: list[bytes] = field(factory=list)
@@ -42,7 +42,7 @@ class Reader:
 
 @contextmanager
 def _unread(urls: Urls, **settings: str) -> Iterator[tuple[Service, Reader]]:
-    """Run a service whose log nobody reads before the end."""
+    """Run a service with a log that is not read before the end."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     descriptor, writer = os.pipe()
     reader = Reader(descriptor)
@@ -71,7 +71,7 @@ def _unread(urls: Urls, **settings: str) -> Iterator[tuple[Service, Reader]]:
 
 
 def test_what_was_lost_is_counted(migrated: Urls) -> None:
-    """A reader that reads on after a while gets what there was room for, and the number of other lines."""
+    """A reader that continues after a pause gets the buffered lines, and the number of dropped ones."""
     with _unread(migrated) as (service, reader), ThreadPoolExecutor(8) as clients:
         assert {reply.status_code for reply in clients.map(service.client.get, [LONG] * ROOM)} == {404}
     lines = reader.lines()
@@ -85,7 +85,7 @@ def test_what_was_lost_is_counted(migrated: Urls) -> None:
 
 
 def test_nothing_that_is_told_holds_up_a_request(migrated: Urls) -> None:
-    """With its output full, a service that has a warning to tell goes on, and tells it later."""
+    """With a full output, a service that logs a warning continues, and writes the warning later."""
     with folder() as base, servers.redis(base, base) as redis:
         with _unread(migrated, REDIS_URL=redis.url) as (service, reader):
             session_id = service.start()["id"]

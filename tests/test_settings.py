@@ -1,4 +1,4 @@
-"""A wrong setting, however wrong, ends a start with one line that names it and repeats no secret."""
+"""Tests invalid settings: the start fails with one line that names the setting and repeats no value."""
 
 import os
 import socket
@@ -94,7 +94,7 @@ OTHERS = {
 @pytest.mark.parametrize("url", WRONG_POSTGRESQL_URLS)
 @pytest.mark.parametrize("name", ["DATABASE_URL", "MIGRATION_DATABASE_URL"])
 def test_a_wrong_postgresql_url(name: str, url: str) -> None:
-    """The line names the variable and the option of the URL that libpq cannot use, and no value."""
+    """The line names the variable and the option of the URL that libpq rejects, and no value."""
     with pytest.raises(SettingError) as error:
         migration_database_url({**GOOD, name: f"postgresql://{url}"})
     _check(str(error.value), name, WRONG_POSTGRESQL_URLS[url])
@@ -102,7 +102,7 @@ def test_a_wrong_postgresql_url(name: str, url: str) -> None:
 
 @pytest.mark.parametrize("url", WRONG_REDIS_URLS)
 def test_a_wrong_redis_url(url: str) -> None:
-    """The line names the variable and the option of the URL that redis-py cannot use, and no value."""
+    """The line names the variable and the option of the URL that redis-py rejects, and no value."""
     with pytest.raises(SettingError) as error:
         Settings.read({**GOOD, "REDIS_URL": url})
     _check(str(error.value), "REDIS_URL", WRONG_REDIS_URLS[url])
@@ -110,7 +110,7 @@ def test_a_wrong_redis_url(url: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name in OTHERS for value in OTHERS[name]])
 def test_any_other_wrong_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """Thousands of digits, bytes that are no text, and variables of libpq: the line names the variable."""
+    """The line names the variable: thousands of digits, bytes that are not UTF-8, variables of libpq."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingError) as error:
         Settings.read({**GOOD, "ALLOW_UNAUTHENTICATED": "yes", name: value})
@@ -129,7 +129,7 @@ def test_any_other_wrong_setting(monkeypatch: pytest.MonkeyPatch, name: str, val
     ],
 )
 def test_a_postgresql_url_that_libpq_takes(url: str) -> None:
-    """What libpq can use is not refused, and nothing is connected to."""
+    """Every URL that libpq accepts is valid, and the check opens no connection."""
     store_urls.check_postgresql(url)
 
 
@@ -145,18 +145,18 @@ def test_a_postgresql_url_that_libpq_takes(url: str) -> None:
     ],
 )
 def test_a_redis_url_that_redis_takes(url: str) -> None:
-    """What the service can use is not refused, also where nothing listens yet."""
+    """Every URL that the service can use is valid, also without a server at the address."""
     store_urls.check_redis(url)
 
 
 def test_a_redis_socket_that_is_a_folder(tmp_path: Path) -> None:
-    """A path that exists and is no socket can never be one."""
+    """An existing path that is not a socket is rejected."""
     with pytest.raises(UrlError, match="the absolute path of a socket"):
         store_urls.check_redis(f"unix://{tmp_path}")
 
 
 def test_a_start_with_a_wrong_setting_is_one_line(migrated: Urls, tmp_path: Path) -> None:
-    """The service, its supervisor, bin/migrate and bin/serve end with that line alone, and exit status 1."""
+    """The service, its supervisor, bin/migrate and bin/serve print that line only, and exit with status 1."""
     with _taken_port() as port:
         jwt = {"AUTH": "jwt", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a"}
         exposed = {"ALLOW_UNAUTHENTICATED": "yes"}

@@ -1,4 +1,4 @@
-"""Who a caller is: what makes a token good, whom it stands for, and for how long it is remembered."""
+"""Tests bearer tokens: which are valid, their principal, and how long they are cached."""
 
 import asyncio
 import base64
@@ -53,7 +53,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_good_token_says_who_asks(tmp_path: Path, algorithm: str) -> None:
-    """A token of each algorithm is taken, and its subject is the caller and the only user it may act for."""
+    """A token of each algorithm is accepted; its subject is the only user that the principal acts for."""
     key = make_key("k", algorithm)
     path = tmp_path / "keys.json"
     path.write_bytes(jwks(key))
@@ -81,7 +81,7 @@ def _packed(value: object) -> str:
 
 
 def _by_secret(secret: bytes, name: str) -> str:
-    """Sign with a secret, by hand: the library does not take a public key for one."""
+    """Sign with a secret without jwt.encode, which rejects a public key as the secret."""
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": _now(900)}
     content = f"{_packed({'alg': 'HS256', 'kid': name})}.{_packed(claims)}"
     signature = jwt.get_algorithm_by_name("HS256").sign(content.encode(), secret)
@@ -164,7 +164,7 @@ def _by_hand(key: Key, claims: bytes) -> str:
 
 @pytest.mark.parametrize("fault", REFUSED)
 def test_what_cannot_be_believed_is_refused(file: Path, fault: str) -> None:
-    """A token that is wrong in one thing is no token, and a good one still is one."""
+    """A token with any single defect is rejected; a valid one is accepted afterwards."""
 
     async def test(guard: BearerAuthenticator) -> None:
         for _ in range(2):
@@ -177,7 +177,7 @@ def test_what_cannot_be_believed_is_refused(file: Path, fault: str) -> None:
 
 
 def test_one_header_has_to_say_it(file: Path) -> None:
-    """Without a header a token is asked for; of two none is chosen, though both be the same."""
+    """A missing Authorization header and a repeated one are rejected, also with equal values."""
 
     async def test(guard: BearerAuthenticator) -> None:
         with pytest.raises(UnauthenticatedError) as refusal:
@@ -192,7 +192,7 @@ def test_one_header_has_to_say_it(file: Path) -> None:
 
 
 def test_clocks_may_differ_a_little(file: Path) -> None:
-    """A token of an issuer whose clock is ahead is good at once, and for a moment past its end."""
+    """Clock skew of up to LEEWAY seconds is allowed for nbf, iat and exp."""
 
     async def test(guard: BearerAuthenticator) -> None:
         assert await ask(guard, EC.token(nbf=_now(LEEWAY - 2), iat=_now(LEEWAY - 2))) == ADA
@@ -204,7 +204,7 @@ def test_clocks_may_differ_a_little(file: Path) -> None:
 
 @pytest.mark.parametrize("key", [RSA, EC, ED], ids=lambda key: key.algorithm)
 def test_no_character_of_a_token_can_be_changed(file: Path, key: Key) -> None:
-    """Whichever character of a good token is another one, it is refused, and so is whatever else is sent."""
+    """A token with any changed character is rejected, and so is random text."""
     good = key.token()
     letters = string.ascii_letters + string.digits + "-_"
     chance = random.Random(7)
@@ -240,7 +240,7 @@ def test_no_character_of_a_token_can_be_changed(file: Path, key: Key) -> None:
     ],
 )
 def test_the_scope_makes_a_service(file: Path, claims: dict[str, Any], serves: bool) -> None:  # noqa: FBT001
-    """Who has the scope may act for anyone, and is not taken for a user who is called the same."""
+    """The scope makes a service, which acts for all users and is not the user with the same subject."""
     expected = Principal("service:ada", None, service=True) if serves else ADA
 
     async def test(guard: BearerAuthenticator) -> None:
@@ -251,7 +251,7 @@ def test_the_scope_makes_a_service(file: Path, claims: dict[str, Any], serves: b
 
 
 def test_without_tokens_callers_are_told_apart_by_their_addresses() -> None:
-    """Where no token is asked for whoever comes may act for anyone."""
+    """Without authentication each address is a principal that acts for all users."""
 
     async def test() -> None:
         async with AnonymousAuthenticator() as guard:
@@ -264,7 +264,7 @@ def test_without_tokens_callers_are_told_apart_by_their_addresses() -> None:
 
 
 def test_a_token_ends_though_it_is_remembered(file: Path) -> None:
-    """What was found good is good until its end."""
+    """A cached token is rejected after it expires."""
 
     async def test(guard: BearerAuthenticator) -> None:
         token = EC.token(exp=_now(2 - LEEWAY))
@@ -277,7 +277,7 @@ def test_a_token_ends_though_it_is_remembered(file: Path) -> None:
 def test_no_more_tokens_are_remembered_than_there_is_room_for(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that were used longest ago are forgotten first, and are good all the same."""
+    """The least recently used token is evicted, and is still valid."""
     monkeypatch.setattr(bearer_module, "MAX_CACHED_TOKENS", 3)
     good = [EC.token(f"{n}") for n in range(4)]
 
@@ -291,7 +291,7 @@ def test_no_more_tokens_are_remembered_than_there_is_room_for(
 
 
 def _tokens_that_are_refused() -> dict[str, dict[str, str]]:
-    """Return request headers by the reason that the log gives for their 401."""
+    """Return request headers by the reason for their 401 in the log."""
     stranger = make_key("stranger")
     impostor = make_key(KEY.name)
     return {
@@ -313,14 +313,14 @@ def _tokens_that_are_refused() -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("reason", _tokens_that_are_refused())
 def test_a_401_says_why_in_the_log_and_never_in_the_reply(guarded: Service, reason: str) -> None:
-    """An operator finds the reason under the request's id; a client learns only that the token is invalid."""
+    """The log has the reason with the request id; the response does not."""
     headers = _tokens_that_are_refused()[reason] | {"x-request-id": f"why-{uuid4()}"}
     reply = guarded.client.get("/api/sessions", headers=headers)
     assert reply.status_code == 401
     assert reply.json()["message"] == "The request needs a valid bearer token."
     line = f"request {headers['x-request-id']} is unauthenticated: "
-    (told,) = eventually(
+    (logged,) = eventually(
         lambda: [found for found in guarded.log.read_text().splitlines() if found.startswith(line)]
     )
-    assert reason in told
-    assert "ada" not in told
+    assert reason in logged
+    assert "ada" not in logged

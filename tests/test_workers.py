@@ -1,4 +1,4 @@
-"""Several workers on one port: none is missed, none is left behind, no client notices a change of them."""
+"""Tests the supervisor: restarts, rolling restarts and graceful shutdown of workers on one socket."""
 
 import http.client
 import os
@@ -35,14 +35,14 @@ SERVERS = ("hypercorn", "uvicorn")
 
 @define
 class Group:
-    """A supervisor and where its workers serve."""
+    """A supervisor, and the address of its workers."""
 
     process: subprocess.Popen[bytes]
     url: str
     log: Path
 
     def workers(self) -> list[psutil.Process]:
-        """Return the workers that there are now."""
+        """Return the current workers."""
         return psutil.Process(self.process.pid).children()
 
     def running_in(self, function: str) -> int:
@@ -51,14 +51,14 @@ class Group:
         return sum(places.get(function, 0) for _, places in told)
 
     def renewed(self, old: list[psutil.Process]) -> bool:
-        """Tell whether there are as many workers as there have to be, and none of the old ones."""
+        """Return whether all workers run, and none of the old ones."""
         now = self.workers()
         return len(now) == COUNT and not {worker.pid for worker in now} & {worker.pid for worker in old}
 
 
 @define
 class Load:
-    """Clients that ask without a pause, half of them with a new connection for each request."""
+    """Clients that send requests without a pause, half of them with a new connection for each."""
 
     url: str
     requests: int = 0
@@ -71,7 +71,7 @@ class Load:
 
     @contextmanager
     def running(self, clients: int = 6) -> Iterator["Load"]:
-        """Ask until the block ends."""
+        """Send requests until the block ends."""
         threads = [threading.Thread(target=self._ask, args=(number % 2 == 0,)) for number in range(clients)]
         for thread in threads:
             thread.start()
@@ -85,7 +85,7 @@ class Load:
                 thread.join()
 
     def _await_more(self) -> None:
-        """Wait until the clients have asked often since, whatever came of it."""
+        """Wait until the clients have completed many more requests, successful or not."""
         before = self.requests
         eventually(lambda: self.requests > before + 100)
 
@@ -133,7 +133,7 @@ def group(request: pytest.FixtureRequest, migrated: Urls) -> Iterator[Group]:
 
 
 def test_a_worker_that_dies_is_replaced(group: Group) -> None:
-    """The others serve on, a new one comes, and only what the dead one had in hand is lost."""
+    """After a worker is killed the others serve, it is replaced, and only its own requests fail."""
     with Load(group.url).running() as load:
         victim = group.workers()[0]
         victim.kill()
@@ -147,7 +147,7 @@ def test_a_worker_that_dies_is_replaced(group: Group) -> None:
 
 
 def test_a_worker_that_cannot_be_replaced_yet_is_replaced_later(group: Group) -> None:
-    """While the system lets no process be started the other workers serve on, and then there is a new one."""
+    """While no process can be started the other workers serve; the failed one is replaced later."""
     supervisor = psutil.Process(group.process.pid)
     limit = supervisor.rlimit(psutil.RLIMIT_NOFILE)
     with Load(group.url).running() as load:
@@ -172,7 +172,7 @@ def test_sighup_renews_every_worker_and_no_request_fails(group: Group) -> None:
 
 
 def test_sigterm_cuts_no_reply_off(group: Group, database: psycopg.Connection) -> None:
-    """Told to end under load, all workers end what they have begun, and the exit status is 0."""
+    """On SIGTERM under load all workers complete their requests, and the exit status is 0."""
     with judged(group.url) as client:
         body = {"user_id": f"user-{uuid4()}", "quiz_id": 7}
         path = f"/api/sessions/{client.post('/api/sessions/start', json=body).json()['id']}"
@@ -195,14 +195,14 @@ def test_sigterm_cuts_no_reply_off(group: Group, database: psycopg.Connection) -
 
 
 def test_workers_end_with_a_supervisor_that_is_killed(group: Group) -> None:
-    """However the supervisor dies, no worker outlives it."""
+    """No worker outlives a supervisor that is killed."""
     workers = group.workers()
     group.process.kill()
     await_ends(workers)
 
 
 def test_a_renewal_that_fails_leaves_the_workers_of_before(migrated: Urls, tmp_path: Path) -> None:
-    """If what is now on the disk does not start, those that serve go on."""
+    """If a new version does not start, the old workers continue."""
     house = copy_house(tmp_path)
     with _running(migrated, house) as group:
         workers = group.workers()
@@ -215,7 +215,7 @@ def test_a_renewal_that_fails_leaves_the_workers_of_before(migrated: Urls, tmp_p
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_workers_that_cannot_start(server: str, fresh_database: Urls) -> None:
-    """If the first worker does not start, the reason is told once, and the exit status is 1."""
+    """If the first worker does not start, the reason is logged once, and the exit status is 1."""
     ended = subprocess.run(
         [sys.executable, "-m", "session_service", "--workers", str(COUNT)],
         cwd=ROOT,
@@ -231,7 +231,7 @@ def test_workers_that_cannot_start(server: str, fresh_database: Urls) -> None:
 
 
 def test_workers_that_end_again_and_again(migrated: Urls, tmp_path: Path) -> None:
-    """If new workers cannot start any more, the supervisor gives up instead of trying for ever."""
+    """After five failed starts in a row the supervisor gives up."""
     house = copy_house(tmp_path)
     with _running(migrated, house) as group:
         (house / "openapi.yaml").write_text("broken")
@@ -278,7 +278,7 @@ def test_serve_with_workers_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def _save(client: httpx.Client, path: str, number: int) -> int:
-    """Save an answer over a connection of its own."""
+    """Save an answer over a new connection."""
     return client.put(f"{path}/progress", json={"question_id": number, "answer": "in flight"}).status_code
 
 
@@ -290,7 +290,7 @@ def _forget(house: Path) -> None:
 
 @contextmanager
 def _running(env: Urls, house: Path = ROOT, **settings: str) -> Iterator[Group]:
-    """Run a supervisor with its workers, and await them all."""
+    """Run a supervisor, and wait until all its workers serve."""
     port = free_port()
     log = Path(tempfile.mkdtemp(prefix="session-service-test-")) / "log"
     with log.open("w") as output:

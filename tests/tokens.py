@@ -1,4 +1,4 @@
-"""An issuer for the tests: its keys, the places where it publishes them, the tokens that it signs."""
+"""Issues tokens for the tests: keys, signed tokens, and servers and files with the JWK Set."""
 
 import asyncio
 import ipaddress
@@ -41,7 +41,7 @@ _CURVES: dict[str, ec.EllipticCurve] = {
 
 @frozen
 class Key:
-    """A private key of the issuer's, with its name and the algorithm that it signs by."""
+    """A private key of the issuer, with its kid and its signature algorithm."""
 
     name: str | None
     algorithm: str
@@ -50,7 +50,7 @@ class Key:
     def token(
         self, subject: object = "ada", *, header: dict[str, Any] | None = None, **changed: object
     ) -> str:
-        """Return a token for the subject; what is changed to None is left out."""
+        """Return a token for the subject; changed claims and headers of None are omitted."""
         now = int(time.time())
         claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + 900, **changed}
         head = {"kid": self.name, **(header or {})}
@@ -62,7 +62,7 @@ class Key:
         )
 
     def published(self, **changed: object) -> dict[str, Any]:
-        """Return the public key as a JWK; what is changed to None is left out."""
+        """Return the public key as a JWK; changed members of None are omitted."""
         known = jwt.get_algorithm_by_name(self.algorithm)
         entry = known.to_jwk(self.private.public_key(), as_dict=True)
         entry |= {"kid": self.name, "alg": self.algorithm, "use": "sig", "key_ops": None, **changed}
@@ -70,7 +70,7 @@ class Key:
 
 
 def make_key(name: str | None, algorithm: str = "ES256") -> Key:
-    """Make a key that signs by the algorithm."""
+    """Make a key for the algorithm."""
     if algorithm in _CURVES:
         return Key(name, algorithm, ec.generate_private_key(_CURVES[algorithm]))
     if algorithm == "EdDSA":
@@ -79,39 +79,39 @@ def make_key(name: str | None, algorithm: str = "ES256") -> Key:
 
 
 def make_ed448_key(name: str) -> Key:
-    """Make a key on the other curve of EdDSA."""
+    """Make an EdDSA key on the curve Ed448."""
     return Key(name, "EdDSA", ed448.Ed448PrivateKey.generate())
 
 
 @cache
 def rsa_key(bits: int) -> rsa.RSAPrivateKey:
-    """Return an RSA key of the size; they take long to make, and one does for all tests."""
+    """Return an RSA key of the size, cached because generating one is slow."""
     return rsa.generate_private_key(65537, bits)
 
 
 def jwks(*entries: Key | dict[str, Any]) -> bytes:
-    """Return the set in which the keys are published."""
+    """Return a JWK Set of these keys."""
     listed = [entry.published() if isinstance(entry, Key) else entry for entry in entries]
     return json.dumps({"keys": listed}).encode()
 
 
 KEY = make_key("test")
-"""The key of services whose tests are not about keys."""
+"""The key for tests of other features."""
 
 
 def guarded(place: Path) -> dict[str, str]:
-    """Return the settings of a service that takes tokens by that key, and publish it at the place."""
+    """Return the settings of a service that accepts tokens of KEY, and write its JWK Set to the path."""
     place.write_bytes(jwks(KEY))
     return {"AUTH": "jwt", "JWT_KEYS": str(place), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
 
 
 def bearer(subject: str, **claims: Any) -> dict[str, str]:
-    """Return the header of a request with a token by that key for the subject."""
+    """Return a request header with a token of KEY for the subject."""
     return {"authorization": f"Bearer {KEY.token(subject, **claims)}"}
 
 
 def judging(place: Path | str, *algorithms: str) -> BearerAuthenticator:
-    """Return what judges tokens by the keys at the place; without algorithms by all that there are."""
+    """Return an authenticator for the keys at the path or URL; by default with all algorithms."""
     return BearerAuthenticator(
         TokenSettings(str(place), ISSUER, AUDIENCE, algorithms or ALGORITHMS, SERVICE_SCOPE)
     )
@@ -120,7 +120,7 @@ def judging(place: Path | str, *algorithms: str) -> BearerAuthenticator:
 def judge(
     place: Path | str, test: Callable[[BearerAuthenticator], Awaitable[None]], *algorithms: str
 ) -> None:
-    """Run the test with what judges tokens."""
+    """Run the test with an authenticator for the keys at the path or URL."""
 
     async def bounded() -> None:
         async with asyncio.timeout(LIMIT), judging(place, *algorithms) as guard:
@@ -130,18 +130,18 @@ def judge(
 
 
 def asked(*credentials: bytes | str) -> dict[str, Any]:
-    """Return what a server makes of a request with these Authorization headers."""
+    """Return the ASGI scope of a request with these Authorization headers."""
     values = [value.encode() if isinstance(value, str) else value for value in credentials]
     return {"headers": [(b"host", b"x"), *((b"authorization", value) for value in values)]}
 
 
 async def ask(guard: BearerAuthenticator, token: str) -> Principal:
-    """Return who asks with the token."""
+    """Return the principal of the token."""
     return await guard.authenticate(asked(f"Bearer {token}"))
 
 
 async def is_refused(guard: BearerAuthenticator, token: str) -> bool:
-    """Tell whether the token is refused."""
+    """Return whether the token is rejected."""
     try:
         await ask(guard, token)
     except UnauthenticatedError:
@@ -150,7 +150,7 @@ async def is_refused(guard: BearerAuthenticator, token: str) -> bool:
 
 
 class Site:
-    """Publishes a key set over https at an address that stays the same, and counts who asks for it."""
+    """Serves a JWK Set over HTTPS at a fixed address, and counts the requests."""
 
     def __init__(self, folder: Path) -> None:
         self.authority, self._certificate = _certify(folder)
@@ -158,20 +158,20 @@ class Site:
         self.status = 200
         self.asked = 0
         self.headers: dict[str, str] = {}
-        # While it is not set an answer gets stuck after its first byte.
+        # While this is not set, a response stops after its first byte.
         self.flows = threading.Event()
         self.flows.set()
-        self.pause = 0.0  # seconds behind each byte
+        self.pause = 0.0  # pause after each byte, in seconds
         self.port = 0
 
     @property
     def url(self) -> str:
-        """Where the keys are."""
+        """The URL of the JWK Set."""
         return f"https://127.0.0.1:{self.port}/keys"
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Answer until the end of the block, and have nobody at the address then."""
+        """Serve until the end of the block, then refuse connections."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._certificate)
         with _Server(self) as server:
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in site.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        # Who asks does not have to wait for the end.
+        # The client may close the connection early.
         with suppress(OSError):
             self.wfile.write(site.content[:1])
             site.flows.wait(LIMIT)
@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _certify(folder: Path) -> tuple[Path, Path]:
-    """Make an authority and, signed by it, a certificate of the loopback's; return their files."""
+    """Make a certificate authority and a certificate for 127.0.0.1; return their files."""
     authority, site = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority.test")])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "issuer.test")])

@@ -1,4 +1,4 @@
-"""openapi.yaml as operations with compiled validators: the one keeper of what a request may be."""
+"""Loads openapi.yaml as operations with compiled JSON Schema validators, which define valid requests."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from attrs import frozen
 from jsonschema_rs import ValidationError, ValidationErrorKind, Validator, validator_for
 
 FILE = Path(__file__).parents[2] / "openapi.yaml"
-THOROUGH = 1024  # bytes of a value of which every fault is told
+FULL_REPORT_LIMIT = 1024  # size of the largest value whose violations are all reported, in bytes
 
 _METHODS = ("get", "put", "post", "patch", "delete")
 _MESSAGES = {
@@ -27,19 +27,19 @@ _MESSAGES = {
     "maxProperties": "must have at most {} entries",
     "format": "must be a {}",
 }
-_NAMES_LIMIT = 10  # of the names that a message repeats
+_MAX_SHOWN_NAMES = 10  # unknown names that a message repeats
 
 
 class ContractError(Exception):
-    """The contract and the code that serves it do not fit together."""
+    """A difference between the contract and the code that implements it, found at startup."""
 
 
 @frozen
 class Input:
-    """One place of a request that a schema describes: the parameters of a kind, or the body.
+    """A validated part of a request: all path, query or header parameters, or the body.
 
-    `names` are the contract's words for fields: a place may be told in these, not in the client's.
-    `optional` says that parameters of the kind may all be left out.
+    `place` is `path`, `query`, `header` or `body`. `names` are the property names of the contract: a reported
+    path consists of these, never of a client's own names. `optional` is true if no parameter is required.
     """
 
     place: str
@@ -48,37 +48,38 @@ class Input:
     names: frozenset[str]
     optional: bool
 
-    def faults(self, value: object, size: int = 0) -> list[dict[str, str]]:
-        """Return where and why a value of so many bytes does not fit; no fault repeats a part of it.
+    def violations(self, value: object, size: int = 0) -> list[dict[str, str]]:
+        """Return `path` and `message` of each violation; no message repeats a part of the value.
 
-        To find every fault takes time with the square of their number: of a large value one is told.
+        `size` is the length of the value's JSON text in bytes. Finding all violations takes time that grows
+        with the square of their number, so a value of more than 1 KiB has only its first one reported.
         """
         if not value and self.optional:
             return []
         try:
             if self.validator.is_valid(value):
                 return []
-            if size <= THOROUGH:
-                faults = [self._fault(error) for error in self.validator.iter_errors(value)]
-                # A key may break two rules of its schema, whose description says both.
-                return [fault for place, fault in enumerate(faults) if fault not in faults[:place]]
+            if size <= FULL_REPORT_LIMIT:
+                found = [self._violation(error) for error in self.validator.iter_errors(value)]
+                # A name that violates two rules of its schema has the same message twice: the description.
+                return [item for place, item in enumerate(found) if item not in found[:place]]
             self.validator.validate(value)
         except ValidationError as error:
-            return [self._fault(error)]
+            return [self._violation(error)]
         except ValueError:
-            # The validator does not go as deep as the parser.
+            # The validator's recursion limit is lower than the parser's.
             pass
         return [{"path": self.place, "message": "is nested too deeply"}]
 
-    def _fault(self, error: ValidationError) -> dict[str, str]:
-        """Return an error as a place and a reason, out of the contract's words and not the client's."""
-        error = _in_the_form_meant(error)
+    def _violation(self, error: ValidationError) -> dict[str, str]:
+        """Return the path and the message of an error, without names or values of the client."""
+        error = _inner_error(error)
         steps = [str(step) for step in error.instance_path]
-        told = takewhile(lambda step: step in self.names or re.fullmatch("[0-9]{1,10}", step), steps)
-        return {"path": ".".join([self.place, *told]), "message": self._message(error)}
+        known = takewhile(lambda step: step in self.names or re.fullmatch("[0-9]{1,10}", step), steps)
+        return {"path": ".".join([self.place, *known]), "message": self._message(error)}
 
     def _message(self, error: ValidationError) -> str:
-        """Return the rule that an error breaks, with its limit."""
+        """Return the message for the violated rule, with its limit."""
         match error.kind:
             case ValidationErrorKind.AdditionalProperties(unexpected=names):
                 return f"has unknown names: {plain_names(names)}"
@@ -94,7 +95,7 @@ class Input:
                 return self._limit_message(error)
 
     def _limit_message(self, error: ValidationError) -> str:
-        """Return the rule that a single value breaks, in the words of its schema."""
+        """Return the message for a violated limit or pattern."""
         keyword = str(error.schema_path[-1])
         if keyword == "pattern":
             return self._form(error)
@@ -104,11 +105,11 @@ class Input:
         return message
 
     def _form(self, error: ValidationError) -> str:
-        """Return the description of the schema that a value breaks: a pattern is no help to a person."""
+        """Return the description of the violated schema, which people understand better than a pattern."""
         return f"must match: {' '.join(self._schema(error)['description'].split()).rstrip('.')}"
 
     def _schema(self, error: ValidationError) -> Mapping[str, Any]:
-        """Return the schema that the value breaks."""
+        """Return the violated schema."""
         node: Any = self.schema
         for step in error.schema_path[:-1]:
             node = node[step]
@@ -118,9 +119,10 @@ class Input:
 
 @frozen
 class Operation:
-    """One operation of the contract; `id` is its operationId in snake_case, as are its `names`.
+    """An operation of the contract; `id` is its operationId in snake_case.
 
-    `secured` says that it is for callers: it may ask them who they are.
+    `parameters` are the inputs by `path`, `query` and `header`. `successes` are the declared statuses below
+    400. `secured` operations authenticate their requests if AUTH is set.
     """
 
     id: str
@@ -134,24 +136,24 @@ class Operation:
 
     @property
     def names(self) -> set[str]:
-        """The names of everything that the operation takes."""
+        """The names of all parameters in snake_case, and `body` if there is one."""
         names = {snake(name) for kind in self.parameters.values() for name in kind.schema["properties"]}
         return names | {"body"} if self.body else names
 
 
 def read(file: Path = FILE) -> dict[str, Any]:
-    """Return the contract as it is written."""
+    """Return the contract as a document, with its references."""
     return parse(file.read_text())
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the contract out of its YAML text."""
+    """Parse the YAML text of the contract."""
     document: dict[str, Any] = yaml.load(text, Loader=yaml.CSafeLoader)
     return document
 
 
 def load(file: Path = FILE) -> list[Operation]:
-    """Return the contract's operations in its order."""
+    """Return the operations in the contract's order."""
     document = read(file)
     return [
         _operation(document, path, method, item[method], item.get("parameters", []))
@@ -162,31 +164,34 @@ def load(file: Path = FILE) -> list[Operation]:
 
 
 def snake(name: str) -> str:
-    """Return a name of the contract as Python writes it: getSession as get_session, If-Match as if_match."""
+    """Return a name of the contract in snake_case: getSession as get_session, If-Match as if_match."""
     return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower().replace("-", "_")
 
 
 def plain_names(names: Iterable[str]) -> str:
-    """Return a client's own names as far as they are plain and few, so that a log or a page can show them."""
+    """Return names that a client sent as text that is safe in logs and pages.
+
+    It shows at most 10 names, of letters, digits, `_` and `-` only, and counts the others.
+    """
     listed = list(names)
-    plain = [name for name in listed if re.fullmatch("[A-Za-z0-9_-]{1,64}", name)][:_NAMES_LIMIT]
+    plain = [name for name in listed if re.fullmatch("[A-Za-z0-9_-]{1,64}", name)][:_MAX_SHOWN_NAMES]
     others = len(listed) - len(plain)
     return ", ".join(
         [*plain, *([f"{others} more" if plain else f"{others} that cannot be shown"] if others else [])]
     )
 
 
-def _in_the_form_meant(error: ValidationError) -> ValidationError:
-    """Return what is wrong within the only form of the value's own type, where the contract has several."""
+def _inner_error(error: ValidationError) -> ValidationError:
+    """Return the error within the one alternative of `oneOf` that has the value's type, if there is one."""
     if isinstance(error.kind, ValidationErrorKind.OneOfNotValid):
         forms = [form for form in error.kind.context if not _types([form])]
         if len(forms) == 1:
-            return _in_the_form_meant(forms[0][0])
+            return _inner_error(forms[0][0])
     return error
 
 
 def _types(forms: Iterable[list[ValidationError]]) -> list[str]:
-    """Return the types that forms ask for instead of the value's own."""
+    """Return the types that the alternatives require, without those that the value has."""
     kinds = [error.kind for form in forms for error in form[:1]]
     return [name for kind in kinds if isinstance(kind, ValidationErrorKind.Type) for name in kind.types]
 
@@ -209,11 +214,11 @@ def _operation(
 
 
 def _parameters(document: dict[str, Any], kind: str, listed: list[dict[str, Any]]) -> Input:
-    """Return the operation's parameters of a kind as one object that takes no others."""
+    """Return the operation's parameters of a kind as one object schema; unknown names are violations."""
     listed = [parameter for parameter in listed if parameter["in"] == kind]
     schema = {
         "type": "object",
-        # Every request has headers that are not the operation's business.
+        # Requests have many headers that no operation declares.
         "additionalProperties": kind == "header",
         "required": [parameter["name"] for parameter in listed if parameter.get("required")],
         "properties": {parameter["name"]: _resolved(document, parameter["schema"]) for parameter in listed},
@@ -230,7 +235,7 @@ def _input(document: dict[str, Any], place: str, schema: dict[str, Any]) -> Inpu
 
 
 def _resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """Return the node that a local $ref stands for."""
+    """Return the target of a local $ref, or the node itself."""
     while "$ref" in node:
         steps = node["$ref"].removeprefix("#/").split("/")
         node = document

@@ -1,4 +1,4 @@
-"""Pages of other origins: which may call the service, and what their browsers are told (Fetch standard)."""
+"""Adds CORS headers for the allowed origins and answers preflight requests (Fetch standard)."""
 
 import re
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from starlette.types import Scope
 from session_service.api.contract import Operation
 from session_service.api.responses import Headers, Response
 
-_ALWAYS = {"authorization", "content-type", "x-request-id"}  # request headers that are no operation's own
-# A list of field names (RFC 9110, 5.6.2).
+_ALWAYS = {"authorization", "content-type", "x-request-id"}  # request headers that no operation declares
+# A comma-separated list of field names (RFC 9110, 5.6.2).
 _NAMES = re.compile(rb"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*(?:,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*)*")
-_NAMES_LIMIT = 4096  # bytes of such a list
-_SECONDS = b"7200"  # for which a preflight is good: Chromium keeps none for longer
+_MAX_NAMES_BYTES = 4096  # size limit of such a list, in bytes
+_MAX_AGE = b"7200"  # lifetime of a preflight response, in seconds: the longest that Chromium accepts
 
-# What a page may read beside the few headers that it always may.
+# Response headers that pages may read beside the CORS-safelisted ones (Fetch standard).
 _EXPOSED = (
     b"allow",
     b"date",
@@ -29,9 +29,9 @@ _EXPOSED = (
 
 
 class Cors:
-    """The origins whose pages may call the service and read what it replies.
+    """CORS for the pages of some origins, without credentials mode.
 
-    A token is a header that the page itself sends: browsers are not asked for cookies or the like.
+    Pages set the Authorization header themselves, so browsers need not send cookies.
     """
 
     def __init__(self, origins: Iterable[str], operations: Iterable[Operation]) -> None:
@@ -41,7 +41,7 @@ class Cors:
         self._sent = ", ".join(sorted(names)).encode()
 
     def shared(self, scope: Scope, reply: Response) -> Response:
-        """Return the reply with the word to the browser on whether the page may read it."""
+        """Return the response with the headers that let a page of an allowed origin read it."""
         more: Headers = [(b"vary", b"Origin")]
         origin = self._origin(scope)
         if origin:
@@ -52,9 +52,9 @@ class Cors:
         return evolve(reply, headers=[*reply.headers, *more])
 
     def preflight(self, scope: Scope, methods: str) -> Response | None:
-        """Return the reply to a browser that asks whether its page may send a request to a path.
+        """Return the response to a preflight request, or None for other requests and other origins.
 
-        `methods` are those that the path takes. None if nobody asks that, or the page is not allowed to.
+        `methods` are the methods of the path, as in Allow.
         """
         asked = any(name == b"access-control-request-method" for name, _ in scope["headers"])
         if scope["method"] != "OPTIONS" or not asked or not self._origin(scope):
@@ -62,21 +62,21 @@ class Cors:
         headers = [
             (b"access-control-allow-methods", methods.encode()),
             (b"access-control-allow-headers", self._allowed_headers(scope)),
-            (b"access-control-max-age", _SECONDS),
+            (b"access-control-max-age", _MAX_AGE),
         ]
         return Response(204, headers)
 
     def _allowed_headers(self, scope: Scope) -> bytes:
-        """Return the header names that a page may send: those that it asks for, or the contract's.
+        """Return the allowed request headers: those of the preflight request if valid, else the contract's.
 
-        Libraries add headers of their own to each request (traceparent, sentry-trace, baggage): one that is
-        not allowed blocks the request in the browser, although the service ignores it.
+        Client libraries add headers (traceparent, sentry-trace, baggage). The service ignores them, but the
+        browser would block a request with a header that is not allowed.
         """
         asked = [value for name, value in scope["headers"] if name == b"access-control-request-headers"]
-        fits = len(asked) == 1 and len(asked[0]) <= _NAMES_LIMIT and _NAMES.fullmatch(asked[0])
+        fits = len(asked) == 1 and len(asked[0]) <= _MAX_NAMES_BYTES and _NAMES.fullmatch(asked[0])
         return asked[0].strip() if fits else self._sent
 
     def _origin(self, scope: Scope) -> bytes | None:
-        """Return the origin of the page behind the request if it is one of those allowed."""
+        """Return the Origin header if it is present once and allowed, or None."""
         given = [value for name, value in scope["headers"] if name == b"origin"]
         return given[0] if len(given) == 1 and given[0] in self._origins else None

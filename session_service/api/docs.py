@@ -1,4 +1,4 @@
-"""The contract for readers: a page to read and try it on, the file itself, and the same as JSON."""
+"""Serves the contract: Swagger UI at /docs, openapi.yaml, and the same document as openapi.json."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ _SECURITY = [
 
 
 class File:
-    """Bytes that stay the same while the service runs; whoever has them is told so."""
+    """A static file with an ETag; If-None-Match gets 304 Not Modified (RFC 9110, 13.1.2)."""
 
     sheddable = False
 
@@ -41,7 +41,7 @@ class File:
         self._unchanged = Response(304, headers, security=_SECURITY)
 
     async def handle(self, scope: Scope, _path: dict[str, str]) -> Response:
-        """Return the file, or that it is the one that the client has."""
+        """Return the file, or 304 if the client has this version."""
         return self._unchanged if self._is_known(scope) else self._whole
 
     def _is_known(self, scope: Scope) -> bool:
@@ -50,9 +50,9 @@ class File:
 
 
 def files(root_path: str) -> dict[str, File]:
-    """Return what is served about the contract, by its path, read once.
+    """Read the files and return them by their paths.
 
-    The contract's server is the path prefix under which the service is reached.
+    `root_path` is the path prefix of the service, which becomes the server URL in the contract.
     """
     library = _library()
     text = contract.FILE.read_text()
@@ -73,7 +73,7 @@ def files(root_path: str) -> dict[str, File]:
 
 
 def _library() -> Path:
-    """Return the folder of Swagger UI in the installed package, which is never imported."""
+    """Return the folder of Swagger UI in the installed package, without importing it."""
     package = find_spec("swagger_ui")
     folders = (package.submodule_search_locations if package else None) or []
     for folder in folders:

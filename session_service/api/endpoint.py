@@ -1,4 +1,4 @@
-"""The request path of an operation: decode, validate, authenticate, call, encode."""
+"""Handles the requests of an operation: authenticates, decodes, validates, calls its function, encodes."""
 
 import inspect
 import re
@@ -24,8 +24,7 @@ Result = EncodedSession | StartResult | SessionPage | Health | Liveness | Readin
 Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]
 
-# The successes of an operation, where 200 is not the only one; 204 and 304 come with the headers that ask
-# for them.
+# Success statuses by result type, if there are others than 200. Each header adds the status that it requests.
 _SUCCESSES = {StartResult: {200, 201}}
 _SUCCESS_OF_HEADER = {"prefer": 204, "if_none_match": 304}
 _NO_STORE = (b"cache-control", b"no-store")
@@ -37,14 +36,14 @@ _MINIMAL = re.compile(r'(^|,)\s*return="?minimal"?\s*($|[,;])', re.IGNORECASE)
 
 @frozen
 class Access:
-    """The checks that a secured operation makes before it reads a request."""
+    """The authentication and the rate limit of secured operations."""
 
     authenticator: Authenticator
     limit_rate: Callable[[Principal], Awaitable[None]]
 
 
 class Endpoint:
-    """One operation with its function."""
+    """Route of an operation; raises ContractError if the operation and its function differ."""
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class Endpoint:
         self._sessions_path = f"{root_path}/api/sessions/".encode()
         types = _types(operation, function)
         self._body_type = types.get("body")
-        # By a parameter's name in the contract: its name in Python, and the function that makes its value.
+        # Python name and structuring function of each parameter, by its name in the contract.
         self._arguments = {
             name: (snake(name), codec.structurer(types.get(snake(name), str)))
             for kind in operation.parameters.values()
@@ -73,7 +72,7 @@ class Endpoint:
         self._headers = {name.lower().encode(): name for name in headers}
 
     async def handle(self, scope: Scope, path: Values) -> Response:
-        """Return the response to a request whose body is in the scope; raise the contract's errors."""
+        """Return the response to a request, whose `body` is in the scope; raise ServiceError for an error."""
         principal = (await self._authenticate(scope),) if self._operation.secured else ()
         arguments = self._parameters(scope, path)
         if self._operation.body is not None:
@@ -108,9 +107,13 @@ class Endpoint:
         kinds = self._operation.parameters
         query = _query(scope, kinds["query"]) if scope["query_string"] else {}
         header = _headers(scope, self._headers)
-        faults = kinds["path"].faults(path) + kinds["query"].faults(query) + kinds["header"].faults(header)
-        if faults:
-            raise ValidationError(faults)
+        violations = [
+            *kinds["path"].violations(path),
+            *kinds["query"].violations(query),
+            *kinds["header"].violations(header),
+        ]
+        if violations:
+            raise ValidationError(violations)
         arguments = {}
         for name, value in (path | query | header).items():
             argument, structure = self._arguments[name]
@@ -129,16 +132,16 @@ class Endpoint:
         except ValueError:
             raise ValidationError([{"path": "body", "message": "must be I-JSON (RFC 7493)"}]) from None
         assert self._operation.body is not None
-        faults = self._operation.body.faults(value, len(content))
-        if faults:
-            raise ValidationError(faults)
+        violations = self._operation.body.violations(value, len(content))
+        if violations:
+            raise ValidationError(violations)
         return codec.structure(value, self._body_type)
 
 
 def _types(operation: Operation, function: Function) -> dict[str, Any]:
-    """Return the types of the function's parameters; raise ContractError unless they are the operation's.
+    """Return the types of the function's parameters; raise ContractError if the operation declares others.
 
-    `Prefer` is about the form of the response: the endpoint itself applies it.
+    Functions have no parameter for `Prefer`: the endpoint applies it to the response.
     """
     signature = inspect.signature(function)
     types = {name: parameter.annotation for name, parameter in signature.parameters.items()}
@@ -156,7 +159,10 @@ def _types(operation: Operation, function: Function) -> dict[str, Any]:
 
 
 def _query(scope: Scope, declared: Input) -> dict[str, Any]:
-    """Return the query with what the contract calls an integer, and is written as one, as an integer."""
+    """Parse the query, with decimal numbers as int if the contract declares integers.
+
+    Raise ValidationError if it is not percent-encoded UTF-8, or repeats a name.
+    """
     raw: bytes = scope["query_string"]
     fits = _ENCODED.fullmatch(raw) is not None
     try:
@@ -178,7 +184,7 @@ def _query(scope: Scope, declared: Input) -> dict[str, Any]:
 
 
 def _headers(scope: Scope, declared: dict[bytes, str]) -> dict[str, str]:
-    """Return the headers that the operation declares, a repeated one as its list (RFC 9110, 5.3)."""
+    """Return the headers that the operation declares, repeated ones joined by commas (RFC 9110, 5.3)."""
     found: dict[str, str] = {}
     for key, value in scope["headers"]:
         name = declared.get(key)

@@ -1,4 +1,4 @@
-"""Errors that only HTTP has: a request that does not fit, or that no operation can take."""
+"""Defines the errors of HTTP itself: requests that are rejected before the domain sees them."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Detail = dict[str, str]
 
 
 class ValidationError(ServiceError):
-    """The request is not what the contract says; `details` name the places, never the values."""
+    """Violations of the contract; `details` have the path and the message of each, never a value."""
 
     status, code, message = 400, "VALIDATION_ERROR", "The request does not fit the contract."
 
@@ -20,7 +20,10 @@ class ValidationError(ServiceError):
 
 
 class UnauthenticatedError(ServiceError):
-    """No bearer token, or an invalid one; `reason` is for the log, no reply has it."""
+    """A missing or invalid bearer token; `reason` is for the log only.
+
+    `given` is false if the request has no credentials.
+    """
 
     status, code = 401, "UNAUTHENTICATED"
     message = "The request needs a valid bearer token."
@@ -30,18 +33,18 @@ class UnauthenticatedError(ServiceError):
         self.given = given
 
     def headers(self) -> dict[str, str]:
-        # RFC 6750, 3: a request that brought no token is not told of an error.
+        # RFC 6750, 3.1: without credentials there is no error code.
         return {"www-authenticate": 'Bearer error="invalid_token"' if self.given else "Bearer"}
 
 
 class RouteNotFoundError(ServiceError):
-    """No path of the contract."""
+    """A path that the contract does not have."""
 
     status, code, message = 404, "ROUTE_NOT_FOUND", "The service has no such path."
 
 
 class MethodNotAllowedError(ServiceError):
-    """A path of the contract, but not with this method."""
+    """A method that the contract does not have for the path; `allow` lists the others."""
 
     status, code, message = 405, "METHOD_NOT_ALLOWED", "The path does not take this method; see Allow."
 
@@ -53,7 +56,7 @@ class MethodNotAllowedError(ServiceError):
 
 
 class RequestTimeoutError(ServiceError):
-    """A request that did not come whole in time."""
+    """A request that did not arrive completely within the time limit."""
 
     status, code, message = 408, "REQUEST_TIMEOUT", "The request did not arrive in time."
 
@@ -62,13 +65,13 @@ class RequestTimeoutError(ServiceError):
 
 
 class UriTooLongError(ServiceError):
-    """A path and query of over 4 KiB."""
+    """A request target (path and query) of more than 4 KiB."""
 
     status, code, message = 414, "URI_TOO_LONG", "The path and the query have over 4096 bytes."
 
 
 class UnsupportedMediaTypeError(ServiceError):
-    """A body that is not plain `application/json`."""
+    """A body with a content encoding, or with a media type other than `application/json`."""
 
     status, code = 415, "UNSUPPORTED_MEDIA_TYPE"
 
@@ -77,7 +80,7 @@ class UnsupportedMediaTypeError(ServiceError):
 
 
 class HeadersTooLargeError(ServiceError):
-    """A head of over 16 KiB or 100 header lines."""
+    """A header section of more than 16 KiB or 100 lines (RFC 6585, 5)."""
 
     status, code, message = (
         431,
@@ -90,6 +93,6 @@ class HeadersTooLargeError(ServiceError):
 
 
 class InternalServerError(ServiceError):
-    """A bug; what it was stands in the log only."""
+    """An unexpected exception; its details are in the log only."""
 
     status, code, message = 500, "INTERNAL_SERVER_ERROR", "The service failed; the log has the reason."
