@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import logging
 import re
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from socket import socket
@@ -286,6 +287,13 @@ def test_no_write_timeout_after_writing_resumes() -> None:
 def test_write_timeout_after_the_keep_alive_timeout() -> None:
     """An idle connection that is closed with unsent data does not stay for longer."""
     assert asyncio.run(_state_after(idle=True)) == "aborted"
+
+
+def test_uvicorn_installs_no_signal_handlers() -> None:
+    """Its own handler would drop in-flight requests at the second SIGINT."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with uvicorn_server._Server(Settings("unused"), cast("ServeOptions", None)).capture_signals():  # noqa: SLF001 - as below
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_uvicorn_logs_errors_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

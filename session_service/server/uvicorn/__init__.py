@@ -29,7 +29,7 @@
 # SingleWriteCycle.send | one write per response; headers are not validated again
 #   tests/test_overrides.py::test_a_response_is_one_write
 # _Server.capture_signals | signals are handled by Lifecycle, the same on both servers
-#   tests/test_servers.py::test_the_end_waits_for_what_is_on_its_way
+#   tests/test_overrides.py::test_uvicorn_installs_no_signal_handlers
 # _Server.startup | uvicorn's errors are logged once the application has started
 #   tests/test_overrides.py::test_uvicorn_logs_errors_after_the_start
 # _Server.main_loop | graceful shutdown: connections are open for one last request
