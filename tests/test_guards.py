@@ -142,8 +142,8 @@ GUARDS = [
     Guard(
         "disbelief",
         "session_service/storage/redis.py",
-        '        self._breaker = "open"\n        self._recovery',
-        '        self._breaker = "closed"\n        self._recovery',
+        "            self._trip(error)\n",
+        "",
         "tests/test_cache.py::test_redis_killed_and_back",
     ),
     Guard(
