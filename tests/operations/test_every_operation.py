@@ -1,6 +1,7 @@
 """What operations answer alike, whatever they are for."""
 
 import http.client
+import re
 from uuid import uuid4
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from tests import conformance
 from tests.conformance import PATHS
 from tests.service import Service
+from tests.waiting import eventually
 
 OPERATIONS = {
     operation["operationId"]: (method, path)
@@ -45,9 +47,12 @@ def test_401_with_a_token_that_is_none(operation: str, guarded: Service) -> None
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_408_for_a_body_that_does_not_come(
-    operation: str, stalled: dict[str, http.client.HTTPConnection]
+    operation: str, service: Service, stalled: dict[str, http.client.HTTPConnection]
 ) -> None:
-    """A request whose body is not there within ten seconds is told so, and its connection ends."""
+    """A request whose body is not there within ten seconds is told so, and its connection ends.
+
+    By its own log the service has waited for as long; only one that waits for longer takes twice the time.
+    """
     name = operation
     with stalled[name].getresponse() as told:
         reply = httpx.Response(told.status, headers=told.getheaders(), content=told.read())
@@ -55,6 +60,10 @@ def test_408_for_a_body_that_does_not_come(
     reply.request = httpx.Request(method, f"http://service{filled(path)}")
     conformance.check(reply)
     assert (reply.status_code, reply.headers["connection"]) == (408, "close")
+    line = rf" {reply.headers['x-request-id']} .* 408 ([\d.]+)ms\n"
+    logged = eventually(lambda: re.search(line, service.log.read_text()))
+    assert logged is not None
+    assert 9_900 < float(logged[1]) < 20_000
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
