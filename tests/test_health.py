@@ -182,10 +182,13 @@ def test_a_connection_that_has_broken_is_no_word_on_the_server(postgres: Databas
     urls = migrated | {"DATABASE_URL": postgres.url}
     with running(urls) as service, psycopg.connect(postgres.owner_url, autocommit=True) as operator:
         _forget()
-        operator.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
+        ended = operator.execute(
+            "select pid, pg_terminate_backend(pid) from pg_stat_activity "
             "where pid <> pg_backend_pid() and backend_type = 'client backend'"
         )
+        pids = [pid for pid, _ in ended]
+        left = "select from pg_stat_activity where pid = any (%s)"
+        eventually(lambda: not operator.execute(left, [pids]).fetchall())
         assert _told(service) == UP
 
 
