@@ -69,7 +69,7 @@ def house(tmp_path: Path) -> Path:
         ),
         ("sql/get_sessions.sql", ":many", ":one", "get_sessions.sql: bound as :many"),
         ("sql/get_sessions.sql", "completed_at timestamptz?", "completed_at timestamptz", "'completed_at'"),
-        ("sql/get_sessions.sql", "-- in:  ids jsonb", "-- in:  ids jsonb, x text", "placeholders"),
+        ("sql/get_sessions.sql", "-- in:  reads jsonb", "-- in:  reads jsonb, x text", "placeholders"),
         (
             "session_service/sessions/models.py",
             "    quiz_id: int\n    current",
