@@ -24,7 +24,7 @@ from session_service.storage.readiness import ReadinessCheck
 from tests.conftest import Urls, migrate
 from tests.support import clock, conformance
 from tests.support.inspection import listens, unread, waiting_for_locks
-from tests.support.service import Service, copy_house, folder, running
+from tests.support.service import Service, copy_repository, folder, running
 from tests.support.waiting import LIMIT, eventually
 
 PROBES = ("/health", "/health/live", "/health/ready")
@@ -161,7 +161,7 @@ def test_a_database_that_returns_other_values_is_down(postgres: Database) -> Non
 def test_a_setting_that_is_not_pinned_is_not_ready(fresh_database: Urls, tmp_path: Path) -> None:
     """A service without the date format of its own is 503, not 200 or 500, where it cannot read dates."""
     migrate(fresh_database)
-    file = copy_house(tmp_path) / "sql" / "configure.sql"
+    file = copy_repository(tmp_path) / "sql" / "configure.sql"
     pin = "('datestyle', 'ISO, MDY'),"
     assert pin in file.read_text()
     file.write_text(file.read_text().replace(pin, ""))

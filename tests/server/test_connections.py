@@ -18,7 +18,7 @@ from dev.reaper import ROOT
 from session_service.server.hypercorn.task_group import ReceiveQueue
 from tests.conftest import Urls
 from tests.support.inspection import listens, waiting_for_locks
-from tests.support.raw_http import HEALTH, connected, exchange, replies
+from tests.support.raw_http import HEALTH, connected, exchange, parse_responses
 from tests.support.service import Service, free_port, running
 from tests.support.waiting import LIMIT, eventually
 
@@ -38,7 +38,7 @@ def test_a_common_head_is_served(either: Service) -> None:
     """A head of 12 KiB is served, whole or in pieces, and the reply carries a date and no server's name."""
     pieces = [HEAD[:20], HEAD[20:], b"x: " + b"x" * 12_000 + b"\r\n", END]
     for sent in ([b"".join(pieces)], pieces):
-        (reply,) = exchange(either.url, *sent, asked=(HEALTH,))
+        (reply,) = exchange(either.url, *sent, targets=(HEALTH,))
         assert reply.status_code == 200
         assert "date" in reply.headers
         assert "server" not in reply.headers
@@ -48,7 +48,7 @@ def test_a_reply_carries_the_time(either: Service) -> None:
     """The date of a reply is that of its second, or of the one before."""
     for _ in range(2):
         before = time.time()
-        (reply,) = exchange(either.url, HEAD + END, asked=(HEALTH,))
+        (reply,) = exchange(either.url, HEAD + END, targets=(HEALTH,))
         date = parsedate_to_datetime(reply.headers["date"]).timestamp()
         assert before - 2 < date <= time.time()
         time.sleep(2)
@@ -66,7 +66,7 @@ def test_a_head_has_room_for_16_kib_and_100_lines(either: Service) -> None:
     ]
     sendings += [(431, [HEAD + lines]) for lines in endless] + [(431, [HEAD, lines]) for lines in endless]
     for status, sending in sendings:
-        told = exchange(either.url, *sending, asked=(HEALTH,))
+        told = exchange(either.url, *sending, targets=(HEALTH,))
         assert [reply.status_code for reply in told] == [status]
 
 
@@ -91,7 +91,7 @@ def test_a_slow_head_is_cut_off(either: Service) -> None:
 )
 def test_a_strange_target_reaches_the_service(either: Service, target: bytes) -> None:
     """A target that is no path of the contract's gets the contract's own reply."""
-    (reply,) = exchange(either.url, HEAD.replace(b"/health", target) + END, asked=(("GET", "/nowhere"),))
+    (reply,) = exchange(either.url, HEAD.replace(b"/health", target) + END, targets=(("GET", "/nowhere"),))
     assert reply.json()["errorCode"] == "ROUTE_NOT_FOUND"
 
 
@@ -99,7 +99,7 @@ def test_pipelined_requests_are_answered_in_order(either: Service) -> None:
     """Requests that are sent at once get their replies one after the other."""
     heads = [HEAD + b"x-request-id: r%d\r\n" % number for number in range(5)]
     sent = b"".join(head + b"\r\n" for head in heads[:-1]) + heads[-1] + END
-    told = exchange(either.url, sent, asked=(HEALTH,))
+    told = exchange(either.url, sent, targets=(HEALTH,))
     assert [reply.headers["x-request-id"] for reply in told] == [f"r{number}" for number in range(5)]
 
 
@@ -149,7 +149,7 @@ def test_the_end_waits_for_what_is_on_its_way(server: str, migrated: Urls) -> No
         connection.sendall(HEAD + b"\r\n")
         while more := connection.recv(65536):
             told += more
-        assert [reply.headers.get("connection") for reply in replies(told, HEALTH)] == [None, "close"]
+        assert [reply.headers.get("connection") for reply in parse_responses(told, HEALTH)] == [None, "close"]
         assert service.process.wait(LIMIT) == 0
 
 
@@ -187,4 +187,4 @@ def _trickle(url: str, start: bytes, more: bytes) -> list[httpx.Response]:
                 if not data:
                     break
                 told += data
-    return replies(told, HEALTH)
+    return parse_responses(told, HEALTH)

@@ -89,7 +89,7 @@ def _ask(service: Service, method: str, target: str, path: str) -> tuple[httpx.R
     """Return the reply, and its log line's method, path and status."""
     name = f"target-{uuid4()}"
     head = f"{method} {target} HTTP/1.1\r\nhost: x\r\nx-request-id: {name}\r\nconnection: close\r\n\r\n"
-    (reply,) = exchange(service.url, head.encode(), asked=((method, path),))
+    (reply,) = exchange(service.url, head.encode(), targets=((method, path),))
     pattern = re.compile(rf"{name} (.*) \S+ms$", re.MULTILINE)
     (line,) = eventually(lambda: pattern.findall(service.log.read_text()))
     return reply, line

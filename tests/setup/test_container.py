@@ -33,7 +33,7 @@ def test_the_health_check_asks_the_port_that_is_set(migrated: Urls, root_path: s
     assert _check(free_port()) != 0
 
 
-def test_a_database_that_is_away_is_no_reason_to_restart(cut_off_service: Service) -> None:
+def test_a_database_that_is_away_is_no_reason_to_restart(service_without_postgresql: Service) -> None:
     """The check asks whether the process is alive, not whether its stores are."""
-    eventually(lambda: cut_off_service.client.get("/health").status_code == 503)
-    assert _check(int(cut_off_service.url.rsplit(":", 1)[1])) == 0
+    eventually(lambda: service_without_postgresql.client.get("/health").status_code == 503)
+    assert _check(int(service_without_postgresql.url.rsplit(":", 1)[1])) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dev.reaper import ROOT
-from tests.support.service import copy_house
+from tests.support.service import copy_repository
 
 PACKAGE = ROOT / "session_service"
 MODULES = sorted(
@@ -41,7 +41,7 @@ def test_rooms_import_in_one_direction() -> None:
 )
 def test_an_import_in_the_other_direction_is_found(tmp_path: Path, file: str, line: str) -> None:
     """An import that runs against the order fails bin/check."""
-    planted = copy_house(tmp_path) / "session_service" / file
+    planted = copy_repository(tmp_path) / "session_service" / file
     planted.write_text(f"{line}\n{planted.read_text()}")
     assert _lint_imports(tmp_path).returncode == 1
 
@@ -49,7 +49,7 @@ def test_an_import_in_the_other_direction_is_found(tmp_path: Path, file: str, li
 @pytest.mark.parametrize("library", ["redis", "psycopg", "jwt", "hypercorn", "httptools"])
 def test_a_library_away_from_its_home_is_found(tmp_path: Path, library: str) -> None:
     """A library that only one room may know is refused in the others."""
-    planted = copy_house(tmp_path) / "session_service" / "sessions" / "models.py"
+    planted = copy_repository(tmp_path) / "session_service" / "sessions" / "models.py"
     planted.write_text(f"import {library}\n")
     command = [
         str(ROOT / ".venv" / "bin" / "ruff"),

@@ -26,13 +26,13 @@ from tests.support.issuer import (
     KEY,
     SERVICE_SCOPE,
     Key,
-    ask,
-    asked,
+    authenticate,
     bearer,
-    is_refused,
-    judge,
+    is_rejected,
     jwks,
     make_key,
+    request_scope,
+    with_authenticator,
 )
 from tests.support.service import Service
 from tests.support.waiting import eventually, eventually_async
@@ -59,11 +59,11 @@ def test_a_good_token_says_who_asks(tmp_path: Path, algorithm: str) -> None:
     path.write_bytes(jwks(key))
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, key.token("ada")) == ADA
-        assert await ask(guard, key.token("Üñ \U0001f600" + 251 * "x")) is not None
-        assert await guard.authenticate(asked(f"bEARER  {key.token('ada', typ='at+jwt')}")) == ADA
+        assert await authenticate(guard, key.token("ada")) == ADA
+        assert await authenticate(guard, key.token("Üñ \U0001f600" + 251 * "x")) is not None
+        assert await guard.authenticate(request_scope(f"bEARER  {key.token('ada', typ='at+jwt')}")) == ADA
 
-    judge(path, test)
+    with_authenticator(path, test)
 
 
 def _now(seconds: int) -> int:
@@ -169,11 +169,11 @@ def test_what_cannot_be_believed_is_refused(file: Path, fault: str) -> None:
     async def test(guard: BearerAuthenticator) -> None:
         for _ in range(2):
             with pytest.raises(UnauthenticatedError) as refusal:
-                await guard.authenticate(asked(REFUSED[fault]()))
+                await guard.authenticate(request_scope(REFUSED[fault]()))
             assert refusal.value.given
-        assert await ask(guard, EC.token()) == ADA
+        assert await authenticate(guard, EC.token()) == ADA
 
-    judge(file, test, "RS256", "ES256", "EdDSA")
+    with_authenticator(file, test, "RS256", "ES256", "EdDSA")
 
 
 def test_one_header_has_to_say_it(file: Path) -> None:
@@ -181,25 +181,25 @@ def test_one_header_has_to_say_it(file: Path) -> None:
 
     async def test(guard: BearerAuthenticator) -> None:
         with pytest.raises(UnauthenticatedError) as refusal:
-            await guard.authenticate(asked())
+            await guard.authenticate(request_scope())
         assert not refusal.value.given
         good = f"Bearer {EC.token()}"
         with pytest.raises(UnauthenticatedError) as refusal:
-            await guard.authenticate(asked(good, good))
+            await guard.authenticate(request_scope(good, good))
         assert refusal.value.given
 
-    judge(file, test)
+    with_authenticator(file, test)
 
 
 def test_clocks_may_differ_a_little(file: Path) -> None:
     """Clock skew of up to LEEWAY seconds is allowed for nbf, iat and exp."""
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, EC.token(nbf=_now(LEEWAY - 2), iat=_now(LEEWAY - 2))) == ADA
-        assert await ask(guard, EC.token(exp=_now(2 - LEEWAY))) == ADA
-        assert await ask(guard, EC.token(exp=10**400)) == ADA
+        assert await authenticate(guard, EC.token(nbf=_now(LEEWAY - 2), iat=_now(LEEWAY - 2))) == ADA
+        assert await authenticate(guard, EC.token(exp=_now(2 - LEEWAY))) == ADA
+        assert await authenticate(guard, EC.token(exp=10**400)) == ADA
 
-    judge(file, test)
+    with_authenticator(file, test)
 
 
 @pytest.mark.parametrize("key", [RSA, EC, ED], ids=lambda key: key.algorithm)
@@ -217,9 +217,9 @@ def test_no_character_of_a_token_can_be_changed(file: Path, key: Key) -> None:
 
     async def test(guard: BearerAuthenticator) -> None:
         for token in changed + junk:
-            assert await is_refused(guard, token), token
+            assert await is_rejected(guard, token), token
 
-    judge(file, test)
+    with_authenticator(file, test)
 
 
 @pytest.mark.parametrize(
@@ -244,10 +244,10 @@ def test_the_scope_makes_a_service(file: Path, claims: dict[str, Any], serves: b
     expected = Principal("service:ada", None, service=True) if serves else ADA
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, EC.token("ada", **claims)) == expected
-        assert await ask(guard, EC.token("ada")) == ADA
+        assert await authenticate(guard, EC.token("ada", **claims)) == expected
+        assert await authenticate(guard, EC.token("ada")) == ADA
 
-    judge(file, test)
+    with_authenticator(file, test)
 
 
 def test_without_tokens_callers_are_told_apart_by_their_addresses() -> None:
@@ -268,10 +268,10 @@ def test_a_token_ends_though_it_is_remembered(file: Path) -> None:
 
     async def test(guard: BearerAuthenticator) -> None:
         token = EC.token(exp=_now(2 - LEEWAY))
-        assert await ask(guard, token) == ADA
-        await eventually_async(lambda: is_refused(guard, token))
+        assert await authenticate(guard, token) == ADA
+        await eventually_async(lambda: is_rejected(guard, token))
 
-    judge(file, test)
+    with_authenticator(file, test)
 
 
 def test_no_more_tokens_are_remembered_than_there_is_room_for(
@@ -283,11 +283,11 @@ def test_no_more_tokens_are_remembered_than_there_is_room_for(
 
     async def test(guard: BearerAuthenticator) -> None:
         for n in (0, 1, 2, 0, 3):
-            assert (await ask(guard, good[n])).user_id == f"{n}"
+            assert (await authenticate(guard, good[n])).user_id == f"{n}"
         held = [proof.principal.user_id for proof in guard._verified.values()]  # noqa: SLF001 - a leak shows nowhere else
         assert held == ["2", "0", "3"]
 
-    judge(file, test)
+    with_authenticator(file, test)
 
 
 def _tokens_that_are_refused() -> dict[str, dict[str, str]]:
@@ -312,15 +312,17 @@ def _tokens_that_are_refused() -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("reason", _tokens_that_are_refused())
-def test_a_401_says_why_in_the_log_and_never_in_the_reply(guarded: Service, reason: str) -> None:
+def test_a_401_says_why_in_the_log_and_never_in_the_reply(service_with_tokens: Service, reason: str) -> None:
     """The log has the reason with the request id; the response does not."""
     headers = _tokens_that_are_refused()[reason] | {"x-request-id": f"why-{uuid4()}"}
-    reply = guarded.client.get("/api/sessions", headers=headers)
+    reply = service_with_tokens.client.get("/api/sessions", headers=headers)
     assert reply.status_code == 401
     assert reply.json()["message"] == "The request needs a valid bearer token."
     line = f"request {headers['x-request-id']} is unauthenticated: "
     (logged,) = eventually(
-        lambda: [found for found in guarded.log.read_text().splitlines() if found.startswith(line)]
+        lambda: [
+            found for found in service_with_tokens.log.read_text().splitlines() if found.startswith(line)
+        ]
     )
     assert reason in logged
     assert "ada" not in logged

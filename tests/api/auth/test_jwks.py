@@ -22,17 +22,17 @@ from session_service.api.auth.principal import Principal
 from session_service.settings import SettingError
 from tests.conftest import Urls
 from tests.support.issuer import (
+    JwksServer,
     Key,
-    Site,
-    ask,
-    guarded,
-    is_refused,
-    judge,
-    judging,
+    authenticate,
+    bearer_authenticator,
+    is_rejected,
     jwks,
     make_ed448_key,
     make_key,
     rsa_key,
+    token_settings,
+    with_authenticator,
 )
 from tests.support.service import free_port, running
 from tests.support.waiting import LIMIT, eventually_async
@@ -52,9 +52,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JwksServer:
     """An issuer with one key and a trusted certificate authority; the test opens it."""
-    published = Site(tmp_path)
+    published = JwksServer(tmp_path)
     published.content = jwks(EC)
     monkeypatch.setenv("SSL_CERT_FILE", str(published.authority))
     return published
@@ -169,10 +169,10 @@ def test_two_keys_of_one_name_are_both_tried(tmp_path: Path) -> None:
     path.write_bytes(jwks(first, second))
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, first.token()) == await ask(guard, second.token()) == ADA
-        assert await is_refused(guard, third.token())
+        assert await authenticate(guard, first.token()) == await authenticate(guard, second.token()) == ADA
+        assert await is_rejected(guard, third.token())
 
-    judge(path, test)
+    with_authenticator(path, test)
 
 
 def _write(file: Path, content: bytes) -> None:
@@ -199,20 +199,20 @@ def test_a_file_that_is_replaced_counts(
     old = EC.token()
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, old) == ADA
+        assert await authenticate(guard, old) == ADA
         _write(file, jwks(EC, fresh)[:-9])
         await eventually_async(lambda: len(caplog.records) == 1)
-        assert await ask(guard, EC.token("bob")) == Principal("user:bob", "bob")
+        assert await authenticate(guard, EC.token("bob")) == Principal("user:bob", "bob")
         _replace(file, jwks(fresh))
 
-        await eventually_async(lambda: is_refused(guard, old))
-        assert await ask(guard, fresh.token()) == ADA
+        await eventually_async(lambda: is_rejected(guard, old))
+        assert await authenticate(guard, fresh.token()) == ADA
         caplog.clear()
         _remove(file)
         await eventually_async(lambda: len(caplog.records) == 1)
-        assert await ask(guard, fresh.token("bob")) == Principal("user:bob", "bob")
+        assert await authenticate(guard, fresh.token("bob")) == Principal("user:bob", "bob")
 
-    judge(file, test)
+    with_authenticator(file, test)
 
 
 def test_a_disk_that_hangs_is_asked_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,12 +229,12 @@ def test_a_disk_that_hangs_is_asked_once(file: Path, monkeypatch: pytest.MonkeyP
         await eventually_async(_reading)
         await asyncio.sleep(0.4)
         assert len(_reading()) == 1
-        assert await ask(guard, EC.token()) == ADA
+        assert await authenticate(guard, EC.token()) == ADA
         _replace(file, jwks(fresh))
         await asyncio.to_thread(_write, pipe, b"")
-        await eventually_async(lambda: is_refused(guard, EC.token()))
+        await eventually_async(lambda: is_rejected(guard, EC.token()))
 
-    judge(file, test)
+    with_authenticator(file, test)
 
 
 def _reading() -> list[threading.Thread]:
@@ -242,72 +242,72 @@ def _reading() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "jwks"]
 
 
-def test_a_rotation_is_seen_with_the_first_new_token(site: Site) -> None:
+def test_a_rotation_is_seen_with_the_first_new_token(site: JwksServer) -> None:
     """Concurrent tokens with an unknown kid cause one refresh; a removed key is no longer valid."""
     fresh = make_key("fresh")
     old = EC.token()
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, old) == ADA
+        assert await authenticate(guard, old) == ADA
         site.content = jwks(fresh)
-        asked = site.asked
-        callers = await asyncio.gather(*(ask(guard, fresh.token(f"{n}")) for n in range(10)))
+        asked = site.requests
+        callers = await asyncio.gather(*(authenticate(guard, fresh.token(f"{n}")) for n in range(10)))
         assert [caller.user_id for caller in callers] == [f"{n}" for n in range(10)]
-        assert site.asked == asked + 1
-        assert await is_refused(guard, old)
+        assert site.requests == asked + 1
+        assert await is_rejected(guard, old)
 
     with site.open():
-        judge(site.url, test)
+        with_authenticator(site.url, test)
 
 
-def test_keys_are_renewed_without_being_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_renewed_without_being_asked_for(site: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The periodic refresh invalidates a key that the issuer has removed."""
     monkeypatch.setattr(jwks_module, "URL_REFRESH_INTERVAL", 0.05)
     old = EC.token()
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, old) == ADA
+        assert await authenticate(guard, old) == ADA
         site.content = jwks(make_key("fresh"))
 
-        await eventually_async(lambda: is_refused(guard, old))
+        await eventually_async(lambda: is_rejected(guard, old))
 
     with site.open():
-        judge(site.url, test)
+        with_authenticator(site.url, test)
 
 
-def test_a_flood_of_unknown_keys_is_one_look(site: Site) -> None:
+def test_a_flood_of_unknown_keys_is_one_look(site: JwksServer) -> None:
     """A flood of tokens with invented kids causes one refresh; valid tokens are still accepted."""
 
     async def test(guard: BearerAuthenticator) -> None:
         flood = [Key(f"unknown-{n}", "ES256", EC.private).token() for n in range(400)]
-        refused = await asyncio.gather(*(is_refused(guard, token) for token in flood))
+        refused = await asyncio.gather(*(is_rejected(guard, token) for token in flood))
         assert all(refused)
-        assert all([await is_refused(guard, token) for token in flood])
-        assert site.asked == 2
-        assert await ask(guard, EC.token()) == ADA
+        assert all([await is_rejected(guard, token) for token in flood])
+        assert site.requests == 2
+        assert await authenticate(guard, EC.token()) == ADA
 
     with site.open():
-        judge(site.url, test)
+        with_authenticator(site.url, test)
 
 
-def test_few_wait_for_an_issuer_that_hangs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_wait_for_an_issuer_that_hangs(site: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """32 requests wait for a slow issuer, the others are rejected at once; a shutdown does not wait."""
     monkeypatch.setattr(jwks_module, "UNKNOWN_KID_TIMEOUT", 60)
 
     async def test(guard: BearerAuthenticator) -> None:
         site.flows.clear()
-        tasks = [asyncio.create_task(is_refused(guard, make_key(f"{n}").token())) for n in range(100)]
+        tasks = [asyncio.create_task(is_rejected(guard, make_key(f"{n}").token())) for n in range(100)]
         await eventually_async(lambda: sum(task.done() for task in tasks) == 100 - 32)
-        assert await ask(guard, EC.token()) == ADA
+        assert await authenticate(guard, EC.token()) == ADA
         for task in tasks:
             task.cancel()
 
     with site.open():
-        judge(site.url, test)
+        with_authenticator(site.url, test)
         assert {thread.daemon for thread in _reading()} == {True}
 
 
-def test_a_request_waits_for_so_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_waits_for_so_long(site: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request waits for a limited time; a late response of the issuer still refreshes the keys."""
     monkeypatch.setattr(jwks_module, "UNKNOWN_KID_TIMEOUT", 0.05)
     fresh = make_key("fresh")
@@ -315,21 +315,21 @@ def test_a_request_waits_for_so_long(site: Site, monkeypatch: pytest.MonkeyPatch
     async def test(guard: BearerAuthenticator) -> None:
         site.flows.clear()
         site.content = jwks(EC, fresh)
-        assert await is_refused(guard, fresh.token())
+        assert await is_rejected(guard, fresh.token())
         site.flows.set()
 
         async def is_known() -> bool:
-            return not await is_refused(guard, fresh.token())
+            return not await is_rejected(guard, fresh.token())
 
         await eventually_async(is_known)
-        assert site.asked == 2
+        assert site.requests == 2
 
     with site.open():
-        judge(site.url, test)
+        with_authenticator(site.url, test)
 
 
 def test_an_outage_of_the_issuer_is_not_felt(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """During an outage of the issuer its tokens stay valid; the outage and its end are logged once each."""
     monkeypatch.setattr(jwks_module, "UNKNOWN_KID_COOLDOWN", 0.0)
@@ -338,53 +338,53 @@ def test_an_outage_of_the_issuer_is_not_felt(
     async def test(guard: BearerAuthenticator) -> None:
         opened.close()
         for _ in range(3):
-            assert await is_refused(guard, fresh.token())
-        assert await ask(guard, EC.token()) == ADA
+            assert await is_rejected(guard, fresh.token())
+        assert await authenticate(guard, EC.token()) == ADA
         site.content = jwks(EC, fresh)
         opened.enter_context(site.open())
-        assert await ask(guard, fresh.token()) == ADA
+        assert await authenticate(guard, fresh.token()) == ADA
 
     with ExitStack() as opened, caplog.at_level(logging.WARNING):
         opened.enter_context(site.open())
-        judge(site.url, test)
+        with_authenticator(site.url, test)
     assert [record.getMessage() for record in caplog.records] == [
         "JWT_KEYS: the keys could not be renewed, the last ones stay: ConnectionRefusedError",
         "JWT_KEYS: the keys are renewed again",
     ]
 
 
-def _fails(site: Site) -> None:
+def _fails(site: JwksServer) -> None:
     site.status = 500
 
 
-def _leads_elsewhere(site: Site) -> None:
+def _leads_elsewhere(site: JwksServer) -> None:
     site.status = 302
     site.headers = {"location": "file:///keys.json"}
 
 
-def _leads_in_a_circle(site: Site) -> None:
+def _leads_in_a_circle(site: JwksServer) -> None:
     site.status = 307
     site.headers = {"location": site.url}
 
 
-def _is_empty(site: Site) -> None:
+def _is_empty(site: JwksServer) -> None:
     site.content = b'{"keys": []}'
 
 
-def _is_too_much(site: Site) -> None:
+def _is_too_much(site: JwksServer) -> None:
     site.content = b" " * jwks_module.MAX_JWKS_BYTES + site.content
 
 
-def _is_cut(site: Site) -> None:
+def _is_cut(site: JwksServer) -> None:
     site.headers = {"content-length": "99999"}
     site.content = site.content[:-9]
 
 
-def _gets_stuck(site: Site) -> None:
+def _gets_stuck(site: JwksServer) -> None:
     site.flows.clear()
 
 
-def _drips(site: Site) -> None:
+def _drips(site: JwksServer) -> None:
     site.pause = 0.1
 
 
@@ -402,10 +402,10 @@ def _drips(site: Site) -> None:
     ],
 )
 def test_an_answer_that_is_no_key_set_changes_nothing(
-    site: Site,
+    site: JwksServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    failure: Callable[[Site], None],
+    failure: Callable[[JwksServer], None],
     reason: str,
 ) -> None:
     """After any failed fetch the last good keys stay."""
@@ -416,30 +416,32 @@ def test_an_answer_that_is_no_key_set_changes_nothing(
     async def test(guard: BearerAuthenticator) -> None:
         site.content = jwks(make_key("fresh"))
         failure(site)
-        assert await is_refused(guard, make_key("fresh").token())
-        assert await ask(guard, EC.token()) == ADA
-        assert site.asked == 2
+        assert await is_rejected(guard, make_key("fresh").token())
+        assert await authenticate(guard, EC.token()) == ADA
+        assert site.requests == 2
 
     with site.open(), caplog.at_level(logging.WARNING):
-        judge(site.url, test)
+        with_authenticator(site.url, test)
     assert caplog.records[0].getMessage().endswith(f": {reason}")
 
 
-def test_an_issuer_has_to_prove_itself(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_issuer_has_to_prove_itself(
+    site: JwksServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Keys from a server with an untrusted certificate are rejected."""
     (tmp_path / "other").mkdir()
-    monkeypatch.setenv("SSL_CERT_FILE", str(Site(tmp_path / "other").authority))
+    monkeypatch.setenv("SSL_CERT_FILE", str(JwksServer(tmp_path / "other").authority))
     monkeypatch.setattr(jwks_module, "START_TIMEOUT", 0)
     with site.open(), pytest.raises(SettingError, match=r"JWT_KEYS: .*: SSLCertVerificationError$"):
-        judge(site.url, _nothing)
-    assert site.asked == 0
+        with_authenticator(site.url, _nothing)
+    assert site.requests == 0
 
 
 async def _nothing(_: BearerAuthenticator) -> None:
     pass
 
 
-def test_a_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_waits_for_the_issuer(site: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start waits for an unreachable issuer, for a limited time."""
     with site.open():
         pass
@@ -451,14 +453,14 @@ def test_a_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatc
         assert not starting.done()
         with site.open():
             await starting
-        assert await ask(guard, EC.token()) == ADA
+        assert await authenticate(guard, EC.token()) == ADA
         await guard.__aexit__()
 
-    guard = judging(site.url)
+    guard = bearer_authenticator(site.url)
     asyncio.run(test())
     monkeypatch.setattr(jwks_module, "START_TIMEOUT", 0.1)
     with pytest.raises(SettingError, match=r"^JWT_KEYS: no keys could be read: ConnectionRefusedError$"):
-        judge(site.url, _nothing)
+        with_authenticator(site.url, _nothing)
 
 
 @pytest.mark.parametrize(
@@ -475,12 +477,12 @@ def test_a_file_without_keys_fails_at_once(tmp_path: Path, content: bytes | None
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SettingError, match=f"^JWT_KEYS: no keys could be read: .*{reason}$"):
-        judge(path, _nothing)
+        with_authenticator(path, _nothing)
 
 
 def test_a_service_without_keys_does_not_start(migrated: Urls, tmp_path: Path) -> None:
     """It logs one line that names the setting, and exits with status 1."""
-    env = {**os.environ, **migrated, **guarded(tmp_path / "keys.json"), "PORT": str(free_port())}
+    env = {**os.environ, **migrated, **token_settings(tmp_path / "keys.json"), "PORT": str(free_port())}
     (tmp_path / "keys.json").unlink()
     ended = subprocess.run(
         [sys.executable, "-m", "session_service"],
@@ -497,7 +499,7 @@ def test_a_service_without_keys_does_not_start(migrated: Urls, tmp_path: Path) -
     assert ended.stdout.splitlines().count(message) == 1
 
 
-def test_a_service_follows_its_issuer(migrated: Urls, site: Site, tmp_path: Path) -> None:
+def test_a_service_follows_its_issuer(migrated: Urls, site: JwksServer, tmp_path: Path) -> None:
     """A running service accepts tokens of a new key at once, and then rejects those of the removed key."""
     fresh = make_key("fresh")
 
@@ -506,7 +508,7 @@ def test_a_service_follows_its_issuer(migrated: Urls, site: Site, tmp_path: Path
         return service.client.get("/api/sessions", headers=headers).status_code
 
     with site.open():
-        settings = guarded(tmp_path / "keys.json") | {"JWT_KEYS": site.url}
+        settings = token_settings(tmp_path / "keys.json") | {"JWT_KEYS": site.url}
         with running(migrated, **settings) as service:
             assert asks(EC) == 200
             site.content = jwks(fresh)

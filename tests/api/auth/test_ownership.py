@@ -22,8 +22,8 @@ from session_service.storage import queries
 from session_service.storage.connection import Connection
 from tests.conftest import Urls, migrate
 from tests.support.inspection import INSIDE, QUEUED, running_in, waiting_for_locks
-from tests.support.issuer import SERVICE_SCOPE, bearer, guarded
-from tests.support.service import Headers, Service, folder, running, standstill
+from tests.support.issuer import SERVICE_SCOPE, bearer, token_settings
+from tests.support.service import Headers, Service, folder, frozen_database, running
 from tests.support.waiting import eventually
 
 # Names that are written otherwise in JSON.
@@ -71,7 +71,7 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """The service with its servers."""
-    settings = guarded(tmp_path_factory.mktemp("issuer") / "keys.json")
+    settings = token_settings(tmp_path_factory.mktemp("issuer") / "keys.json")
     with folder() as base, reaper.servers(base) as urls:
         migrate(urls)
         with (
@@ -374,7 +374,7 @@ def test_who_was_told_reads_what_was_told(house: House, ada: Visitor, platform: 
         holder.execute("select from quiz_sessions where id::text = any (%s) for update", [held])
         waiting = [clients.submit(ada.save, one, 1, "x") for one in held]
         _await_locks(house, len(held))
-        with standstill(house.urls["MIGRATION_DATABASE_URL"]):
+        with frozen_database(house.urls["MIGRATION_DATABASE_URL"]):
             saves = []
             for visitor, one in ((ada, first), (ada, session_id), (platform, session_id)):
                 saves.append(clients.submit(visitor.save, one, 1, "x"))

@@ -98,17 +98,17 @@ async def freeze_postgresql_for_one(world: World) -> None:
 
 async def tear_answers(world: World) -> None:
     """Answers of PostgreSQL to one instance break off in the middle, after the commit."""
-    world.postgres_proxy.losses, world.postgres_proxy.torn = 0.05, True
+    world.postgres_proxy.loss_rate, world.postgres_proxy.truncate = 0.05, True
     await asyncio.sleep(1)
-    world.postgres_proxy.losses, world.postgres_proxy.torn = 0.0, False
+    world.postgres_proxy.loss_rate, world.postgres_proxy.truncate = 0.0, False
     await asyncio.sleep(0.5)
 
 
 async def lose_replies(world: World) -> None:
     """Replies of one instance are cut off after the commit."""
-    world.reply_proxy.losses = 0.1
+    world.reply_proxy.loss_rate = 0.1
     await asyncio.sleep(1)
-    world.reply_proxy.losses = 0.0
+    world.reply_proxy.loss_rate = 0.0
     world.injected["replies lost"] += world.reply_proxy.lost
     world.reply_proxy.lost = 0
 
