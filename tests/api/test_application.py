@@ -19,7 +19,7 @@ from session_service.api import request
 from session_service.traffic import load_shedding
 from tests.conftest import Urls
 from tests.support.conformance import PATHS
-from tests.support.inspection import listens, unread, waiting_for_locks
+from tests.support.inspection import unread
 from tests.support.service import Service, await_reply, free_port, judged, running
 from tests.support.waiting import LIMIT, eventually
 
@@ -177,21 +177,6 @@ def test_a_write_completes_after_its_client_disconnects(
         _send(service, head + b"content-length: %d\r\n\r\n%s" % (len(body), body))
     query = "select answers, version from quiz_sessions where id = %s"
     eventually(lambda: database.execute(query, [session["id"]]).fetchone() == ({"1": "kept"}, 2))
-
-
-def test_graceful_shutdown_waits_for_in_flight_requests(migrated: Urls, database: psycopg.Connection) -> None:
-    """Graceful shutdown: after SIGTERM an in-flight request gets its response, then the process exits."""
-    with running(migrated) as service, ThreadPoolExecutor(1) as clients:
-        session = service.start()
-        with database.transaction():
-            database.execute("select from quiz_sessions where id = %s for update", [session["id"]])
-            waiting = clients.submit(service.save, session["id"], 1, "in flight")
-            eventually(lambda: waiting_for_locks(database.info.dsn))
-            service.process.terminate()
-            eventually(lambda: not listens(service.url))
-            assert not waiting.done()
-        assert waiting.result().json()["answers"] == {"1": "in flight"}
-        assert service.process.wait(LIMIT) == 0
 
 
 @pytest.mark.parametrize("secret", ["canary-user", "canary-answer", "canary-field", "canary-query"])

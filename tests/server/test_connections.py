@@ -88,15 +88,6 @@ def test_slowloris_headers_time_out(either: Service) -> None:
             assert [response.status_code for response in responses] == statuses
 
 
-@pytest.mark.parametrize(
-    "target", [b"//health", b"*", b"http://x", b"ftp://x/health", b"/nowhere?\"'<>", b"/%00%ff"]
-)
-def test_unknown_request_targets_are_404(either: Service, target: bytes) -> None:
-    """A request target without a path of the contract gets the contract's 404."""
-    (response,) = exchange(either.url, HEAD.replace(b"/health", target) + END, asked=(("GET", "/nowhere"),))
-    assert response.json()["errorCode"] == "ROUTE_NOT_FOUND"
-
-
 def test_pipelined_responses_are_in_order(either: Service) -> None:
     """Pipelined requests get their responses in order."""
     heads = [HEAD + b"x-request-id: r%d\r\n" % number for number in range(5)]

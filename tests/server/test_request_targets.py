@@ -43,6 +43,8 @@ TARGETS = [
     ("*", "OPTIONS", NOWHERE, 404, "*"),
     ("http://quiz.example", "OPTIONS", NOWHERE, 404, "/"),
     ("quiz.example:80", "CONNECT", NOWHERE, 404, "quiz.example:80"),
+    ("/nowhere?\"'<>", "GET", NOWHERE, 404, "/nowhere"),
+    ("/%00%ff", "GET", NOWHERE, 404, "/%00%ff"),
     ("/health/live", "GET", LIVE, 200, LIVE),
 ]
 

@@ -10,6 +10,10 @@ from tests.support.service import Service
 from tests.support.waiting import eventually
 
 
+def _seconds_from_now(seconds: int) -> int:
+    return int(time.time()) + seconds
+
+
 def _rejected_headers() -> dict[str, dict[str, str]]:
     """Return request headers by the reason for their 401 in the log."""
     unknown = make_key("unknown")
@@ -44,7 +48,3 @@ def test_401_has_its_reason_only_in_the_log(guarded: Service, reason: str) -> No
     )
     assert reason in logged
     assert "ada" not in logged
-
-
-def _seconds_from_now(seconds: int) -> int:
-    return int(time.time()) + seconds
