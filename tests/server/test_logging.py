@@ -77,7 +77,7 @@ def test_dropped_log_lines_are_counted(migrated: Urls) -> None:
     lines = reader.lines()
     written = sum(LONG in line for line in lines)
     dropped = sum(
-        int(count) for count in re.findall(r"^\S+ (\d+) lines were dropped", "\n".join(lines), re.MULTILINE)
+        int(count) for count in re.findall(r"^\S+ (\d+) lines were lost", "\n".join(lines), re.MULTILINE)
     )
     assert written > PIPE
     assert dropped > 0

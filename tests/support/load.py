@@ -9,8 +9,8 @@ from time import monotonic
 import psycopg
 from attrs import define, field, frozen
 
+from tests.support.keep_alive import KeepAliveClient, LostError, Reply
 from tests.support.waiting import eventually_async
-from tests.verify.histories.client import LostError, Reply, Wire
 
 CLIENTS = 8
 PAUSE = 0.02  # seconds between a client's requests
@@ -42,7 +42,7 @@ class Load:
 
     async def work(self, client: int) -> None:
         """Be a client until the load is over."""
-        wire = Wire()
+        wire = KeepAliveClient()
         body = {"user_id": f"user-{client}", "quiz_id": 7}
         session = (await wire.send(self.port, "POST", "/api/sessions/start", body)).body["id"]
         saved = self.acknowledged.setdefault(session, set())
@@ -95,7 +95,7 @@ class Load:
         good = [told for told in self.told if told.status == 200 and told.begin >= since]
         return {told.client: told.end for told in reversed(good)}
 
-    async def _save(self, wire: Wire, session: str, question: int) -> Reply:
+    async def _save(self, wire: KeepAliveClient, session: str, question: int) -> Reply:
         body = {"question_id": question, "answer": "x" * self.size}
         try:
             return await wire.send(self.port, "PUT", f"/api/sessions/{session}/progress", body)
