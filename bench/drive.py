@@ -13,7 +13,7 @@ from bench.measure import BenchError, Case
 from dev.servers import postgres_homes
 
 _HERE = Path(__file__).parent
-_HIT = 256  # sessions: few enough to be in Redis, all of them, after a second
+_HIT = 256  # sessions that `get hit` reads
 _KINDS = {
     "connect": "connections refused",
     "read": "replies cut off",
@@ -76,6 +76,16 @@ def wrk(url: str, case: Case, sessions: Sessions, *, seconds: int, check: bool =
     _refuse(counts, case.connections + threads)
     latencies = (counts["p50"] / 1000, counts["p99"] / 1000)
     return Told(counts["requests"], counts["sent"], counts["taken"], counts["microseconds"] / 1e6, *latencies)
+
+
+def warm_up(url: str, case: Case, sessions: Sessions, *, seconds: int) -> Told:
+    """Send a case's requests for so many seconds, or until every session that `get hit` reads is in Redis."""
+    while True:
+        told = wrk(url, case, sessions, seconds=seconds, check=True)
+        # Twice, because wrk's threads, which share the sessions, do not keep step.
+        if case.operation != "get hit" or told.requests >= 2 * _HIT:
+            return told
+        seconds *= 2
 
 
 def pgbench(database: str, case: Case, logs: Path, *, clients: int, seconds: int) -> Told:

@@ -63,7 +63,7 @@ class Bench:
         sessions = self.stores.prepare(target.database, case, self.seconds + _WARM)
         target.forget_log()
         measure.forget_peak(pid)
-        warm = drive.wrk(target.url, case, sessions, seconds=_WARM, check=True)
+        warm = drive.warm_up(target.url, case, sessions, seconds=_WARM)
         before = measure.settle(pid)
         hits, misses = self.stores.looked_up()
         left = evolve(sessions, own=sessions.own[warm.taken :])

@@ -9,8 +9,8 @@ from time import monotonic
 import psycopg
 from attrs import define, field, frozen
 
+from tests.support.keep_alive import KeepAliveClient, LostError, Reply
 from tests.support.waiting import eventually_async
-from tests.verify.histories.client import LostError, Reply, Wire
 
 CLIENTS = 8
 PAUSE = 0.02  # seconds between a client's requests
@@ -42,7 +42,7 @@ class Load:
 
     async def work(self, client: int) -> None:
         """Save answers as one client until the load is over."""
-        wire = Wire()
+        wire = KeepAliveClient()
         body = {"user_id": f"user-{client}", "quiz_id": 7}
         session = (await wire.send(self.port, "POST", "/api/sessions/start", body)).body["id"]
         saved = self.acknowledged.setdefault(session, set())
@@ -98,7 +98,7 @@ class Load:
         good = [result for result in self.results if result.status == 200 and result.begin >= since]
         return {result.client: result.end for result in reversed(good)}
 
-    async def _save(self, wire: Wire, session: str, question: int) -> Reply:
+    async def _save(self, wire: KeepAliveClient, session: str, question: int) -> Reply:
         body = {"question_id": question, "answer": "x" * self.size}
         try:
             return await wire.send(self.port, "PUT", f"/api/sessions/{session}/progress", body)

@@ -24,10 +24,10 @@ from session_service.traffic.load_shedding import MAX_BODY_MEMORY
 from tests.conftest import Urls, migrate
 from tests.support import clock
 from tests.support.inspection import INSIDE, QUEUED, running_in, suspended, unread, waiting_for_locks
+from tests.support.keep_alive import KeepAliveClient, Reply
 from tests.support.raw_http import parse_responses
 from tests.support.service import Service, copy_repository, frozen_database, running
 from tests.support.waiting import eventually, eventually_async
-from tests.verify.histories.client import Reply, Wire
 
 Call = tuple[Any, ...]
 """A function and its arguments."""
@@ -363,7 +363,7 @@ def test_a_herd_on_one_session_is_a_few_statements(private: Service, fresh_datab
     path = f"/api/sessions/{session['id']}"
 
     async def read_all() -> list[Reply]:
-        wires = [Wire() for _ in range(200)]
+        wires = [KeepAliveClient() for _ in range(200)]
         port = int(private.url.rpartition(":")[2])
         with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             with suspended(private):

@@ -12,8 +12,8 @@ import pytest
 from session_service.traffic.load_shedding import HOLD_SECONDS, MAX_IN_FLIGHT, LoadShedder
 from tests.conftest import Urls
 from tests.support import clock
+from tests.support.keep_alive import KeepAliveClient, Reply
 from tests.support.service import running
-from tests.verify.histories.client import Reply, Wire
 
 OVER = 100  # requests more than there is room for
 SESSIONS = 20
@@ -54,7 +54,7 @@ def test_the_more_are_refused_the_later_they_come_again() -> None:
 
 async def _crowd(port: int, sessions: list[str], user: str, database: psycopg.Connection) -> list[Reply]:
     """Send too many requests while nothing can be written, and return the replies to those let in."""
-    wires = [Wire() for _ in range(MAX_IN_FLIGHT + OVER)]
+    wires = [KeepAliveClient() for _ in range(MAX_IN_FLIGHT + OVER)]
     with database.transaction():
         database.execute("lock table quiz_sessions in share row exclusive mode")
         waiting = {
@@ -76,18 +76,18 @@ async def _crowd(port: int, sessions: list[str], user: str, database: psycopg.Co
     return replies
 
 
-async def _save(wire: Wire, port: int, session_id: str) -> Reply:
+async def _save(wire: KeepAliveClient, port: int, session_id: str) -> Reply:
     path = f"/api/sessions/{session_id}/progress"
     return await wire.send(port, "PUT", path, {"question_id": 1, "answer": "x"})
 
 
-async def _start(wire: Wire, port: int, user: str) -> Reply:
+async def _start(wire: KeepAliveClient, port: int, user: str) -> Reply:
     return await wire.send(port, "POST", "/api/sessions/start", {"user_id": user, "quiz_id": 7})
 
 
 async def _hurry(port: int, session_id: str) -> None:
     """Fail if a client that was refused, and comes again at once, is heard sooner than 1 s later."""
-    wire, begun = Wire(), monotonic()
+    wire, begun = KeepAliveClient(), monotonic()
     assert (await _save(wire, port, session_id)).status == 503
     assert (await wire.send(port, "GET", "/health/live")).status == 200
     assert monotonic() - begun >= HOLD_SECONDS
@@ -95,7 +95,7 @@ async def _hurry(port: int, session_id: str) -> None:
 
 
 async def _probe(port: int) -> None:
-    wire = Wire()
+    wire = KeepAliveClient()
     for path in ("/health", "/health/live", "/health/ready"):
         assert (await wire.send(port, "GET", path)).status == 200
     wire.close()
