@@ -23,7 +23,7 @@ SESSIONS = 20
 def test_requests_over_the_in_flight_limit_are_rejected(
     migrated: Urls, database: psycopg.Connection, server: str
 ) -> None:
-    """With 1,000 requests in flight more are rejected immediately, and each response has the right outcome."""
+    """With 1,000 requests in flight more are rejected immediately; each response has the right outcome."""
     user = f"overload-{uuid4()}"
     with running(migrated, SERVER=server) as service:
         sessions = [str(service.start()["id"]) for _ in range(SESSIONS)]
