@@ -136,8 +136,8 @@ def test_413_for_the_ten_thousand_and_first_answer(service: Service, database: p
         where id = %s
     """
     database.execute(query, [session_id])
-    refused = service.save(session_id, 10_000, "x")
-    assert refused.status_code == 413
+    rejected = service.save(session_id, 10_000, "x")
+    assert rejected.status_code == 413
     assert service.save(session_id, 9_999, "y").status_code == 200
     assert service.save(session_id, 9_999, None).status_code == 200
     assert service.save(session_id, 10_000, "x").json()["version"] == 4

@@ -1,4 +1,4 @@
-"""A headless Chromium with chromedriver, and what a person does with it on the Swagger UI page."""
+"""A headless Chromium with chromedriver, and actions on the Swagger UI page."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ _FLAGS = (
     "--disable-sync",
     "--window-size=1280,900",
 )
-# A script that catches the refusal of its eval leaves nothing on the console by itself.
+# A script that catches the error of a blocked eval writes nothing to the console.
 _REPORT = "addEventListener('securitypolicyviolation', event => console.error(event.violatedDirective))"
 _PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
@@ -105,7 +105,7 @@ def check_records(url: str, browser: Chrome) -> None:
     assert log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in log("performance")]
     sent = [entry["params"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
-    asked = [urlsplit(entry["request"]["url"]) for entry in sent]
+    requested = [urlsplit(entry["request"]["url"]) for entry in sent]
     # The browser's own first page is made of chrome: URLs.
-    assert {one.scheme for one in asked} <= {"http", "data", "chrome"}
-    assert {one.netloc for one in asked if one.scheme == "http"} == {urlsplit(url).netloc}
+    assert {one.scheme for one in requested} <= {"http", "data", "chrome"}
+    assert {one.netloc for one in requested if one.scheme == "http"} == {urlsplit(url).netloc}

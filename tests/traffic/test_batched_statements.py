@@ -78,14 +78,16 @@ def test_a_row_that_violates_a_constraint_fails_alone(
 ) -> None:
     """If PostgreSQL rejects a batch because of one row, the others are saved, each once."""
     sessions = [isolated_service.start()["id"] for _ in range(12)]
-    refuse = "alter table quiz_sessions add constraint refused check (answers -> '1' <> '\"refused\"')"
+    constraint = (
+        "alter table quiz_sessions add constraint forbidden check (answers -> '1' <> '\"forbidden\"')"
+    )
     with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
-        database.execute(refuse)
+        database.execute(constraint)
     with ThreadPoolExecutor(12) as clients:
         with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             saves = send_together(isolated_service, clients, [(isolated_service.save, sessions[0], 1, "x")])
             eventually(lambda: running_in(isolated_service, "SessionStore._write"))
-            answers = ["x", "x", "x", "refused", *["x"] * 7]
+            answers = ["x", "x", "x", "forbidden", *["x"] * 7]
             saves += send_together(
                 isolated_service,
                 clients,

@@ -179,9 +179,9 @@ def test_a_full_queue_rejects_immediately() -> None:
         for _ in range(2):
             await batcher.finish()
         assert batcher.batches == [[1], [2, 3]]
-        refusal = (await asyncio.gather(*calls, return_exceptions=True))[3]
-        assert isinstance(refusal, ServiceUnavailableError)
-        assert refusal.outcome == "not_applied"
+        error = (await asyncio.gather(*calls, return_exceptions=True))[3]
+        assert isinstance(error, ServiceUnavailableError)
+        assert error.outcome == "not_applied"
 
     _run(test)
 
