@@ -51,8 +51,8 @@ class Input:
     def violations(self, value: object, size: int = 0) -> list[dict[str, str]]:
         """Return `path` and `message` of each violation; no message repeats a part of the value.
 
-        `size` is the length of the value's JSON text in bytes. Finding all violations takes time that grows
-        with the square of their number, so a value of more than 1 KiB has only its first one reported.
+        `size` is the length of the value's JSON text in bytes. The time to find all violations grows with the
+        square of their number: for a value of more than 1 KiB only the first one is reported.
         """
         if not value and self.optional:
             return []
