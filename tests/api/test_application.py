@@ -20,7 +20,7 @@ from session_service.traffic import load_shedding
 from tests.conftest import Urls
 from tests.support.conformance import PATHS
 from tests.support.inspection import unread
-from tests.support.service import Service, await_reply, free_port, judged, running
+from tests.support.service import Service, await_serving, free_port, running, validated_client
 from tests.support.waiting import LIMIT, eventually
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
@@ -75,8 +75,8 @@ def test_a_blocked_log_delays_no_request(migrated: Urls) -> None:
     )
     os.close(writer)
     try:
-        with judged(f"http://127.0.0.1:{port}") as client:
-            await_reply(f"http://127.0.0.1:{port}", process)
+        with validated_client(f"http://127.0.0.1:{port}") as client:
+            await_serving(f"http://127.0.0.1:{port}", process)
             long = "/nowhere?" + 1000 * "x"
             assert {client.get(long).status_code for _ in range(300)} == {404}
         process.terminate()

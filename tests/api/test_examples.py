@@ -140,23 +140,23 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
         "Liveness.alive": lambda at: at.client.get("/health/live"),
         "Readiness.ready": lambda at: at.client.get("/health/ready"),
         "RequestTimeoutError.requestTimeoutError": lambda at: exchange(
-            at.url, b"GET /health HTTP/1.1\r\n", asked=(HEALTH,)
+            at.url, b"GET /health HTTP/1.1\r\n", targets=(HEALTH,)
         )[0],
         "UriTooLongError.uriTooLongError": lambda at: at.client.get("/api/sessions?user_id=" + 4096 * "x"),
         "HeadersTooLargeError.headersTooLargeError": lambda at: at.client.get(
             "/health", headers=[(f"x-{number}", "1") for number in range(101)]
         ),
     },
-    "guarded": {
+    "service_with_tokens": {
         "UnauthenticatedError.unauthenticatedError": lambda at: at.read(uuid4()),
         "ForbiddenError.forbiddenError": lambda at: at.client.get(
             "/api/sessions", params={"user_id": "grace"}, headers=bearer("ada")
         ),
     },
-    "limited": {"RateLimitedError.rateLimitedError": _ask_too_often},
+    "service_with_rate_limit": {"RateLimitedError.rateLimitedError": _ask_too_often},
     "service_with_one_session": {"SessionPage.last": lambda at: at.client.get("/api/sessions")},
-    "broken_service": {"InternalServerError.internalServerError": lambda at: at.read(uuid4())},
-    "cut_off_service": {
+    "service_without_table": {"InternalServerError.internalServerError": lambda at: at.read(uuid4())},
+    "service_without_postgresql": {
         "ServiceUnavailableError.serviceUnavailableError": lambda at: at.read(uuid4()),
         # Health checks are cached for a second.
         "ServiceUnhealthyError.unhealthy": lambda at: _response_when(

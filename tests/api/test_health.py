@@ -24,7 +24,7 @@ from session_service.storage.readiness import ReadinessCheck
 from tests.conftest import Urls, migrate
 from tests.support import clock, conformance
 from tests.support.inspection import listens, unread, waiting_for_locks
-from tests.support.service import Service, copy_house, folder, running
+from tests.support.service import Service, copy_repository, folder, running
 from tests.support.waiting import LIMIT, eventually
 
 PROBES = ("/health", "/health/live", "/health/ready")
@@ -163,7 +163,7 @@ def test_a_postgresql_that_returns_other_values_is_not_ready(postgres: Database)
 def test_a_postgresql_with_another_date_style_is_not_ready(fresh_database: Urls, tmp_path: Path) -> None:
     """Without its own DateStyle the service is 503, not 200 or 500, while it cannot parse dates."""
     migrate(fresh_database)
-    file = copy_house(tmp_path) / "sql" / "configure.sql"
+    file = copy_repository(tmp_path) / "sql" / "configure.sql"
     pin = "('datestyle', 'ISO, MDY'),"
     assert pin in file.read_text()
     file.write_text(file.read_text().replace(pin, ""))

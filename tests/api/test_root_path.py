@@ -10,7 +10,7 @@ import yaml
 from tests.conftest import Urls
 from tests.support import conformance
 from tests.support.proxies import behind_nginx, nginx
-from tests.support.service import Service, judged_behind_proxy, running
+from tests.support.service import Service, running, validated_client_behind_proxy
 
 PREFIX = "/quiz"
 BODY = {"user_id": "ada", "quiz_id": 7}
@@ -63,7 +63,7 @@ def test_root_path_like_a_path_of_the_contract(migrated: Urls, root_path: str) -
     prefix = root_path.rstrip("/")
     with (
         running(migrated, ROOT_PATH=root_path) as service,
-        judged_behind_proxy(service.url, prefix) as unstripped,
+        validated_client_behind_proxy(service.url, prefix) as unstripped,
     ):
         for client, before in ((service.client, ""), (unstripped, prefix)):
             started = client.post(f"{before}/api/sessions/start", json=BODY)
@@ -92,7 +92,7 @@ def test_a_weak_etag_is_valid(service: Service) -> None:
     """An ETag that nginx has made weak is valid in `If-Match` and `If-None-Match`."""
     with (
         nginx(f"location / {{ proxy_pass {service.url}; }}", COMPRESSED) as url,
-        judged_behind_proxy(url) as client,
+        validated_client_behind_proxy(url) as client,
     ):
         session = client.post("/api/sessions/start", json=BODY).json()
         path = f"/api/sessions/{session['id']}"

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.service import Service, await_end
+from tests.support.service import Service, await_expiry
 
 
 def test_200_ends_the_session(service: Service) -> None:
@@ -98,7 +98,7 @@ def test_410_after_the_time_is_over(service: Service) -> None:
     """A completion that comes late is refused and carries the session as saved."""
     session = service.start(time_limit_seconds=3)
     service.save(session["id"], 1, "in time")
-    await_end(session)
+    await_expiry(session)
     reply = service.complete(session["id"])
     assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_EXPIRED")
     assert reply.json()["session"]["answers"] == {"1": "in time"}
@@ -130,14 +130,14 @@ def test_415_for_anything_but_json(service: Service) -> None:
     assert service.client.post(path, content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
 
 
-def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
+def test_500_tells_nothing_but_the_request_id(service_without_table: Service) -> None:
     """A bug is told in the contract's shape."""
-    assert broken_service.complete(uuid4()).status_code == 500
+    assert service_without_table.complete(uuid4()).status_code == 500
 
 
-def test_503_without_postgresql(cut_off_service: Service) -> None:
+def test_503_without_postgresql(service_without_postgresql: Service) -> None:
     """A completion that cannot reach the database is not acknowledged."""
-    assert cut_off_service.complete(uuid4()).status_code == 503
+    assert service_without_postgresql.complete(uuid4()).status_code == 503
 
 
 def test_200_for_a_repeat_with_its_key(service: Service) -> None:

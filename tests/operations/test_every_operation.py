@@ -32,16 +32,16 @@ BODIES = {
 
 
 @pytest.mark.parametrize("operation", SESSIONS)
-def test_401_without_a_token(operation: str, guarded: Service) -> None:
+def test_401_without_a_token(operation: str, service_with_tokens: Service) -> None:
     """Where tokens are asked for, a request without one is nobody's."""
-    reply = _ask(guarded, operation)
+    reply = _ask(service_with_tokens, operation)
     assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
 
 
 @pytest.mark.parametrize("operation", SESSIONS)
-def test_401_with_a_token_that_is_none(operation: str, guarded: Service) -> None:
+def test_401_with_a_token_that_is_none(operation: str, service_with_tokens: Service) -> None:
     """What is no token of the issuer's is refused, without a word on why."""
-    reply = _ask(guarded, operation, authorization="Bearer not.a.token")
+    reply = _ask(service_with_tokens, operation, authorization="Bearer not.a.token")
     assert (reply.status_code, reply.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
 
 
@@ -73,9 +73,11 @@ def test_414_over_4_kib(operation: str, service: Service) -> None:
 
 
 @pytest.mark.parametrize("operation", SESSIONS)
-def test_429_when_it_asks_too_often(operation: str, limited: Service) -> None:
+def test_429_when_it_asks_too_often(operation: str, service_with_rate_limit: Service) -> None:
     """A caller that has used up its minute is told when to come back."""
-    reply = next(reply for _ in range(100) if (reply := _ask(limited, operation)).status_code == 429)
+    reply = next(
+        reply for _ in range(100) if (reply := _ask(service_with_rate_limit, operation)).status_code == 429
+    )
     assert reply.headers["retry-after"] == "1"
     assert reply.json()["retryAfterSeconds"] == 1
 

@@ -44,18 +44,18 @@ def test_413_over_256_kib(service: Service) -> None:
     assert service.client.request("GET", "/health", content=b" " * (256 * 1024 + 1)).status_code == 413
 
 
-def test_500_for_a_bug(defective_service: Service) -> None:
+def test_500_for_a_bug(service_with_health_bug: Service) -> None:
     """A health check that fails for a bug of the service is the error of every other operation."""
-    assert defective_service.client.get("/health").status_code == 500
+    assert service_with_health_bug.client.get("/health").status_code == 500
 
 
-def test_503_unhealthy_without_the_table(broken_service: Service) -> None:
+def test_503_unhealthy_without_the_table(service_without_table: Service) -> None:
     """A database without the service's table is unhealthy, in the shape of every other verdict."""
-    reply = broken_service.client.get("/health")
+    reply = service_without_table.client.get("/health")
     assert (reply.status_code, reply.json()["status"]) == (503, "unhealthy")
     assert reply.json()["checks"]["postgres"] == "down"
     fault = 'not ready: relation "quiz_sessions" does not exist'
-    eventually(lambda: fault in broken_service.log.read_text())
+    eventually(lambda: fault in service_without_table.log.read_text())
 
 
 def test_503_unhealthy_without_the_right_to_the_table(fresh_database: Urls) -> None:
@@ -72,9 +72,9 @@ def test_503_unhealthy_without_the_right_to_the_table(fresh_database: Urls) -> N
         assert told(service, "/health", lambda reply: reply.status_code == 200)
 
 
-def test_503_unhealthy_without_postgresql(cut_off_service: Service) -> None:
+def test_503_unhealthy_without_postgresql(service_without_postgresql: Service) -> None:
     """Without PostgreSQL the service says so, in the shape of its other answers."""
-    reply = told(cut_off_service, "/health", lambda reply: reply.status_code != 200)
+    reply = told(service_without_postgresql, "/health", lambda reply: reply.status_code != 200)
     assert (reply.status_code, reply.json()["status"]) == (503, "unhealthy")
     assert reply.json()["checks"]["postgres"] == "down"
 

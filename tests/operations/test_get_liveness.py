@@ -12,10 +12,10 @@ def test_200_alive(service: Service) -> None:
     assert reply.json() == {"status": "alive", "service": "session-service", "requestId": "probe-1"}
 
 
-def test_200_without_a_database(cut_off_service: Service, broken_service: Service) -> None:
+def test_200_without_a_database(service_without_postgresql: Service, service_without_table: Service) -> None:
     """A database that is away, or is not what it should be, is no reason to restart the service."""
-    assert cut_off_service.client.get(PATH).status_code == 200
-    assert broken_service.client.get(PATH).status_code == 200
+    assert service_without_postgresql.client.get(PATH).status_code == 200
+    assert service_without_table.client.get(PATH).status_code == 200
 
 
 def test_400_for_an_unknown_query_parameter(service: Service) -> None:

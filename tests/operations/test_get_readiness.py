@@ -34,18 +34,18 @@ def test_413_over_256_kib(service: Service) -> None:
     assert service.client.request("GET", PATH, content=b" " * (256 * 1024 + 1)).status_code == 413
 
 
-def test_500_for_a_bug(defective_service: Service) -> None:
+def test_500_for_a_bug(service_with_health_bug: Service) -> None:
     """A readiness check that fails for a bug of the service is the error of every other operation."""
-    assert defective_service.client.get(PATH).status_code == 500
+    assert service_with_health_bug.client.get(PATH).status_code == 500
 
 
-def test_503_unavailable_without_the_table(broken_service: Service) -> None:
+def test_503_unavailable_without_the_table(service_without_table: Service) -> None:
     """A database without the service's table is not ready."""
-    reply = broken_service.client.get(PATH)
+    reply = service_without_table.client.get(PATH)
     assert (reply.status_code, reply.json()["status"]) == (503, "unavailable")
 
 
-def test_503_unavailable_without_postgresql(cut_off_service: Service) -> None:
+def test_503_unavailable_without_postgresql(service_without_postgresql: Service) -> None:
     """Without PostgreSQL no requests are wanted."""
-    reply = told(cut_off_service, PATH, lambda reply: reply.status_code != 200)
+    reply = told(service_without_postgresql, PATH, lambda reply: reply.status_code != 200)
     assert (reply.status_code, reply.json()["status"]) == (503, "unavailable")

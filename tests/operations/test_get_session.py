@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from tests.support.service import Service, await_end
+from tests.support.service import Service, await_expiry
 
 
 def test_200_with_all_that_was_saved(service: Service) -> None:
@@ -21,7 +21,7 @@ def test_200_for_ever_once_completed(service: Service, cache: Redis) -> None:
     """A completed session stays readable after its time."""
     session_id = service.start(time_limit_seconds=3)["id"]
     completed = service.complete(session_id).json()
-    await_end(completed)
+    await_expiry(completed)
     assert service.read(session_id).json() == completed
     cache.delete(f"session:{session_id}")
     assert service.read(session_id).json() == completed
@@ -68,7 +68,7 @@ def test_410_once_the_time_is_over_also_from_the_cache(service: Service) -> None
     session_id = session["id"]
     service.save(session_id, 3, "Paris")
     assert service.read(session_id).status_code == 200
-    await_end(session)
+    await_expiry(session)
     reply = service.read(session_id)
     assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_EXPIRED")
     assert reply.json()["session"]["status"] == "expired"
@@ -81,19 +81,19 @@ def test_413_over_256_kib(service: Service) -> None:
     assert reply.status_code == 413
 
 
-def test_400_for_no_id_asks_no_store(cut_off_service: Service) -> None:
+def test_400_for_no_id_asks_no_store(service_without_postgresql: Service) -> None:
     """What cannot be a session's id is refused although PostgreSQL is gone."""
-    assert cut_off_service.read("7").status_code == 400
+    assert service_without_postgresql.read("7").status_code == 400
 
 
-def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
+def test_500_tells_nothing_but_the_request_id(service_without_table: Service) -> None:
     """A bug is told in the contract's shape."""
-    assert broken_service.read(uuid4()).status_code == 500
+    assert service_without_table.read(uuid4()).status_code == 500
 
 
-def test_503_without_postgresql(cut_off_service: Service) -> None:
+def test_503_without_postgresql(service_without_postgresql: Service) -> None:
     """What is not in the cache cannot be read while the database is out of reach; nothing was applied."""
-    reply = cut_off_service.read(uuid4())
+    reply = service_without_postgresql.read(uuid4())
     assert (reply.status_code, reply.json()["outcome"]) == (503, "not_applied")
 
 
@@ -130,5 +130,5 @@ def test_200_never_older_than_what_the_client_has_seen(service: Service, cache: 
 def test_410_also_for_a_client_that_has_the_version(service: Service) -> None:
     """Not modified is only what could be read."""
     session = service.start(time_limit_seconds=1)
-    await_end(session)
+    await_expiry(session)
     assert service.read(session["id"], {"if-none-match": '"1"'}).status_code == 410

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.support.issuer import SERVICE_SCOPE, bearer
-from tests.support.service import Service, await_end
+from tests.support.service import Service, await_expiry
 
 PATH = "/api/sessions"
 
@@ -79,7 +79,7 @@ def test_200_with_status_as_it_is_now(service: Service) -> None:
     user = f"user-{uuid4()}"
     session = service.start(user_id=user, time_limit_seconds=3)
     assert len(_page(service, user_id=user, status="in_progress")["items"]) == 1
-    await_end(session)
+    await_expiry(session)
     (item,) = _page(service, user_id=user, status="expired")["items"]
     assert (item["id"], item["status"]) == (session["id"], "expired")
     assert _page(service, user_id=user, status="in_progress")["items"] == []
@@ -120,13 +120,15 @@ def test_200_for_any_cursor_of_the_right_form(service: Service) -> None:
         assert service.client.get(PATH, params={"cursor": cursor}).status_code == 200
 
 
-def test_403_for_another_users(guarded: Service) -> None:
+def test_403_for_another_users(service_with_tokens: Service) -> None:
     """A learner's token does not ask for the sessions of others; a service's does."""
     asked = {"user_id": "grace"}
-    assert guarded.client.get(PATH, params=asked, headers=bearer("ada")).status_code == 403
-    assert guarded.client.get(PATH, params=asked, headers=bearer("grace")).status_code == 200
+    assert service_with_tokens.client.get(PATH, params=asked, headers=bearer("ada")).status_code == 403
+    assert service_with_tokens.client.get(PATH, params=asked, headers=bearer("grace")).status_code == 200
     assert (
-        guarded.client.get(PATH, params=asked, headers=bearer("back-end", scope=SERVICE_SCOPE)).status_code
+        service_with_tokens.client.get(
+            PATH, params=asked, headers=bearer("back-end", scope=SERVICE_SCOPE)
+        ).status_code
         == 200
     )
 
@@ -136,14 +138,14 @@ def test_413_over_256_kib(service: Service) -> None:
     assert service.client.request("GET", PATH, content=b" " * (256 * 1024 + 1)).status_code == 413
 
 
-def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
+def test_500_tells_nothing_but_the_request_id(service_without_table: Service) -> None:
     """A bug is told in the contract's shape."""
-    assert broken_service.client.get(PATH).status_code == 500
+    assert service_without_table.client.get(PATH).status_code == 500
 
 
-def test_503_without_postgresql(cut_off_service: Service) -> None:
+def test_503_without_postgresql(service_without_postgresql: Service) -> None:
     """Nothing is listed while the database is out of reach."""
-    assert cut_off_service.client.get(PATH).json()["outcome"] == "not_applied"
+    assert service_without_postgresql.client.get(PATH).json()["outcome"] == "not_applied"
 
 
 def _page(service: Service, **query: Any) -> dict[str, Any]:

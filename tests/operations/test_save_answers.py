@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.service import Service, await_end
+from tests.support.service import Service, await_expiry
 
 
 def test_200_saves_all_in_one_change(service: Service) -> None:
@@ -87,7 +87,7 @@ def test_410_after_the_end(service: Service) -> None:
     service.complete(session_id)
     assert service.save_many(session_id, {"1": "x"}).json()["errorCode"] == "SESSION_COMPLETED"
     session = service.start(time_limit_seconds=1)
-    await_end(session)
+    await_expiry(session)
     assert service.save_many(session["id"], {"1": "x"}).json()["errorCode"] == "SESSION_EXPIRED"
 
 
@@ -116,14 +116,14 @@ def test_422_for_anything_else_under_the_key(service: Service) -> None:
     assert service.save_many(session_id, {"1": "x", "2": "x"}, {"idempotency-key": "k"}).status_code == 422
 
 
-def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
+def test_500_tells_nothing_but_the_request_id(service_without_table: Service) -> None:
     """A bug is told in the contract's shape."""
-    assert broken_service.save_many(uuid4(), {"1": "x"}).status_code == 500
+    assert service_without_table.save_many(uuid4(), {"1": "x"}).status_code == 500
 
 
-def test_503_without_postgresql(cut_off_service: Service) -> None:
+def test_503_without_postgresql(service_without_postgresql: Service) -> None:
     """A save that cannot reach the database is not acknowledged."""
-    assert cut_off_service.save_many(uuid4(), {"1": "x"}).status_code == 503
+    assert service_without_postgresql.save_many(uuid4(), {"1": "x"}).status_code == 503
 
 
 def test_400_tells_one_fault_of_many_at_once(service: Service) -> None:

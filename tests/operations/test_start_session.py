@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.issuer import SERVICE_SCOPE, bearer
-from tests.support.service import Service, await_end
+from tests.support.service import Service, await_expiry
 from tests.support.waiting import eventually
 
 PATH = "/api/sessions/start"
@@ -91,14 +91,16 @@ def test_400_for_an_unknown_query_parameter(service: Service) -> None:
     assert reply.json()["details"][0]["path"] == "query"
 
 
-def test_403_for_another_user(guarded: Service) -> None:
+def test_403_for_another_user(service_with_tokens: Service) -> None:
     """A learner's token starts nothing for others; a service's does."""
     body = BODY | {"user_id": "grace"}
-    reply = guarded.client.post(PATH, json=body, headers=bearer("ada"))
+    reply = service_with_tokens.client.post(PATH, json=body, headers=bearer("ada"))
     assert reply.status_code == 403
-    assert guarded.client.post(PATH, json=body, headers=bearer("grace")).status_code == 201
+    assert service_with_tokens.client.post(PATH, json=body, headers=bearer("grace")).status_code == 201
     assert (
-        guarded.client.post(PATH, json=body, headers=bearer("back-end", scope=SERVICE_SCOPE)).status_code
+        service_with_tokens.client.post(
+            PATH, json=body, headers=bearer("back-end", scope=SERVICE_SCOPE)
+        ).status_code
         == 201
     )
 
@@ -129,18 +131,18 @@ def test_415_for_anything_but_plain_json(service: Service, headers: dict[str, st
     assert reply.status_code == 415
 
 
-def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
+def test_500_tells_nothing_but_the_request_id(service_without_table: Service) -> None:
     """A bug is told in the contract's shape, with its detail in the log only."""
-    reply = broken_service.client.post(PATH, json=BODY)
+    reply = service_without_table.client.post(PATH, json=BODY)
     assert reply.status_code == 500
     assert "quiz_sessions" not in reply.text
     line = f"request {reply.json()['requestId']} failed"
-    eventually(lambda: line in broken_service.log.read_text())
+    eventually(lambda: line in service_without_table.log.read_text())
 
 
-def test_503_without_postgresql(cut_off_service: Service) -> None:
+def test_503_without_postgresql(service_without_postgresql: Service) -> None:
     """Nothing starts while the database is out of reach, and the client knows that it may try again."""
-    reply = cut_off_service.client.post(PATH, json=BODY)
+    reply = service_without_postgresql.client.post(PATH, json=BODY)
     assert reply.status_code == 503
     assert reply.json()["retryable"] is True
 
@@ -163,7 +165,7 @@ def test_200_resumes_the_newest_that_runs(service: Service) -> None:
 def test_201_where_what_there_is_is_over(service: Service) -> None:
     """A session past its time is not resumed, swept or not."""
     first = service.start(user_id="ben", time_limit_seconds=1, if_active="resume")
-    await_end(first)
+    await_expiry(first)
     second = service.start(user_id="ben", if_active="resume")
     assert second["id"] != first["id"]
 

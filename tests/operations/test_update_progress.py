@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Urls, migrate
-from tests.support.service import Service, await_end, running
+from tests.support.service import Service, await_expiry, running
 
 
 def test_200_with_the_answer_merged_in(service: Service) -> None:
@@ -128,7 +128,7 @@ def test_410_after_the_time_is_over(service: Service) -> None:
     """An expired session takes no save, with whatever version, and its 410 carries what was saved."""
     session = service.start(time_limit_seconds=3)
     service.save(session["id"], 1, "in time")
-    await_end(session)
+    await_expiry(session)
     for tag in ("*", '"1"', '"2"'):
         reply = service.save(session["id"], 1, "late", {"if-match": tag})
         assert (reply.status_code, reply.json()["errorCode"]) == (410, "SESSION_EXPIRED")
@@ -145,7 +145,7 @@ def test_410_for_a_save_that_waited_for_the_row_until_the_end(
         with database.transaction():
             database.execute("select from quiz_sessions where id = %s for update", [session["id"]])
             waiting = clients.submit(service.save, session["id"], 1, "late")
-            await_end(session)
+            await_expiry(session)
             assert not waiting.done()
         assert waiting.result().status_code == 410
     stored = database.execute("select version from quiz_sessions where id = %s", [session["id"]]).fetchone()
@@ -192,14 +192,14 @@ def test_415_for_anything_but_json(service: Service) -> None:
     assert reply.status_code == 415
 
 
-def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
+def test_500_tells_nothing_but_the_request_id(service_without_table: Service) -> None:
     """A bug is told in the contract's shape."""
-    assert broken_service.save(uuid4(), 1, "x").status_code == 500
+    assert service_without_table.save(uuid4(), 1, "x").status_code == 500
 
 
-def test_503_without_postgresql(cut_off_service: Service) -> None:
+def test_503_without_postgresql(service_without_postgresql: Service) -> None:
     """A save that cannot reach the database is not acknowledged."""
-    reply = cut_off_service.save(uuid4(), 1, "x")
+    reply = service_without_postgresql.save(uuid4(), 1, "x")
     assert reply.status_code == 503
     assert reply.json()["outcome"] in ("not_applied", "unknown")
 

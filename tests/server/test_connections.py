@@ -18,7 +18,7 @@ from dev.reaper import ROOT
 from session_service.server.hypercorn.task_group import ReceiveQueue
 from tests.conftest import Urls
 from tests.support.inspection import listens, waiting_for_locks
-from tests.support.raw_http import HEALTH, connected, exchange, replies
+from tests.support.raw_http import HEALTH, connected, exchange, parse_responses
 from tests.support.service import Service, free_port, running
 from tests.support.waiting import LIMIT, eventually
 
@@ -38,7 +38,7 @@ def test_large_headers_are_accepted(either: Service) -> None:
     """Headers of 12 KiB are accepted, too_large or in pieces; the response has a Date and no Server."""
     pieces = [HEAD[:20], HEAD[20:], b"x: " + b"x" * 12_000 + b"\r\n", END]
     for sent in ([b"".join(pieces)], pieces):
-        (response,) = exchange(either.url, *sent, asked=(HEALTH,))
+        (response,) = exchange(either.url, *sent, targets=(HEALTH,))
         assert response.status_code == 200
         assert "date" in response.headers
         assert "server" not in response.headers
@@ -48,7 +48,7 @@ def test_responses_have_a_current_date(either: Service) -> None:
     """The Date of a response is less than two seconds old."""
     for _ in range(2):
         before = time.time()
-        (response,) = exchange(either.url, HEAD + END, asked=(HEALTH,))
+        (response,) = exchange(either.url, HEAD + END, targets=(HEALTH,))
         date = parsedate_to_datetime(response.headers["date"]).timestamp()
         assert before - 2 < date <= time.time()
         time.sleep(2)
@@ -68,7 +68,7 @@ def test_header_limits(either: Service) -> None:
         (431, [HEAD, lines]) for lines in unterminated
     ]
     for status, sent in cases:
-        received = exchange(either.url, *sent, asked=(HEALTH,))
+        received = exchange(either.url, *sent, targets=(HEALTH,))
         assert [response.status_code for response in received] == [status]
 
 
@@ -92,7 +92,7 @@ def test_pipelined_responses_are_in_order(either: Service) -> None:
     """Pipelined requests get their responses in order."""
     heads = [HEAD + b"x-request-id: r%d\r\n" % number for number in range(5)]
     sent = b"".join(head + b"\r\n" for head in heads[:-1]) + heads[-1] + END
-    received = exchange(either.url, sent, asked=(HEALTH,))
+    received = exchange(either.url, sent, targets=(HEALTH,))
     assert [response.headers["x-request-id"] for response in received] == [
         f"r{number}" for number in range(5)
     ]
@@ -146,7 +146,7 @@ def test_graceful_shutdown_serves_one_last_request(server: str, migrated: Urls) 
         connection.sendall(HEAD + b"\r\n")
         while more := connection.recv(65536):
             received += more
-        assert [response.headers.get("connection") for response in replies(received, HEALTH)] == [
+        assert [response.headers.get("connection") for response in parse_responses(received, HEALTH)] == [
             None,
             "close",
         ]
@@ -187,4 +187,4 @@ def _trickle(url: str, start: bytes, more: bytes) -> list[httpx.Response]:
                 if not data:
                     break
                 received += data
-    return replies(received, HEALTH)
+    return parse_responses(received, HEALTH)

@@ -15,7 +15,7 @@ from attrs import field, frozen
 from dev import servers
 from dev.reaper import ROOT
 from tests.conftest import Urls
-from tests.support.service import Service, await_reply, folder, free_port
+from tests.support.service import Service, await_serving, folder, free_port
 from tests.support.waiting import LIMIT
 
 LONG = "/nowhere/" + 3900 * "x"
@@ -55,7 +55,7 @@ def _unread(urls: Urls, **settings: str) -> Iterator[tuple[Service, Reader]]:
     )
     os.close(writer)
     try:
-        await_reply(url, process)
+        await_serving(url, process)
         service = Service(process, url, Path(os.devnull))
         with service.client:
             yield service, reader

@@ -91,7 +91,7 @@ def _ask(service: Service, method: str, target: str, path: str) -> tuple[httpx.R
     """Return the response, and method, path and status in its log line."""
     name = f"target-{uuid4()}"
     head = f"{method} {target} HTTP/1.1\r\nhost: x\r\nx-request-id: {name}\r\nconnection: close\r\n\r\n"
-    (response,) = exchange(service.url, head.encode(), asked=((method, path),))
+    (response,) = exchange(service.url, head.encode(), targets=((method, path),))
     pattern = re.compile(rf"{name} (.*) \S+ms$", re.MULTILINE)
     (line,) = eventually(lambda: pattern.findall(service.log.read_text()))
     return response, line

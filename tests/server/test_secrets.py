@@ -35,7 +35,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 "REDIS_URL": f"unix://:canary-redis@{other}/redis.sock",
                 "LOG_LEVEL": "debug",
                 "RATE_LIMIT": "200",
-                **issuer.guarded(place),
+                **issuer.token_settings(place),
                 "JWT_AUDIENCE": "canary-audience",
                 "JWT_SERVICE_SCOPE": "canary-scope",
             }

@@ -16,15 +16,15 @@ import pytest
 from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.issuer import SERVICE_SCOPE, bearer
-from tests.support.service import Service, await_reply, copy_house, free_port, judged
-from tests.support.validating_proxy import judging
+from tests.support.service import Service, await_serving, copy_repository, free_port, validated_client
+from tests.support.validating_proxy import validating_proxy
 from tests.support.waiting import LIMIT, await_ends
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Path]:
     """A copy of the checkout with the same virtual environment, without data."""
-    copy_house(tmp_path)
+    copy_repository(tmp_path)
     yield tmp_path
     program = "from dev import reaper; print(reaper.default_base())"
     command = [".venv/bin/python", "-c", program]
@@ -92,20 +92,20 @@ def test_serve_recovers_from_a_killed_reaper(clone: Path) -> None:
 
 def test_smoke_prints_every_check(service: Service) -> None:
     """bin/smoke prints one line per check, and exits with 0 if all pass."""
-    with judging(service.url) as judge:
-        run = subprocess.run(["bin/smoke", judge.url], cwd=ROOT, capture_output=True, text=True, check=False)
+    with validating_proxy(service.url) as proxy:
+        run = subprocess.run(["bin/smoke", proxy.url], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     lines = run.stdout.splitlines()
     assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 7
-    assert lines[-1] == f"{judge.url}: all 7 checks passed"
+    assert lines[-1] == f"{proxy.url}: all 7 checks passed"
 
 
-def test_smoke_sends_its_token(guarded: Service) -> None:
+def test_smoke_sends_its_token(service_with_tokens: Service) -> None:
     """bin/smoke sends TOKEN; without it the checks of a service with authentication fail."""
     env = os.environ | {
         "TOKEN": bearer("smoke", scope=SERVICE_SCOPE)["authorization"].removeprefix("Bearer ")
     }
-    command = ["bin/smoke", guarded.url]
+    command = ["bin/smoke", service_with_tokens.url]
     run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -126,10 +126,10 @@ def test_smoke_fails_without_a_service() -> None:
     assert run.stdout.splitlines()[-1].endswith("7 of 7 checks failed")
 
 
-def test_smoke_fails_on_a_broken_service(broken_service: Service) -> None:
+def test_smoke_fails_on_a_broken_service(service_without_table: Service) -> None:
     """bin/smoke fails each check that needs the table if the table is missing."""
-    with judging(broken_service.url) as judge:
-        run = subprocess.run(["bin/smoke", judge.url], cwd=ROOT, capture_output=True, text=True, check=False)
+    with validating_proxy(service_without_table.url) as proxy:
+        run = subprocess.run(["bin/smoke", proxy.url], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stdout.splitlines()[-1].endswith("6 of 7 checks failed")
 
@@ -165,8 +165,8 @@ def _serving(
         start_new_session=True,
     )
     try:
-        await_reply(url, process)
-        with judged(url) as client:
+        await_serving(url, process)
+        with validated_client(url) as client:
             yield client, process
     finally:
         if process.poll() is None:

@@ -33,7 +33,7 @@ def test_the_container_health_check_uses_the_port(migrated: Urls, root_path: str
     assert _check(free_port()) != 0
 
 
-def test_the_container_health_check_succeeds_without_postgresql(cut_off_service: Service) -> None:
+def test_the_container_health_check_succeeds_without_postgresql(service_without_postgresql: Service) -> None:
     """The container's health check is a liveness check: it succeeds while PostgreSQL is down."""
-    eventually(lambda: cut_off_service.client.get("/health").status_code == 503)
-    assert _check(int(cut_off_service.url.rsplit(":", 1)[1])) == 0
+    eventually(lambda: service_without_postgresql.client.get("/health").status_code == 503)
+    assert _check(int(service_without_postgresql.url.rsplit(":", 1)[1])) == 0

@@ -11,7 +11,7 @@ from dev.reaper import ROOT
 from session_service.settings import Settings
 from tests.conftest import Urls
 from tests.support.service import Service
-from tests.support.validating_proxy import judging
+from tests.support.validating_proxy import validating_proxy
 
 README = (ROOT / "README.md").read_text()
 SETTINGS = (ROOT / "docs" / "settings.md").read_text()
@@ -26,9 +26,9 @@ def test_the_tour_prints_its_output(service: Service) -> None:
     steps = re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", tour, re.MULTILINE)
     assert len(steps) == 5
     session_id = ""
-    with judging(service.url) as judge:
+    with validating_proxy(service.url) as proxy:
         for command, printed in steps:
-            ready = command.replace("127.0.0.1:3005", judge.url)
+            ready = command.replace("127.0.0.1:3005", proxy.url)
             ready = re.sub(r"^id=.*", f"id={session_id}", ready)
             run = subprocess.run(
                 ["sh", "-c", f"id={session_id}; {ready}"], capture_output=True, text=True, check=True

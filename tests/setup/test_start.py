@@ -15,7 +15,7 @@ from session_service.settings import SettingError, Settings
 from session_service.storage import queries
 from session_service.storage.connection import Connection
 from tests.conftest import Urls
-from tests.support.service import copy_house, free_port
+from tests.support.service import copy_repository, free_port
 from tests.support.waiting import LIMIT
 
 NOWHERE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}
@@ -25,7 +25,7 @@ TOKENS = {"AUTH": "jwt", "JWT_KEYS": "/keys.json", "JWT_ISSUER": "https://x", "J
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the checkout, to be modified."""
-    return copy_house(tmp_path)
+    return copy_repository(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dev.reaper import ROOT
-from tests.support.service import copy_house
+from tests.support.service import copy_repository
 
 PACKAGE = ROOT / "session_service"
 MODULES = sorted(
@@ -35,7 +35,7 @@ def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 )
 def test_import_directions_are_checked(tmp_path: Path, file: str, line: str) -> None:
     """An import against the order of the rooms fails import-linter."""
-    planted = copy_house(tmp_path) / "session_service" / file
+    planted = copy_repository(tmp_path) / "session_service" / file
     planted.write_text(f"{line}\n{planted.read_text()}")
     assert _lint_imports(tmp_path).returncode == 1
 
@@ -43,7 +43,7 @@ def test_import_directions_are_checked(tmp_path: Path, file: str, line: str) -> 
 @pytest.mark.parametrize("library", ["redis", "psycopg", "jwt", "hypercorn", "httptools"])
 def test_homes_of_libraries_are_checked(tmp_path: Path, library: str) -> None:
     """A library that is imported outside its room fails ruff."""
-    planted = copy_house(tmp_path) / "session_service" / "sessions" / "models.py"
+    planted = copy_repository(tmp_path) / "session_service" / "sessions" / "models.py"
     planted.write_text(f"import {library}\n")
     command = [
         str(ROOT / ".venv" / "bin" / "ruff"),

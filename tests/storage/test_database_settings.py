@@ -15,7 +15,7 @@ from psycopg import sql as text
 from dev.reaper import ROOT
 from session_service.storage import queries
 from session_service.storage.connection import Connection
-from tests.conftest import Urls, fresh, migrate
+from tests.conftest import Urls, empty_database, migrate
 from tests.operations.test_get_health import told
 from tests.support.service import Service, free_port, running
 from tests.support.waiting import eventually
@@ -124,7 +124,7 @@ def test_no_setting_of_the_database_changes_a_reply(
 
 def test_the_schema_that_the_operator_chose(migrated: Urls) -> None:
     """Two services share a database: each has the schema of its search_path, and no row of the other's."""
-    with fresh(migrated) as urls:
+    with empty_database(migrated) as urls:
         with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as operator:
             operator.execute("create schema first")
             operator.execute("create schema second")

@@ -178,7 +178,9 @@ def _through(urls: Urls, tls: ssl.SSLContext | None, look: Callable[[int, int], 
     sockets = urls["REDIS_URL"].removeprefix("unix://").removesuffix("redis.sock")
 
     async def run() -> None:
-        postgres = Proxy(lambda: asyncio.open_unix_connection(f"{sockets}.s.PGSQL.5432"), tls, asked=True)
+        postgres = Proxy(
+            lambda: asyncio.open_unix_connection(f"{sockets}.s.PGSQL.5432"), tls, ssl_request=True
+        )
         redis = Proxy(lambda: asyncio.open_unix_connection(f"{sockets}redis.sock"), tls)
         ports = [await postgres.start(), await redis.start()]
         await asyncio.to_thread(look, *ports)

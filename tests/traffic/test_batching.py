@@ -25,8 +25,8 @@ from tests.conftest import Urls, migrate
 from tests.support import clock
 from tests.support.inspection import INSIDE, QUEUED, running_in, suspended, unread, waiting_for_locks
 from tests.support.keep_alive import KeepAliveClient, Reply
-from tests.support.raw_http import replies
-from tests.support.service import Service, copy_house, running, standstill
+from tests.support.raw_http import parse_responses
+from tests.support.service import Service, copy_repository, frozen_database, running
 from tests.support.waiting import eventually, eventually_async
 
 Call = tuple[Any, ...]
@@ -99,7 +99,7 @@ class Upload:
         self._writer.write(self._content[-1:])
         told = await self._reader.read()
         self._writer.close()
-        (reply,) = replies(told, ("PATCH", self._path))
+        (reply,) = parse_responses(told, ("PATCH", self._path))
         return reply
 
 
@@ -297,7 +297,7 @@ def test_each_write_of_a_batch_has_its_own_outcome(private: Service, fresh_datab
         (private.complete, spare),
     ]
     with _batches(fresh_database) as count, ThreadPoolExecutor(40) as clients:
-        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
+        with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             waiting = _send(private, clients, [(private.save, spare, 1, "first")])
             eventually(lambda: running_in(private, "SessionStore._write"))
             waiting += _send(private, clients, calls)
@@ -321,7 +321,7 @@ def test_starts_and_reads_travel_together_too(private: Service, fresh_database: 
     calls += [(_start, private, f"new {n}", "new", f"key-{n % 6}") for n in range(12)] * 2
     calls += [(_start, private, f"user {n % 14}", "resume", None) for n in range(28)]
     with ThreadPoolExecutor(64) as clients, _batches(fresh_database) as count:
-        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
+        with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             sent = _send(private, clients, calls)
             # One of each kind has found a place free.
             eventually(lambda: running_in(private, QUEUED) == len(calls) - 3)
@@ -365,7 +365,7 @@ def test_a_herd_on_one_session_is_a_few_statements(private: Service, fresh_datab
     async def read_all() -> list[Reply]:
         wires = [KeepAliveClient() for _ in range(200)]
         port = int(private.url.rpartition(":")[2])
-        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
+        with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             with suspended(private):
                 reads = [
                     asyncio.ensure_future(wire.send(port, "GET", path, None, {"cache-control": "no-cache"}))
@@ -387,7 +387,7 @@ def test_a_herd_on_one_session_is_a_few_statements(private: Service, fresh_datab
 def test_lists_leave_connections_for_everything_else(fresh_database: Urls, tmp_path: Path) -> None:
     """However many lists are slow, a session is started, saved and completed meanwhile."""
     migrate(fresh_database)
-    file = copy_house(tmp_path) / "sql" / "list_sessions.sql"
+    file = copy_repository(tmp_path) / "sql" / "list_sessions.sql"
     source = "from quiz_sessions, clock\n"
     assert source in file.read_text()
     file.write_text(
@@ -470,7 +470,7 @@ def test_one_row_that_the_database_refuses_fails_alone(private: Service, fresh_d
     with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
         database.execute(refuse)
     with ThreadPoolExecutor(12) as clients:
-        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
+        with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             saves = _send(private, clients, [(private.save, sessions[0], 1, "x")])
             eventually(lambda: running_in(private, "SessionStore._write"))
             answers = ["x", "x", "x", "refused", *["x"] * 7]
@@ -528,7 +528,7 @@ def test_bodies_past_their_bound_are_refused_at_once(private: Service, fresh_dat
         await eventually_async(
             lambda: unread(private.url) == 0 and all(save.is_sent() for save in saves[:room])
         )
-        with standstill(fresh_database["MIGRATION_DATABASE_URL"]):
+        with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             held = [asyncio.ensure_future(save.end()) for save in saves[:room]]
             await eventually_async(lambda: running_in(private, QUEUED) == room - 1)
             early = await asyncio.gather(*(save.send() for save in saves[room:]))

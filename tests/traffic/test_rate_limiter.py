@@ -19,7 +19,7 @@ from session_service.storage.redis import RedisClient, UnreachableError
 from session_service.traffic.rate_limiter import TAKE, RateLimiter
 from tests.conftest import Urls
 from tests.support import issuer
-from tests.support.raw_http import connected, replies
+from tests.support.raw_http import connected, parse_responses
 from tests.support.service import folder, running
 from tests.support.waiting import LIMIT, eventually_async
 
@@ -265,7 +265,7 @@ def test_without_tokens_an_address_is_a_caller(server: str, often: str, once: st
             told = b""
             while more := connection.recv(65536):
                 told += more
-        return [reply.status_code for reply in replies(told, asked)]
+        return [reply.status_code for reply in parse_responses(told, asked)]
 
     with running(migrated, RATE_LIMIT="5", SERVER=server) as service:
         assert ask(service.url, often, 6) == [404] * 5 + [429]
@@ -274,7 +274,7 @@ def test_without_tokens_an_address_is_a_caller(server: str, often: str, once: st
 
 def test_a_service_is_limited_by_its_own_setting(migrated: Urls, tmp_path: Path) -> None:
     """RATE_LIMIT counts learners and SERVICE_RATE_LIMIT services, each caller for itself."""
-    settings = {"RATE_LIMIT": "3", "SERVICE_RATE_LIMIT": "5", **issuer.guarded(tmp_path / "keys.json")}
+    settings = {"RATE_LIMIT": "3", "SERVICE_RATE_LIMIT": "5", **issuer.token_settings(tmp_path / "keys.json")}
     name = f"limited-{uuid4()}"
 
     def ask(count: int, **claims: str) -> list[int]:
@@ -289,6 +289,6 @@ def test_a_service_is_limited_by_its_own_setting(migrated: Urls, tmp_path: Path)
 def test_a_service_has_no_limit_by_default(migrated: Urls, tmp_path: Path) -> None:
     """A platform's back-end that acts for many learners is not counted as one of them."""
     headers = issuer.bearer(f"backend-{uuid4()}", scope=issuer.SERVICE_SCOPE)
-    with running(migrated, RATE_LIMIT="1", **issuer.guarded(tmp_path / "keys.json")) as service:
+    with running(migrated, RATE_LIMIT="1", **issuer.token_settings(tmp_path / "keys.json")) as service:
         replies = [service.client.get("/api/sessions", headers=headers) for _ in range(10)]
     assert {reply.status_code for reply in replies} == {200}

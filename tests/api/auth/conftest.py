@@ -12,7 +12,7 @@ from tests.api.auth.deployment import ADA, BOB, Deployment, User
 from tests.api.auth.keys import EC, ED, RSA
 from tests.conftest import migrate
 from tests.support.inspection import INSIDE
-from tests.support.issuer import SERVICE_SCOPE, Site, guarded, jwks
+from tests.support.issuer import SERVICE_SCOPE, JwksServer, jwks, token_settings
 from tests.support.service import folder, running
 
 
@@ -25,9 +25,9 @@ def key_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JwksServer:
     """An issuer with one key and a trusted certificate authority; the test opens it."""
-    published = Site(tmp_path)
+    published = JwksServer(tmp_path)
     published.content = jwks(EC)
     monkeypatch.setenv("SSL_CERT_FILE", str(published.authority))
     return published
@@ -36,7 +36,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A service with private servers."""
-    settings = guarded(tmp_path_factory.mktemp("issuer") / "keys.json")
+    settings = token_settings(tmp_path_factory.mktemp("issuer") / "keys.json")
     with folder() as base, reaper.servers(base) as urls:
         migrate(urls)
         with (

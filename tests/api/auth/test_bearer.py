@@ -25,12 +25,12 @@ from tests.support.issuer import (
     ISSUER,
     SERVICE_SCOPE,
     Key,
-    ask,
-    asked,
-    is_refused,
-    judge,
+    authenticate,
+    is_rejected,
     jwks,
     make_key,
+    request_scope,
+    with_authenticator,
 )
 from tests.support.waiting import eventually_async
 
@@ -43,11 +43,11 @@ def test_a_valid_token_identifies_its_principal(tmp_path: Path, algorithm: str) 
     path.write_bytes(jwks(key))
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, key.token("ada")) == ADA
-        assert await ask(guard, key.token("Üñ \U0001f600" + 251 * "x")) is not None
-        assert await guard.authenticate(asked(f"bEARER  {key.token('ada', typ='at+jwt')}")) == ADA
+        assert await authenticate(guard, key.token("ada")) == ADA
+        assert await authenticate(guard, key.token("Üñ \U0001f600" + 251 * "x")) is not None
+        assert await guard.authenticate(request_scope(f"bEARER  {key.token('ada', typ='at+jwt')}")) == ADA
 
-    judge(path, test)
+    with_authenticator(path, test)
 
 
 def _seconds_from_now(seconds: int) -> int:
@@ -153,11 +153,11 @@ def test_an_invalid_token_is_rejected(key_file: Path, fault: str) -> None:
     async def test(guard: BearerAuthenticator) -> None:
         for _ in range(2):
             with pytest.raises(UnauthenticatedError) as rejection:
-                await guard.authenticate(asked(INVALID[fault]()))
+                await guard.authenticate(request_scope(INVALID[fault]()))
             assert rejection.value.given
-        assert await ask(guard, EC.token()) == ADA
+        assert await authenticate(guard, EC.token()) == ADA
 
-    judge(key_file, test, "RS256", "ES256", "EdDSA")
+    with_authenticator(key_file, test, "RS256", "ES256", "EdDSA")
 
 
 def test_exactly_one_authorization_header_is_required(key_file: Path) -> None:
@@ -165,14 +165,14 @@ def test_exactly_one_authorization_header_is_required(key_file: Path) -> None:
 
     async def test(guard: BearerAuthenticator) -> None:
         with pytest.raises(UnauthenticatedError) as rejection:
-            await guard.authenticate(asked())
+            await guard.authenticate(request_scope())
         assert not rejection.value.given
         good = f"Bearer {EC.token()}"
         with pytest.raises(UnauthenticatedError) as rejection:
-            await guard.authenticate(asked(good, good))
+            await guard.authenticate(request_scope(good, good))
         assert rejection.value.given
 
-    judge(key_file, test)
+    with_authenticator(key_file, test)
 
 
 def test_clock_skew_is_allowed(key_file: Path) -> None:
@@ -180,13 +180,15 @@ def test_clock_skew_is_allowed(key_file: Path) -> None:
 
     async def test(guard: BearerAuthenticator) -> None:
         assert (
-            await ask(guard, EC.token(nbf=_seconds_from_now(LEEWAY - 2), iat=_seconds_from_now(LEEWAY - 2)))
+            await authenticate(
+                guard, EC.token(nbf=_seconds_from_now(LEEWAY - 2), iat=_seconds_from_now(LEEWAY - 2))
+            )
             == ADA
         )
-        assert await ask(guard, EC.token(exp=_seconds_from_now(2 - LEEWAY))) == ADA
-        assert await ask(guard, EC.token(exp=10**400)) == ADA
+        assert await authenticate(guard, EC.token(exp=_seconds_from_now(2 - LEEWAY))) == ADA
+        assert await authenticate(guard, EC.token(exp=10**400)) == ADA
 
-    judge(key_file, test)
+    with_authenticator(key_file, test)
 
 
 @pytest.mark.parametrize("key", [RSA, EC, ED], ids=lambda key: key.algorithm)
@@ -204,9 +206,9 @@ def test_a_modified_token_is_rejected(key_file: Path, key: Key) -> None:
 
     async def test(guard: BearerAuthenticator) -> None:
         for token in changed + junk:
-            assert await is_refused(guard, token), token
+            assert await is_rejected(guard, token), token
 
-    judge(key_file, test)
+    with_authenticator(key_file, test)
 
 
 @pytest.mark.parametrize(
@@ -231,10 +233,10 @@ def test_the_scope_identifies_a_service(key_file: Path, claims: dict[str, Any], 
     expected = Principal("service:ada", None, service=True) if serves else ADA
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, EC.token("ada", **claims)) == expected
-        assert await ask(guard, EC.token("ada")) == ADA
+        assert await authenticate(guard, EC.token("ada", **claims)) == expected
+        assert await authenticate(guard, EC.token("ada")) == ADA
 
-    judge(key_file, test)
+    with_authenticator(key_file, test)
 
 
 def test_anonymous_principals_are_addresses() -> None:
@@ -255,10 +257,10 @@ def test_a_cached_token_expires(key_file: Path) -> None:
 
     async def test(guard: BearerAuthenticator) -> None:
         token = EC.token(exp=_seconds_from_now(2 - LEEWAY))
-        assert await ask(guard, token) == ADA
-        await eventually_async(lambda: is_refused(guard, token))
+        assert await authenticate(guard, token) == ADA
+        await eventually_async(lambda: is_rejected(guard, token))
 
-    judge(key_file, test)
+    with_authenticator(key_file, test)
 
 
 def test_the_token_cache_is_bounded(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,8 +270,8 @@ def test_the_token_cache_is_bounded(key_file: Path, monkeypatch: pytest.MonkeyPa
 
     async def test(guard: BearerAuthenticator) -> None:
         for n in (0, 1, 2, 0, 3):
-            assert (await ask(guard, good[n])).user_id == f"{n}"
+            assert (await authenticate(guard, good[n])).user_id == f"{n}"
         held = [proof.principal.user_id for proof in guard._verified.values()]  # noqa: SLF001 - a leak shows nowhere else
         assert held == ["2", "0", "3"]
 
-    judge(key_file, test)
+    with_authenticator(key_file, test)

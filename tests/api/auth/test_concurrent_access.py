@@ -13,7 +13,7 @@ from session_service.storage import queries
 from session_service.storage.connection import Connection
 from tests.api.auth.deployment import ADA, BOB, Deployment, User
 from tests.support.inspection import QUEUED, running_in
-from tests.support.service import standstill
+from tests.support.service import frozen_database
 from tests.support.waiting import eventually
 
 
@@ -71,7 +71,7 @@ def test_a_user_reads_its_own_acknowledged_write(deployment: Deployment, ada: Us
         holder.execute("select from quiz_sessions where id::text = any (%s) for update", [held])
         waiting = [clients.submit(ada.save, one, 1, "x") for one in held]
         deployment.await_locks(len(held))
-        with standstill(deployment.urls["MIGRATION_DATABASE_URL"]):
+        with frozen_database(deployment.urls["MIGRATION_DATABASE_URL"]):
             saves = []
             for user, one in ((ada, first), (ada, session_id), (platform, session_id)):
                 saves.append(clients.submit(user.save, one, 1, "x"))

@@ -11,13 +11,13 @@ from session_service.api.auth.jwks import JwksError, JwkSet
 from tests.api.auth.keys import ADA, EC, ED, RSA
 from tests.support.issuer import (
     Key,
-    ask,
-    is_refused,
-    judge,
+    authenticate,
+    is_rejected,
     jwks,
     make_ed448_key,
     make_key,
     rsa_key,
+    with_authenticator,
 )
 
 ENTRIES: dict[str, tuple[list[Any], dict[str | None, list[str]]]] = {
@@ -129,7 +129,7 @@ def test_keys_with_the_same_kid_are_all_tried(tmp_path: Path) -> None:
     path.write_bytes(jwks(first, second))
 
     async def test(guard: BearerAuthenticator) -> None:
-        assert await ask(guard, first.token()) == await ask(guard, second.token()) == ADA
-        assert await is_refused(guard, third.token())
+        assert await authenticate(guard, first.token()) == await authenticate(guard, second.token()) == ADA
+        assert await is_rejected(guard, third.token())
 
-    judge(path, test)
+    with_authenticator(path, test)

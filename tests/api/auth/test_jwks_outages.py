@@ -18,21 +18,21 @@ from session_service.settings import SettingError
 from tests.api.auth.keys import ADA, EC
 from tests.conftest import Urls
 from tests.support.issuer import (
-    Site,
-    ask,
-    guarded,
-    is_refused,
-    judge,
-    judging,
+    JwksServer,
+    authenticate,
+    bearer_authenticator,
+    is_rejected,
     jwks,
     make_key,
+    token_settings,
+    with_authenticator,
 )
 from tests.support.service import free_port
 from tests.support.waiting import LIMIT
 
 
 def test_tokens_stay_valid_during_an_issuer_outage(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: JwksServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """During an outage of the issuer its tokens stay valid; the outage and its end are logged once each."""
     monkeypatch.setattr(jwks_module, "UNKNOWN_KID_COOLDOWN", 0.0)
@@ -41,53 +41,53 @@ def test_tokens_stay_valid_during_an_issuer_outage(
     async def test(guard: BearerAuthenticator) -> None:
         opened.close()
         for _ in range(3):
-            assert await is_refused(guard, fresh.token())
-        assert await ask(guard, EC.token()) == ADA
+            assert await is_rejected(guard, fresh.token())
+        assert await authenticate(guard, EC.token()) == ADA
         site.content = jwks(EC, fresh)
         opened.enter_context(site.open())
-        assert await ask(guard, fresh.token()) == ADA
+        assert await authenticate(guard, fresh.token()) == ADA
 
     with ExitStack() as opened, caplog.at_level(logging.WARNING):
         opened.enter_context(site.open())
-        judge(site.url, test)
+        with_authenticator(site.url, test)
     assert [record.getMessage() for record in caplog.records] == [
         "JWT_KEYS: the keys could not be renewed, the last ones stay: ConnectionRefusedError",
         "JWT_KEYS: the keys are renewed again",
     ]
 
 
-def _is_an_error(site: Site) -> None:
+def _is_an_error(site: JwksServer) -> None:
     site.status = 500
 
 
-def _redirects_to_a_file(site: Site) -> None:
+def _redirects_to_a_file(site: JwksServer) -> None:
     site.status = 302
     site.headers = {"location": "file:///keys.json"}
 
 
-def _redirects_to_itself(site: Site) -> None:
+def _redirects_to_itself(site: JwksServer) -> None:
     site.status = 307
     site.headers = {"location": site.url}
 
 
-def _is_empty(site: Site) -> None:
+def _is_empty(site: JwksServer) -> None:
     site.content = b'{"keys": []}'
 
 
-def _is_too_large(site: Site) -> None:
+def _is_too_large(site: JwksServer) -> None:
     site.content = b" " * jwks_module.MAX_JWKS_BYTES + site.content
 
 
-def _is_incomplete(site: Site) -> None:
+def _is_incomplete(site: JwksServer) -> None:
     site.headers = {"content-length": "99999"}
     site.content = site.content[:-9]
 
 
-def _hangs(site: Site) -> None:
+def _hangs(site: JwksServer) -> None:
     site.flows.clear()
 
 
-def _is_slow(site: Site) -> None:
+def _is_slow(site: JwksServer) -> None:
     site.pause = 0.1
 
 
@@ -105,10 +105,10 @@ def _is_slow(site: Site) -> None:
     ],
 )
 def test_a_failed_fetch_keeps_the_last_keys(
-    site: Site,
+    site: JwksServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    failure: Callable[[Site], None],
+    failure: Callable[[JwksServer], None],
     reason: str,
 ) -> None:
     """After any failed fetch the last good keys stay."""
@@ -119,32 +119,32 @@ def test_a_failed_fetch_keeps_the_last_keys(
     async def test(guard: BearerAuthenticator) -> None:
         site.content = jwks(make_key("fresh"))
         failure(site)
-        assert await is_refused(guard, make_key("fresh").token())
-        assert await ask(guard, EC.token()) == ADA
-        assert site.asked == 2
+        assert await is_rejected(guard, make_key("fresh").token())
+        assert await authenticate(guard, EC.token()) == ADA
+        assert site.requests == 2
 
     with site.open(), caplog.at_level(logging.WARNING):
-        judge(site.url, test)
+        with_authenticator(site.url, test)
     assert caplog.records[0].getMessage().endswith(f": {reason}")
 
 
 def test_an_untrusted_issuer_certificate_is_rejected(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: JwksServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys from a server with an untrusted certificate are rejected."""
     (tmp_path / "other").mkdir()
-    monkeypatch.setenv("SSL_CERT_FILE", str(Site(tmp_path / "other").authority))
+    monkeypatch.setenv("SSL_CERT_FILE", str(JwksServer(tmp_path / "other").authority))
     monkeypatch.setattr(jwks_module, "START_TIMEOUT", 0)
     with site.open(), pytest.raises(SettingError, match=r"JWT_KEYS: .*: SSLCertVerificationError$"):
-        judge(site.url, _nothing)
-    assert site.asked == 0
+        with_authenticator(site.url, _nothing)
+    assert site.requests == 0
 
 
 async def _nothing(_: BearerAuthenticator) -> None:
     pass
 
 
-def test_the_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_start_waits_for_the_issuer(site: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start waits for an unreachable issuer, for a limited time."""
     with site.open():
         pass
@@ -156,14 +156,14 @@ def test_the_start_waits_for_the_issuer(site: Site, monkeypatch: pytest.MonkeyPa
         assert not starting.done()
         with site.open():
             await starting
-        assert await ask(guard, EC.token()) == ADA
+        assert await authenticate(guard, EC.token()) == ADA
         await guard.__aexit__()
 
-    guard = judging(site.url)
+    guard = bearer_authenticator(site.url)
     asyncio.run(test())
     monkeypatch.setattr(jwks_module, "START_TIMEOUT", 0.1)
     with pytest.raises(SettingError, match=r"^JWT_KEYS: no keys could be read: ConnectionRefusedError$"):
-        judge(site.url, _nothing)
+        with_authenticator(site.url, _nothing)
 
 
 @pytest.mark.parametrize(
@@ -180,12 +180,12 @@ def test_the_start_fails_without_valid_keys(tmp_path: Path, content: bytes | Non
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SettingError, match=f"^JWT_KEYS: no keys could be read: .*{reason}$"):
-        judge(path, _nothing)
+        with_authenticator(path, _nothing)
 
 
 def test_a_service_without_keys_exits(migrated: Urls, tmp_path: Path) -> None:
     """It logs one line that names the setting, and exits with status 1."""
-    env = {**os.environ, **migrated, **guarded(tmp_path / "keys.json"), "PORT": str(free_port())}
+    env = {**os.environ, **migrated, **token_settings(tmp_path / "keys.json"), "PORT": str(free_port())}
     (tmp_path / "keys.json").unlink()
     ended = subprocess.run(
         [sys.executable, "-m", "session_service"],

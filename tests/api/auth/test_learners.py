@@ -10,7 +10,7 @@ import pytest
 from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.conformance import DOCUMENT, resolved
-from tests.support.issuer import SERVICE_SCOPE, bearer, guarded
+from tests.support.issuer import SERVICE_SCOPE, bearer, token_settings
 from tests.support.service import Service, running
 
 BODY: dict[str, object] = {"user_id": "ada", "quiz_id": 7}
@@ -25,33 +25,33 @@ def _start(service: Service, body: object, headers: dict[str, str]) -> tuple[int
 @pytest.fixture(scope="module")
 def service_starts_only(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with LEARNER_STARTS=no."""
-    settings = guarded(tmp_path_factory.mktemp("issuer") / "keys.json")
+    settings = token_settings(tmp_path_factory.mktemp("issuer") / "keys.json")
     with running(migrated, LEARNER_STARTS="no", **settings) as service:
         yield service
 
 
 @pytest.mark.parametrize("body", [LIMITED, {**LIMITED, "if_active": "resume"}])
-def test_a_learner_may_not_choose_its_time_limit(guarded: Service, body: object) -> None:
+def test_a_learner_may_not_choose_its_time_limit(service_with_tokens: Service, body: object) -> None:
     """A start with a learner's token and time_limit_seconds is 403, and starts no session."""
-    before = guarded.client.get("/api/sessions", headers=bearer("ada")).json()["items"]
-    assert _start(guarded, body, bearer("ada")) == (
+    before = service_with_tokens.client.get("/api/sessions", headers=bearer("ada")).json()["items"]
+    assert _start(service_with_tokens, body, bearer("ada")) == (
         403,
         "Only the token of a service may choose time_limit_seconds.",
     )
-    assert guarded.client.get("/api/sessions", headers=bearer("ada")).json()["items"] == before
+    assert service_with_tokens.client.get("/api/sessions", headers=bearer("ada")).json()["items"] == before
 
 
-def test_a_service_may_choose_a_learners_time_limit(guarded: Service) -> None:
+def test_a_service_may_choose_a_learners_time_limit(service_with_tokens: Service) -> None:
     """A start with a service's token sets its time_limit_seconds."""
     headers = bearer("backend", scope=SERVICE_SCOPE)
-    session = guarded.client.post("/api/sessions/start", json=LIMITED, headers=headers).json()
+    session = service_with_tokens.client.post("/api/sessions/start", json=LIMITED, headers=headers).json()
     times = [datetime.fromisoformat(session[name]) for name in ("started_at", "expires_at")]
     assert times[1] - times[0] == timedelta(seconds=7200)
 
 
-def test_a_learner_may_start_with_the_default_time_limit(guarded: Service) -> None:
+def test_a_learner_may_start_with_the_default_time_limit(service_with_tokens: Service) -> None:
     """With LEARNER_STARTS=yes, the default, a learner starts sessions with the default time limit."""
-    assert _start(guarded, BODY, bearer("ada"))[0] == 201
+    assert _start(service_with_tokens, BODY, bearer("ada"))[0] == 201
 
 
 @pytest.mark.parametrize("if_active", ["new", "resume"])
@@ -102,6 +102,6 @@ def test_an_invalid_learner_starts_fails_the_start(migrated: Urls, tmp_path: Pat
     """LEARNER_STARTS other than yes or no fails the start."""
     with (
         pytest.raises(AssertionError, match="LEARNER_STARTS has to be yes or no"),
-        running(migrated, LEARNER_STARTS="maybe", **guarded(tmp_path / "keys.json")),
+        running(migrated, LEARNER_STARTS="maybe", **token_settings(tmp_path / "keys.json")),
     ):
         pass

@@ -36,15 +36,17 @@ def _rejected_headers() -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("reason", _rejected_headers())
-def test_401_has_its_reason_only_in_the_log(guarded: Service, reason: str) -> None:
+def test_401_has_its_reason_only_in_the_log(service_with_tokens: Service, reason: str) -> None:
     """The log has the reason for a 401, with the request id; the response does not."""
     headers = _rejected_headers()[reason] | {"x-request-id": f"why-{uuid4()}"}
-    response = guarded.client.get("/api/sessions", headers=headers)
+    response = service_with_tokens.client.get("/api/sessions", headers=headers)
     assert response.status_code == 401
     assert response.json()["message"] == "The request needs a valid bearer token."
     line = f"request {headers['x-request-id']} is unauthenticated: "
     (logged,) = eventually(
-        lambda: [found for found in guarded.log.read_text().splitlines() if found.startswith(line)]
+        lambda: [
+            found for found in service_with_tokens.log.read_text().splitlines() if found.startswith(line)
+        ]
     )
     assert reason in logged
     assert "ada" not in logged

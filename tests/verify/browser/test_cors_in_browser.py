@@ -10,7 +10,7 @@ from selenium.webdriver import Chrome
 
 from tests.conftest import Urls
 from tests.support.service import Service, running
-from tests.support.validating_proxy import judging
+from tests.support.validating_proxy import validating_proxy
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("chromedriver")]
 
@@ -64,12 +64,12 @@ def shared(migrated: Urls, pages: int) -> Iterator[Service]:
 
 def test_a_browser_lets_a_page_on_the_list_work(shared: Service, pages: int, browser: Chrome) -> None:
     """In a browser, an allowed page saves and reads versions and conflicts; another page reads nothing."""
-    with judging(shared.url) as judge:
-        assert _run(browser, f"http://127.0.0.1:{pages}", judge.url) == [
+    with validating_proxy(shared.url) as proxy:
+        assert _run(browser, f"http://127.0.0.1:{pages}", proxy.url) == [
             *(201, 200, '"2"', "page"),
             *(409, "1", 2),
         ]
-        assert _run(browser, f"http://localhost:{pages}", judge.url) == "TypeError"
+        assert _run(browser, f"http://localhost:{pages}", proxy.url) == "TypeError"
 
 
 def _run(browser: Chrome, origin: str, url: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dev.reaper import ROOT
 from tests.support.service import Service
-from tests.support.validating_proxy import Fault, judging
+from tests.support.validating_proxy import Fault, validating_proxy
 from tests.verify.clients.scripted_proxy import TRANSIENT, scripted
 
 HERE = Path(__file__).parent
@@ -58,20 +58,20 @@ DEVICE = [
 def bad_network(number: int) -> str:
     """Lose every third reply after the service has done its work, and every fifth request before."""
     if number % 3 == 2:
-        return "lost reply"
+        return "lost response"
     return "lost request" if number % 5 == 4 else "none"
 
 
 def run(
     house: Path, service: Service, command: list[str], faults: Fault | None = None
 ) -> set[tuple[str, int]]:
-    """Run a program against the service, through a judge; return the operations and statuses that it saw."""
-    with judging(service.url) as judge:
-        judge.faults = faults or judge.faults
-        ready = [judge.url if word == "URL" else word for word in command]
+    """Run a program through a validating proxy; return the operations and statuses that it saw."""
+    with validating_proxy(service.url) as proxy:
+        proxy.faults = faults or proxy.faults
+        ready = [proxy.url if word == "URL" else word for word in command]
         ended = subprocess.run(ready, cwd=house, capture_output=True, text=True, check=False, timeout=60)
         assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
-        return set(judge.replies)
+        return set(proxy.responses)
 
 
 def run_scenario(

@@ -16,7 +16,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from tests.support.conformance import DOCUMENT
-from tests.support.service import judged
+from tests.support.service import validated_client
 
 # Headers of one connection (RFC 9110, 7.6.1), and those that each side writes.
 _HOP = {"connection", "content-length", "content-encoding", "date", "host", "keep-alive", "transfer-encoding"}
@@ -109,7 +109,7 @@ class ScriptedProxy(ThreadingHTTPServer):
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.client = judged(upstream)
+        self.client = validated_client(upstream)
         self.violations: list[str] = []
         self.steps: list[dict[str, Any]] = []
         self.requests: list[dict[str, str]] = []

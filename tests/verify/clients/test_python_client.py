@@ -123,7 +123,7 @@ def test_the_guide_on_a_bad_device(house: Path, service: Service, scenario: str)
     programs.run_scenario(house, service, [*RUN, "device.py"], scenario)
 
 
-def test_the_guide_asks_for_a_new_token(house: Path, guarded: Service) -> None:
+def test_the_guide_asks_for_a_new_token(house: Path, service_with_tokens: Service) -> None:
     """A 401 says that a token is needed, and nothing is lost until there is one."""
     tokens = KEY.token("python"), KEY.token("python", exp=1)
-    programs.run_scenario(house, guarded, [*RUN, "network.py"], "token", *tokens, "python")
+    programs.run_scenario(house, service_with_tokens, [*RUN, "network.py"], "token", *tokens, "python")

@@ -94,7 +94,9 @@ def test_the_guide_on_a_bad_device(compiled: Path, service: Service, scenario: s
     programs.run_scenario(compiled, service, ["node", "device.js"], scenario)
 
 
-def test_the_guide_asks_for_a_new_token(compiled: Path, guarded: Service) -> None:
+def test_the_guide_asks_for_a_new_token(compiled: Path, service_with_tokens: Service) -> None:
     """A 401 says that a token is needed, and nothing is lost until there is one."""
     tokens = KEY.token("typescript"), KEY.token("typescript", exp=1)
-    programs.run_scenario(compiled, guarded, ["node", "network.js"], "token", *tokens, "typescript")
+    programs.run_scenario(
+        compiled, service_with_tokens, ["node", "network.js"], "token", *tokens, "typescript"
+    )

@@ -17,16 +17,23 @@ import pytest
 
 from tests.conftest import Urls
 from tests.support.conformance import PATHS
-from tests.support.corpus import CHUNKED, CLEAR, GET, LAST, POST, UNCLEAR
+from tests.support.corpus import AMBIGUOUS, CHUNKED, CLOSING, GET, POST, VALID
 from tests.support.inspection import INSIDE, unread, waiting_for_locks
-from tests.support.raw_http import HEALTH, REFUSED, Asked, connected, exchange, replies
-from tests.support.resources import Held
+from tests.support.raw_http import ANY_TARGET, HEALTH, Target, connected, exchange, parse_responses
+from tests.support.resources import Resources
 from tests.support.service import Service, running
-from tests.support.slow_clients import BEGUN, BODY, Attack, Ended, break_off, send_large
+from tests.support.slow_clients import (
+    ALL_CONNECTED,
+    BODY,
+    ClosedConnection,
+    SlowlorisAttack,
+    abort_upload,
+    send_large,
+)
 from tests.support.waiting import LIMIT, eventually
 
 SERVERS = ("hypercorn", "uvicorn")
-STARTED: Asked = REFUSED
+STARTED: Target = ANY_TARGET
 FILES = 256
 SERVED = (
     FILES - 150 - 1
@@ -42,12 +49,12 @@ def services(migrated: Urls) -> Iterator[dict[str, Service]]:
         found = {
             server: stack.enter_context(running(migrated, SERVER=server, **settings)) for server in SERVERS
         }
-        held = {server: Held.by(service) for server, service in found.items()}
+        held = {server: Resources.of(service) for server, service in found.items()}
         yield found
         for server, service in found.items():
             assert " failed\n" not in service.log.read_text()
             assert "Traceback" not in service.log.read_text()
-            held[server].await_no_more(service)
+            held[server].await_released(service)
 
 
 @pytest.fixture(params=SERVERS)
@@ -63,7 +70,7 @@ def ended(migrated: Urls) -> Iterator[Future[list[bytes]]]:
         yield aside.submit(_end, migrated)
 
 
-@pytest.mark.parametrize("sent", UNCLEAR.values(), ids=UNCLEAR)
+@pytest.mark.parametrize("sent", AMBIGUOUS.values(), ids=AMBIGUOUS)
 def test_what_has_two_readings_has_none(either: Service, database: psycopg.Connection, sent: bytes) -> None:
     """It gets one 400, which is logged, the connection ends, and nothing that follows is a request."""
     user, smuggled = _start()
@@ -74,21 +81,21 @@ def test_what_has_two_readings_has_none(either: Service, database: psycopg.Conne
     eventually(lambda: line in either.log.read_text())
 
 
-@pytest.mark.parametrize(("sent", "asked", "status"), CLEAR.values(), ids=CLEAR)
-def test_what_looks_odd_is_one_request(either: Service, sent: bytes, asked: Asked, status: int) -> None:
+@pytest.mark.parametrize(("sent", "asked", "status"), VALID.values(), ids=VALID)
+def test_what_looks_odd_is_one_request(either: Service, sent: bytes, asked: Target, status: int) -> None:
     """No upgrade is followed and no other host asked: what follows is a request like any other."""
     _, start = _start(b"connection: close\r\n")
-    told = exchange(either.url, sent + start, asked=(asked, STARTED))
+    told = exchange(either.url, sent + start, targets=(asked, STARTED))
     assert [reply.status_code for reply in told] == [status, 201]
 
 
-@pytest.mark.parametrize(("sent", "asked", "status"), LAST.values(), ids=LAST)
+@pytest.mark.parametrize(("sent", "asked", "status"), CLOSING.values(), ids=CLOSING)
 def test_nothing_follows_the_last_request(
-    either: Service, database: psycopg.Connection, sent: bytes, asked: Asked, status: int
+    either: Service, database: psycopg.Connection, sent: bytes, asked: Target, status: int
 ) -> None:
     """After a tunnel that was not made, or a word that it is the last one, nothing is a request."""
     user, start = _start()
-    (reply,) = exchange(either.url, sent + start, asked=(asked,))
+    (reply,) = exchange(either.url, sent + start, targets=(asked,))
     assert (reply.status_code, reply.headers["connection"]) == (status, "close")
     assert not _has_started(database, user)
 
@@ -97,7 +104,7 @@ def test_a_refusal_waits_for_its_turn(either: Service) -> None:
     """What was asked before it is answered first, and done; a request that breaks off is not."""
     _, start = _start()
     for wrong in (b"\0", CHUNKED + b"2\r\n{}0\r\n", b"GET /health HTTP/1.1\nhost: x\n\n"):
-        told = exchange(either.url, start + GET + b"\r\n" + wrong, asked=(STARTED, HEALTH, REFUSED))
+        told = exchange(either.url, start + GET + b"\r\n" + wrong, targets=(STARTED, HEALTH, ANY_TARGET))
         assert [reply.status_code for reply in told] in ([201, 200, 400], [200, 200, 400])
 
 
@@ -120,7 +127,7 @@ def test_a_client_that_only_reads_on_is_answered(either: Service, database: psyc
             eventually(lambda: waiting_for_locks(database.info.dsn))
             eventually(lambda: unread(either.url) == 0)
         told = b"".join(iter(partial(connection.recv, 65536), b""))
-    assert [reply.status_code for reply in replies(told, HEALTH, ("POST", path))] == [200, 200]
+    assert [reply.status_code for reply in parse_responses(told, HEALTH, ("POST", path))] == [200, 200]
 
 
 def test_half_a_request_is_not_done(either: Service, database: psycopg.Connection) -> None:
@@ -130,7 +137,7 @@ def test_half_a_request_is_not_done(either: Service, database: psycopg.Connectio
         connection.sendall(GET + b"\r\n" + GET + b"\r\n" + start[:-1])
         connection.shutdown(socket.SHUT_WR)
         told = b"".join(iter(partial(connection.recv, 65536), b""))
-    assert [reply.status_code for reply in replies(told, HEALTH)] == [200, 200]
+    assert [reply.status_code for reply in parse_responses(told, HEALTH)] == [200, 200]
     assert not _has_started(database, user)
 
 
@@ -139,15 +146,15 @@ def test_large_bodies_leave_nothing_behind(either: Service) -> None:
 
     Of one cut short nothing is waited for: it would be 408.
     """
-    held, before = Held.by(either), either.log.read_text()
+    held, before = Resources.of(either), either.log.read_text()
     targets = [(method, path.replace("{id}", str(uuid4()))) for path in PATHS for method in PATHS[path]]
     targets += [("POST", "/nowhere"), ("DELETE", "/health"), ("POST", "/docs")]
     with ThreadPoolExecutor(8) as clients:
         for chunked in (False, True):
             send = partial(send_large, either.url, chunked=chunked)
             assert set(clients.map(send, targets * 2)) == {413}
-        list(clients.map(partial(break_off, either.url), range(40)))
-    held.await_no_more(either)
+        list(clients.map(partial(abort_upload, either.url), range(40)))
+    held.await_released(either)
     assert " 408 " not in either.log.read_text().removeprefix(before)
 
 
@@ -157,8 +164,8 @@ def test_slow_clients_are_cut_off(services: dict[str, Service]) -> None:
 
     None is cut off before its time, and of those that came together the head goes before the body.
     """
-    held = [Held.by(service) for service in services.values()]
-    attack, over = Attack([service.url for service in services.values()]), Event()
+    held = [Resources.of(service) for service in services.values()]
+    attack, over = SlowlorisAttack([service.url for service in services.values()]), Event()
     with ThreadPoolExecutor(len(services)) as clients:
         saving = [clients.submit(_save_on, service, attack, over) for service in services.values()]
         try:
@@ -167,18 +174,20 @@ def test_slow_clients_are_cut_off(services: dict[str, Service]) -> None:
             over.set()
         for client in saving:
             client.result()
-    ended = [event for event in attack.events if isinstance(event, Ended)]
+    ended = [event for event in attack.events if isinstance(event, ClosedConnection)]
     for way, seconds, statuses in (("head", 5, (408,)), ("body", 10, (408,)), ("reader", 10, ())):
-        found = [one for one in ended if one.way == way]
-        told = {tuple(reply.status_code for reply in replies(one.told, REFUSED)) for one in found}
+        found = [one for one in ended if one.kind == way]
+        told = {
+            tuple(reply.status_code for reply in parse_responses(one.received, ANY_TARGET)) for one in found
+        }
         assert told == {statuses}
         assert seconds - 0.1 < min(one.seconds for one in found)
-    heads, bodies = ([one.number for one in ended if one.way == way] for way in ("head", "body"))
-    order = {(one.way, one.number): place for place, one in enumerate(ended)}
+    heads, bodies = ([one.number for one in ended if one.kind == way] for way in ("head", "body"))
+    order = {(one.kind, one.number): place for place, one in enumerate(ended)}
     assert all(order["head", number] < order["body", number] for number in range(len(heads)))
     assert len(heads) == len(bodies) == 200
     for before, service in zip(held, services.values(), strict=True):
-        before.await_no_more(service)
+        before.await_released(service)
         # It has served others before the last of them was cut off.
         assert attack.events.index(service.url) < attack.events.index(ended[-1])
 
@@ -189,19 +198,19 @@ def test_clients_over_the_limit_of_files(server: str, migrated: Urls) -> None:
     settings = {"SERVER": server, "PYTHONPATH": INSIDE, "OPEN_FILES": str(FILES)}
     with running(migrated, **settings) as service, ExitStack() as crowd:
         path = f"/api/sessions/{service.start()['id']}"
-        held = Held.by(service)
+        held = Resources.of(service)
         connections = [crowd.enter_context(connected(service.url)) for _ in range(400)]
         for connection in connections:
             connection.sendall(GET.replace(b"/health", path.encode()) + b"\r\n")
         told = [_json(connection) for connection in connections]
         assert service.save(path.split("/")[3], 1, "kept").status_code == 200
-        read = [reply for one in told for reply in replies(one, ("GET", path))]
+        read = [reply for one in told for reply in parse_responses(one, ("GET", path))]
         assert Counter(reply.status_code for reply in read) == {200: SERVED, 503: 400 - SERVED}
         assert service.client.get("/health").json()["status"] == "healthy"
         crowd.close()
-        held.await_no_more(service)
+        held.await_released(service)
         assert (
-            exchange(service.url, GET + b"connection: close\r\n\r\n", asked=(HEALTH,))[0].status_code == 200
+            exchange(service.url, GET + b"connection: close\r\n\r\n", targets=(HEALTH,))[0].status_code == 200
         )
 
 
@@ -229,10 +238,10 @@ def test_no_client_keeps_a_service_from_its_end(ended: Future[list[bytes]]) -> N
     assert all(told == b"" or told.startswith(b"HTTP/1.1 408 ") for told in ended.result())
 
 
-def _save_on(service: Service, attack: Attack, over: Event) -> None:
+def _save_on(service: Service, attack: SlowlorisAttack, over: Event) -> None:
     """Save, one answer after the other, once all slow clients are there; each is an event of the attack."""
     session_id = service.start()["id"]
-    eventually(lambda: BEGUN in attack.events)
+    eventually(lambda: ALL_CONNECTED in attack.events)
     while not over.is_set():
         assert service.save(session_id, 1, f"answer {len(attack.events)}").status_code == 200
         attack.events.append(service.url)

@@ -13,8 +13,8 @@ from tests.conftest import Urls
 from tests.support.corpus import GET
 from tests.support.inspection import INSIDE
 from tests.support.proxies import nginx
-from tests.support.raw_http import HEALTH, connected, exchange, replies
-from tests.support.service import Service, judged_behind_proxy, running
+from tests.support.raw_http import HEALTH, connected, exchange, parse_responses
+from tests.support.service import Service, running, validated_client_behind_proxy
 from tests.support.waiting import LIMIT, eventually
 
 SERVERS = ("hypercorn", "uvicorn")
@@ -123,7 +123,7 @@ def test_nginx_uses_an_idle_connection_again(patient: Service) -> None:
     """Behind nginx a POST after idleness is no 502: the connection to the service is there, and used."""
     with (
         nginx(FORWARD, UPSTREAM.format(address=urlsplit(patient.url).netloc)) as url,
-        judged_behind_proxy(url) as client,
+        validated_client_behind_proxy(url) as client,
     ):
         used = []
         for _ in range(2):
@@ -144,7 +144,7 @@ def _rest(connection: socket.socket) -> bytes:
 
 
 def _statuses(received: bytes) -> list[int]:
-    return [reply.status_code for reply in replies(received, HEALTH)]
+    return [reply.status_code for reply in parse_responses(received, HEALTH)]
 
 
 def _is_served(service: Service) -> bool:

@@ -23,7 +23,7 @@ from session_service.storage.pool import ConnectionPool, await_server
 from tests.conftest import Urls, migrate
 from tests.support.inspection import INSIDE, running_in, waiting_for_locks
 from tests.support.load import CLIENTS, load
-from tests.support.service import Service, await_reply, folder, free_port, running
+from tests.support.service import Service, await_serving, folder, free_port, running
 from tests.support.tcp_proxy import Proxy
 from tests.support.waiting import LIMIT, eventually, eventually_async
 from tests.verify.histories.postgres import Postgres
@@ -86,9 +86,9 @@ def test_killed(ground: Ground) -> None:
     async def run() -> None:
         async with load(ground.service.url) as clients:
             await asyncio.to_thread(ground.postgres.kill)
-            await clients.suffer()
+            await clients.await_failures()
             await asyncio.to_thread(ground.postgres.start)
-            await clients.recover(monotonic())
+            await clients.await_recovery(monotonic())
         assert clients.lost(ground.postgres.owner_url) == []
 
     asyncio.run(run())
@@ -102,7 +102,7 @@ def test_restarted(ground: Ground) -> None:
             for _ in range(3):
                 await asyncio.to_thread(ground.postgres.stop)
                 await asyncio.to_thread(ground.postgres.start)
-                await clients.recover(monotonic())
+                await clients.await_recovery(monotonic())
         outcomes = [told.outcome for told in clients.failures()]
         assert set(outcomes) <= {"unknown", "not_applied"}
         assert outcomes.count("unknown") <= 3 * CLIENTS
@@ -133,7 +133,7 @@ def test_backends_killed(ground: Ground) -> None:
                 for backend in await asyncio.to_thread(ground.postgres.backends):
                     os.kill(backend, signal.SIGTERM)
                     await asyncio.sleep(0.05)
-            await clients.recover(monotonic())
+            await clients.await_recovery(monotonic())
         assert {told.outcome for told in clients.failures()} <= {"unknown"}
         assert clients.lost(ground.postgres.owner_url) == []
 
@@ -150,9 +150,9 @@ def test_out_of_connections(ground: Ground) -> None:
                 ground,
                 "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'session_service'",
             )
-            await clients.suffer()
+            await clients.await_failures()
             tell(ground, "alter role session_service connection limit -1")
-            await clients.recover(monotonic())
+            await clients.await_recovery(monotonic())
         assert [told.outcome for told in clients.failures()].count("not_applied") >= CLIENTS
 
     asyncio.run(run())
@@ -165,8 +165,8 @@ def test_all_connections_held(ground: Ground) -> None:
         async with load(ground.service.url) as clients:
             with psycopg.connect(ground.postgres.owner_url) as holder:
                 holder.execute("lock table quiz_sessions in access exclusive mode")
-                await clients.suffer(1)
-            await clients.recover(monotonic())
+                await clients.await_failures(1)
+            await clients.await_recovery(monotonic())
         assert {told.outcome for told in clients.failures()} == {"not_applied"}
 
     asyncio.run(run())
@@ -209,10 +209,10 @@ def test_read_only(ground: Ground) -> None:
         session_id = ground.service.start()["id"]
         async with load(ground.service.url) as clients:
             await asyncio.to_thread(ground.postgres.set, "default_transaction_read_only", "on")
-            await clients.suffer()
+            await clients.await_failures()
             seen = await asyncio.to_thread(ground.service.read, session_id, FRESH)
             await asyncio.to_thread(ground.postgres.set, "default_transaction_read_only", "off")
-            await clients.recover(monotonic())
+            await clients.await_recovery(monotonic())
         assert seen.status_code == 200
         assert {told.outcome for told in clients.failures()} == {"not_applied"}
 
@@ -227,9 +227,9 @@ def test_disk_full(ground: Ground) -> None:
         with small_disk(ground) as disk:
             async with load(ground.service.url, size=2000) as clients:
                 fill(disk)
-                await clients.suffer()
+                await clients.await_failures()
                 (disk / "rest").unlink()
-                await clients.recover(monotonic())
+                await clients.await_recovery(monotonic())
             assert {told.outcome for told in clients.failures()} == {"not_applied"}
             assert clients.lost(ground.postgres.owner_url) == []
 
@@ -260,12 +260,12 @@ def test_no_room_for_the_log_of_writes(servers: Urls) -> None:
         async with load(url) as clients:
             fill(disk)
             await asyncio.to_thread(use_up_log, postgres)
-            await clients.suffer()
+            await clients.await_failures()
             (disk / "rest").unlink()
             # PostgreSQL 18 may hang in a shutdown that meets its restart after the PANIC.
             await asyncio.to_thread(postgres.kill)
             await asyncio.to_thread(postgres.start)
-            await clients.recover(monotonic())
+            await clients.await_recovery(monotonic())
         assert clients.lost(postgres.owner_url) == []
 
     with folder() as base, server(base) as postgres, disk_of_the_log(postgres) as disk:
@@ -293,10 +293,10 @@ def _shred(service: Service, proxy: Proxy) -> None:
     assert service.save(session_id, 1, "slow").status_code == 200
     assert service.read(session_id, FRESH).json()["answers"] == {"1": "slow"}
     proxy.delay, proxy.slice = 0.0, 65536
-    proxy.torn, proxy.doomed = True, b"slow"
+    proxy.truncate, proxy.drop_response_with = True, b"slow"
     reply = service.save(session_id, 2, "torn")
     assert (reply.status_code, reply.json()["outcome"]) == (503, "unknown")
-    proxy.doomed = b"slow"
+    proxy.drop_response_with = b"slow"
     assert service.read(session_id, FRESH).json()["answers"] == {"1": "slow", "2": "torn"}
     assert proxy.lost == 2
 
@@ -311,7 +311,7 @@ def test_late_at_the_start(ground: Ground, servers: Urls) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("session-service: waiting for PostgreSQL: connection")
         ground.postgres.start()
-        await_reply(f"http://127.0.0.1:{port}", process)
+        await_serving(f"http://127.0.0.1:{port}", process)
         process.terminate()
         process.stdout.read()
     assert process.returncode == 0
@@ -357,7 +357,7 @@ def _fail_over(urls: Urls, end: Callable[[Postgres], None]) -> None:
         async with load(url) as clients:
             await asyncio.to_thread(end, primary)
             await asyncio.to_thread(standby.promote)
-            await clients.recover(monotonic())
+            await clients.await_recovery(monotonic())
         assert clients.lost(standby.owner_url) == []
 
     with folder() as first, folder() as second, server(first) as primary:
@@ -376,9 +376,9 @@ def frozen_for_long(urls: Urls) -> None:
         async with load(ground.service.url) as clients:
             ground.postgres.freeze()
             # Each client has had replies although PostgreSQL gives none.
-            await clients.suffer(2 * CLIENTS)
+            await clients.await_failures(2 * CLIENTS)
             ground.postgres.thaw()
-            await clients.recover(monotonic())
+            await clients.await_recovery(monotonic())
         assert clients.lost(ground.postgres.owner_url) == []
 
     with grounds(urls) as ground:
@@ -410,7 +410,7 @@ def killed_for_long(urls: Urls) -> None:
             await asyncio.to_thread(ground.postgres.kill)
             await asyncio.sleep(8)
             await asyncio.to_thread(ground.postgres.start)
-            await clients.recover(monotonic())
+            await clients.await_recovery(monotonic())
         assert clients.lost(ground.postgres.owner_url) == []
 
     with grounds(urls) as ground:
@@ -424,10 +424,10 @@ def connections_half_open(urls: Urls) -> None:
         proxy = postgres.proxy()
         through = urls | {"DATABASE_URL": postgres.url_at(await proxy.start())}
         async with serving(through) as service, load(service.url) as clients:
-            proxy.strand()
+            proxy.freeze_open_connections()
             stranded = monotonic()
-            await clients.suffer()
-            await clients.recover(stranded + 6)
+            await clients.await_failures()
+            await clients.await_recovery(stranded + 6)
         assert clients.lost(postgres.owner_url) == []
         await proxy.stop()
 

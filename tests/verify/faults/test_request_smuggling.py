@@ -13,15 +13,15 @@ import pytest
 
 from tests.conftest import Urls
 from tests.support.corpus import POST
-from tests.support.raw_http import REFUSED, Asked, connected, replies
+from tests.support.raw_http import ANY_TARGET, Target, connected, parse_responses
 from tests.support.service import Service, running
 from tests.support.waiting import eventually
 
 SERVERS = ("hypercorn", "uvicorn")
-START: Asked = REFUSED
-LIVE: Asked = ("GET", "/health/live")
+START: Target = ANY_TARGET
+LIVE: Target = ("GET", "/health/live")
 PROGRESS = f"/api/sessions/{uuid4()}/progress"
-REQUESTS: tuple[Asked, ...] = (
+REQUESTS: tuple[Target, ...] = (
     LIVE,
     ("HEAD", "/health/live"),
     START,
@@ -92,7 +92,7 @@ def test_a_body_of_http_1_0_is_no_request(either: Service, upgrade: bytes) -> No
     for (method, path), (framing, (fields, body)) in product(REQUESTS, FRAMINGS.items()):
         first = _request(method, path, fields + upgrade, "own").replace(b"HTTP/1.1", b"HTTP/1.0") + body
         refused = framing in CHUNKED_FRAMINGS
-        (reply,) = _exchange(either, [first + _last("SMUGGLED")], REFUSED if refused else (method, path))
+        (reply,) = _exchange(either, [first + _last("SMUGGLED")], ANY_TARGET if refused else (method, path))
         assert (reply.status_code == 400) == refused or method in {"POST", "PUT", "PATCH"}
         assert reply.headers["connection"] == "close", f"{method} {framing}"
 
@@ -167,9 +167,9 @@ def _pieces(sent: bytes, split: str) -> list[bytes]:
     return [piece for piece in re.split(rb"(?<=\r\n\r\n)", sent) if piece]
 
 
-def _exchange(service: Service, pieces: list[bytes], *asked: Asked) -> list[httpx.Response]:
+def _exchange(service: Service, pieces: list[bytes], *asked: Target) -> list[httpx.Response]:
     """Send each piece as a segment of its own; return the replies that come until the connection ends."""
-    return replies(_send(service, pieces), *asked)
+    return parse_responses(_send(service, pieces), *asked)
 
 
 def _send(service: Service, pieces: list[bytes]) -> bytes:

@@ -11,9 +11,9 @@ import pytest
 from attrs import frozen
 
 from tests.conftest import Urls
-from tests.support.issuer import bearer, guarded
+from tests.support.issuer import bearer, token_settings
 from tests.support.proxies import haproxy, nginx
-from tests.support.service import Service, judged_behind_proxy, running
+from tests.support.service import Service, running, validated_client_behind_proxy
 
 # nginx's own way to pass WebSocket on, and one connection for all clients.
 MAP = """
@@ -43,7 +43,7 @@ def service(
 ) -> Iterator[Service]:
     """A service that asks for tokens, on the one server, then on the other."""
     keys = tmp_path_factory.mktemp("issuer") / "keys.json"
-    with running(migrated, SERVER=request.param, **guarded(keys)) as service:
+    with running(migrated, SERVER=request.param, **token_settings(keys)) as service:
         yield service
 
 
@@ -76,7 +76,9 @@ def _attack(service: Service, proxy: AbstractContextManager[str]) -> None:
     """Let one learner send bodies that are requests, in turn with reads of each learner's session."""
     with ExitStack() as stack:
         url = stack.enter_context(proxy)
-        attacker, victim = [_learner(stack.enter_context(judged_behind_proxy(url))) for _ in range(2)]
+        attacker, victim = [
+            _learner(stack.enter_context(validated_client_behind_proxy(url))) for _ in range(2)
+        ]
         request_id = f"smuggled-{uuid4()}"
         lines = [f"GET {attacker.session} HTTP/1.1", "host: x", f"x-request-id: {request_id}"]
         lines.append(f"authorization: {attacker.client.headers['authorization']}")

@@ -14,7 +14,7 @@ from dev import servers
 from dev.reaper import ROOT
 from dev.servers import Server
 from session_service.storage import migrations
-from tests.support.service import await_reply, folder, free_port
+from tests.support.service import await_serving, folder, free_port
 from tests.support.tcp_proxy import Proxy
 from tests.verify.histories.postgres import Postgres
 
@@ -35,7 +35,7 @@ class Instance:
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "session_service"]
             self.process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdout=log, stderr=log)
-        await_reply(f"http://127.0.0.1:{self.port}", self.process, self._log)
+        await_serving(f"http://127.0.0.1:{self.port}", self.process, self._log)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Stop it."""

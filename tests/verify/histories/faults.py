@@ -98,17 +98,17 @@ async def freeze_postgresql_for_one(cluster: Cluster) -> None:
 
 async def tear_responses_of_postgresql(cluster: Cluster) -> None:
     """Truncate responses of PostgreSQL to one instance, after the commit."""
-    cluster.postgres_proxy.losses, cluster.postgres_proxy.torn = 0.05, True
+    cluster.postgres_proxy.loss_rate, cluster.postgres_proxy.truncate = 0.05, True
     await asyncio.sleep(1)
-    cluster.postgres_proxy.losses, cluster.postgres_proxy.torn = 0.0, False
+    cluster.postgres_proxy.loss_rate, cluster.postgres_proxy.truncate = 0.0, False
     await asyncio.sleep(0.5)
 
 
 async def lose_replies(cluster: Cluster) -> None:
     """Cut off responses of one instance, after the commit."""
-    cluster.reply_proxy.losses = 0.1
+    cluster.reply_proxy.loss_rate = 0.1
     await asyncio.sleep(1)
-    cluster.reply_proxy.losses = 0.0
+    cluster.reply_proxy.loss_rate = 0.0
     cluster.injected["replies lost"] += cluster.reply_proxy.lost
     cluster.reply_proxy.lost = 0
 

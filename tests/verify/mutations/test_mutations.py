@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from tests.support.service import copy_house
+from tests.support.service import copy_repository
 
 
 @frozen
@@ -1087,7 +1087,7 @@ def test_a_guard_that_is_taken_out_is_missed(guard: Guard, tmp_path: Path) -> No
 
 def _test_without(guard: Guard, folder: Path) -> tuple[int, str]:
     """Take the guard out of a copy of the house and return its test's exit status and output."""
-    file = copy_house(folder) / guard.file
+    file = copy_repository(folder) / guard.file
     text = file.read_text()
     assert guard.old in text
     file.write_text(text.replace(guard.old, guard.new))

@@ -26,7 +26,7 @@ from attrs import define, field
 from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.inspection import INSIDE, listens, reports
-from tests.support.service import await_reply, copy_house, free_port, judged
+from tests.support.service import await_serving, copy_repository, free_port, validated_client
 from tests.support.waiting import LIMIT, await_ends, eventually
 
 COUNT = 3
@@ -173,12 +173,12 @@ def test_sighup_renews_every_worker_and_no_request_fails(group: Group) -> None:
 
 def test_sigterm_cuts_no_reply_off(group: Group, database: psycopg.Connection) -> None:
     """On SIGTERM under load all workers complete their requests, and the exit status is 0."""
-    with judged(group.url) as client:
+    with validated_client(group.url) as client:
         body = {"user_id": f"user-{uuid4()}", "quiz_id": 7}
         path = f"/api/sessions/{client.post('/api/sessions/start', json=body).json()['id']}"
     with ExitStack() as stack, Load(group.url).running() as load, ThreadPoolExecutor(9) as clients:
         workers = group.workers()
-        askers = [stack.enter_context(judged(group.url)) for _ in range(9)]
+        askers = [stack.enter_context(validated_client(group.url)) for _ in range(9)]
         with database.transaction():
             database.execute("select from quiz_sessions where id = %s for update", [path[-36:]])
             saved = [clients.submit(_save, asker, path, number) for number, asker in enumerate(askers)]
@@ -203,14 +203,14 @@ def test_workers_end_with_a_supervisor_that_is_killed(group: Group) -> None:
 
 def test_a_renewal_that_fails_leaves_the_workers_of_before(migrated: Urls, tmp_path: Path) -> None:
     """If a new version does not start, the old workers continue."""
-    house = copy_house(tmp_path)
+    house = copy_repository(tmp_path)
     with _running(migrated, house) as group:
         workers = group.workers()
         (house / "openapi.yaml").write_text("broken")
         group.process.send_signal(signal.SIGHUP)
         eventually(lambda: "a new worker did not start" in group.log.read_text())
         assert group.workers() == workers
-        await_reply(group.url, group.process)
+        await_serving(group.url, group.process)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -232,7 +232,7 @@ def test_workers_that_cannot_start(server: str, fresh_database: Urls) -> None:
 
 def test_workers_that_end_again_and_again(migrated: Urls, tmp_path: Path) -> None:
     """After five failed starts in a row the supervisor gives up."""
-    house = copy_house(tmp_path)
+    house = copy_repository(tmp_path)
     with _running(migrated, house) as group:
         (house / "openapi.yaml").write_text("broken")
         workers = group.workers()
@@ -255,7 +255,7 @@ def test_a_number_of_workers_out_of_its_range(count: str) -> None:
 
 def test_serve_with_workers_leaves_nothing_behind(tmp_path: Path) -> None:
     """Workers share the private servers of bin/serve, and all end with it, even if it is killed."""
-    house = copy_house(tmp_path)
+    house = copy_repository(tmp_path)
     env = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     try:
         for end in (signal.SIGINT, signal.SIGKILL):
@@ -267,7 +267,7 @@ def test_serve_with_workers_leaves_nothing_behind(tmp_path: Path) -> None:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
-            await_reply(f"http://127.0.0.1:{port}", process)
+            await_serving(f"http://127.0.0.1:{port}", process)
             family = psutil.Process(process.pid).children(recursive=True)
             assert sum("--worker" in member.cmdline() for member in family) == 2
             process.send_signal(end)
@@ -303,7 +303,7 @@ def _running(env: Urls, house: Path = ROOT, **settings: str) -> Iterator[Group]:
         )
     group = Group(process, f"http://127.0.0.1:{port}", log)
     try:
-        await_reply(group.url, process, log)
+        await_serving(group.url, process, log)
         eventually(lambda: group.log.read_text().count("Running on ") == COUNT)
         yield group
     finally:
