@@ -139,15 +139,15 @@ def expiry(client: Client) -> UUID:
     assert isinstance(started, Session)
     update_progress.sync(started.id, client=client, body=SaveAnswer(1, "in time"))
     time.sleep(1.1)
-    for reply in (
+    for response in (
         update_progress.sync(started.id, client=client, body=SaveAnswer(2, "late")),
         complete_session.sync(started.id, client=client),
         get_session.sync(started.id, client=client),
     ):
-        assert isinstance(reply, SessionExpiredError)
-        assert_type(reply.error_code, Literal["SESSION_EXPIRED"])
-        assert reply.session.status is SessionStatus.EXPIRED
-        assert reply.session.answers.to_dict() == {"1": "in time"}
+        assert isinstance(response, SessionExpiredError)
+        assert_type(response.error_code, Literal["SESSION_EXPIRED"])
+        assert response.session.status is SessionStatus.EXPIRED
+        assert response.session.answers.to_dict() == {"1": "in time"}
     return started.id
 
 

@@ -56,7 +56,7 @@ DEVICE = [
 
 
 def bad_network(number: int) -> str:
-    """Lose every third reply after the service has done its work, and every fifth request before."""
+    """Lose every third response after the service has done its work, and every fifth request before."""
     if number % 3 == 2:
         return "lost response"
     return "lost request" if number % 5 == 4 else "none"

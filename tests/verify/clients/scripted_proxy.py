@@ -166,21 +166,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self, body: bytes) -> ScriptedResponse:
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _HOP]
         try:
-            reply = self.server.client.request(self.command, self.path, headers=headers, content=body)
+            response = self.server.client.request(self.command, self.path, headers=headers, content=body)
         except AssertionError as error:
             self.server.violations.append(str(error))
             raise
-        kept = {name: value for name, value in reply.headers.items() if name not in _HOP - {"date"}}
-        return ScriptedResponse(reply.status_code, kept, reply.content)
+        kept = {name: value for name, value in response.headers.items() if name not in _HOP - {"date"}}
+        return ScriptedResponse(response.status_code, kept, response.content)
 
-    def _write(self, reply: ScriptedResponse, *, torn: bool = False) -> None:
-        self.send_response_only(reply.status)
-        for name, value in {"date": self.date_time_string(), **reply.headers}.items():
+    def _write(self, response: ScriptedResponse, *, torn: bool = False) -> None:
+        self.send_response_only(response.status)
+        for name, value in {"date": self.date_time_string(), **response.headers}.items():
             self.send_header(name, value)
-        if reply.status != 204:
-            self.send_header("content-length", str(len(reply.body)))
+        if response.status != 204:
+            self.send_header("content-length", str(len(response.body)))
         self.end_headers()
-        self.wfile.write(reply.body[: len(reply.body) // 2] if torn else reply.body)
+        self.wfile.write(response.body[: len(response.body) // 2] if torn else response.body)
         self.close_connection = self.close_connection or torn
 
 

@@ -156,14 +156,14 @@ def test_requests_are_rejected_at_once_during_an_outage(
         assert service.save(session_id, 1, "x").status_code == 503
         with _slow_body(service) as slow:
             for _ in range(REQUESTS // 4):
-                replies = [
+                responses = [
                     service.save(session_id, 1, "x"),
                     service.read(session_id, FRESH),
                     service.client.get("/api/sessions"),
                     service.client.post("/api/sessions/start", json={"user_id": "u", "quiz_id": 7}),
                 ]
-                assert {reply.status_code for reply in replies} == {503}
-                assert {reply.json()["outcome"] for reply in replies} == {"not_applied"}
+                assert {response.status_code for response in responses} == {503}
+                assert {response.json()["outcome"] for response in responses} == {"not_applied"}
             assert not _has_reply(slow)
         postgres.start()
         eventually(lambda: service.save(session_id, 1, "x").status_code == 200)

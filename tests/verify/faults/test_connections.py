@@ -74,10 +74,10 @@ def test_request_smuggling_ambiguous_requests_are_rejected(
 ) -> None:
     """Request smuggling: an ambiguous request gets one 400, is logged, and ends its connection."""
     user, smuggled = _start()
-    (reply,) = exchange(either.url, sent + smuggled)
-    assert (reply.status_code, reply.headers["connection"]) == (400, "close")
+    (response,) = exchange(either.url, sent + smuggled)
+    assert (response.status_code, response.headers["connection"]) == (400, "close")
     assert not _has_started(database, user)
-    line = f"[session-service] {reply.headers['x-request-id']} - - 400 "
+    line = f"[session-service] {response.headers['x-request-id']} - - 400 "
     eventually(lambda: line in either.log.read_text())
 
 
@@ -86,7 +86,7 @@ def test_unusual_requests_are_served(either: Service, sent: bytes, target: Targe
     """An unusual but valid request is served, without an upgrade, and so is the request after it."""
     _, start = _start(b"connection: close\r\n")
     received = exchange(either.url, sent + start, targets=(target, STARTED))
-    assert [reply.status_code for reply in received] == [status, 201]
+    assert [response.status_code for response in received] == [status, 201]
 
 
 @pytest.mark.parametrize(("sent", "target", "status"), CLOSING.values(), ids=CLOSING)
@@ -95,8 +95,8 @@ def test_request_smuggling_no_request_after_the_last(
 ) -> None:
     """Request smuggling: after CONNECT, HTTP/1.0 or `Connection: close` no request is read."""
     user, start = _start()
-    (reply,) = exchange(either.url, sent + start, targets=(target,))
-    assert (reply.status_code, reply.headers["connection"]) == (status, "close")
+    (response,) = exchange(either.url, sent + start, targets=(target,))
+    assert (response.status_code, response.headers["connection"]) == (status, "close")
     assert not _has_started(database, user)
 
 
@@ -107,13 +107,13 @@ def test_early_errors_keep_the_pipelined_order(either: Service) -> None:
         received = exchange(
             either.url, start + GET + b"\r\n" + invalid, targets=(STARTED, HEALTH, ANY_TARGET)
         )
-        assert [reply.status_code for reply in received] in ([201, 200, 400], [200, 200, 400])
+        assert [response.status_code for response in received] in ([201, 200, 400], [200, 200, 400])
 
 
 def test_early_errors_reach_a_client_that_still_sends(either: Service) -> None:
     """A client that is still sending a large body receives the early error response."""
-    (reply,) = exchange(either.url, b"\0\r\n\r\n" + 2 * BODY)
-    assert reply.status_code == 400
+    (response,) = exchange(either.url, b"\0\r\n\r\n" + 2 * BODY)
+    assert response.status_code == 400
 
 
 def test_half_closed_connections_get_their_responses(either: Service, database: psycopg.Connection) -> None:
@@ -129,7 +129,10 @@ def test_half_closed_connections_get_their_responses(either: Service, database: 
             eventually(lambda: waiting_for_locks(database.info.dsn))
             eventually(lambda: unread(either.url) == 0)
         received = b"".join(iter(partial(connection.recv, 65536), b""))
-    assert [reply.status_code for reply in parse_responses(received, HEALTH, ("POST", path))] == [200, 200]
+    assert [response.status_code for response in parse_responses(received, HEALTH, ("POST", path))] == [
+        200,
+        200,
+    ]
 
 
 def test_incomplete_requests_have_no_effect(either: Service, database: psycopg.Connection) -> None:
@@ -139,7 +142,7 @@ def test_incomplete_requests_have_no_effect(either: Service, database: psycopg.C
         connection.sendall(GET + b"\r\n" + GET + b"\r\n" + start[:-1])
         connection.shutdown(socket.SHUT_WR)
         received = b"".join(iter(partial(connection.recv, 65536), b""))
-    assert [reply.status_code for reply in parse_responses(received, HEALTH)] == [200, 200]
+    assert [response.status_code for response in parse_responses(received, HEALTH)] == [200, 200]
     assert not _has_started(database, user)
 
 
@@ -181,7 +184,8 @@ def test_slowloris_clients_are_disconnected(services: dict[str, Service]) -> Non
     for kind, timeout, statuses in (("head", 5, (408,)), ("body", 10, (408,)), ("reader", 10, ())):
         found = [one for one in closed if one.kind == kind]
         received = {
-            tuple(reply.status_code for reply in parse_responses(one.received, ANY_TARGET)) for one in found
+            tuple(response.status_code for response in parse_responses(one.received, ANY_TARGET))
+            for one in found
         }
         assert received == {statuses}
         assert timeout - 0.1 < min(one.seconds for one in found)
@@ -207,8 +211,8 @@ def test_connections_over_the_file_limit_are_rejected(server: str, migrated: Url
             connection.sendall(GET.replace(b"/health", path.encode()) + b"\r\n")
         received = [_json(connection) for connection in connections]
         assert service.save(path.split("/")[3], 1, "kept").status_code == 200
-        read = [reply for one in received for reply in parse_responses(one, ("GET", path))]
-        assert Counter(reply.status_code for reply in read) == {200: SERVED, 503: 400 - SERVED}
+        read = [response for one in received for response in parse_responses(one, ("GET", path))]
+        assert Counter(response.status_code for response in read) == {200: SERVED, 503: 400 - SERVED}
         assert service.client.get("/health").json()["status"] == "healthy"
         stack.close()
         held.await_released(service)

@@ -113,7 +113,7 @@ def test_idle_connections_count_towards_the_limit(server: str, migrated: Urls) -
         for connection in idle:
             connection.sendall(REQUEST)
         assert {connection.recv(65536)[:12] for connection in idle} == {b"HTTP/1.1 200"}
-        assert [reply.status_code for reply in exchange(service.url)] == [503]
+        assert [response.status_code for response in exchange(service.url)] == [503]
         idle.pop().close()
         eventually(lambda: _is_served(service))
         for connection in idle:
@@ -147,7 +147,7 @@ def _read_to_end(connection: socket.socket) -> bytes:
 
 
 def _statuses(received: bytes) -> list[int]:
-    return [reply.status_code for reply in parse_responses(received, HEALTH)]
+    return [response.status_code for response in parse_responses(received, HEALTH)]
 
 
 def _is_served(service: Service) -> bool:

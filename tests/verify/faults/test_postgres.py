@@ -57,9 +57,9 @@ def test_postgresql_is_restarted_while_idle(deployment: Deployment) -> None:
         deployment.postgres.stop()
         deployment.postgres.start()
         # The circuit breaker may be open, after a statement of the sweeper.
-        while (reply := deployment.service.save(session_id, turn, "x")).status_code == 503:
-            assert reply.json()["outcome"] == "not_applied"
-        assert reply.status_code == 200
+        while (response := deployment.service.save(session_id, turn, "x")).status_code == 503:
+            assert response.json()["outcome"] == "not_applied"
+        assert response.status_code == 200
         assert deployment.service.read(session_id, FRESH).status_code == 200
 
 
@@ -135,10 +135,10 @@ def test_a_lock_blocks_the_only_connection(deployment: Deployment, servers: Urls
         # The readiness check waits for the lock, too, once its last result is a second old.
         assert service.client.get("/health").status_code in {200, 503}
         assert service.client.get("/health/live").status_code == 200
-        replies = [reply.result() for reply in asked]
-    assert {reply.status_code for reply in replies} == {503}
-    assert {reply.json()["outcome"] for reply in replies} == {"not_applied"}
-    assert all(reply.headers["retry-after"] for reply in replies)
+        responses = [response.result() for response in asked]
+    assert {response.status_code for response in responses} == {503}
+    assert {response.json()["outcome"] for response in responses} == {"not_applied"}
+    assert all(response.headers["retry-after"] for response in responses)
 
 
 def test_postgresql_is_read_only(deployment: Deployment) -> None:
@@ -194,8 +194,8 @@ def _read_and_save_in_fragments(service: Service, proxy: Proxy) -> None:
     assert service.read(session_id, FRESH).json()["answers"] == {"1": "slow"}
     proxy.delay, proxy.slice = 0.0, 65536
     proxy.truncate, proxy.drop_response_with = True, b"slow"
-    reply = service.save(session_id, 2, "torn")
-    assert (reply.status_code, reply.json()["outcome"]) == (503, "unknown")
+    response = service.save(session_id, 2, "torn")
+    assert (response.status_code, response.json()["outcome"]) == (503, "unknown")
     proxy.drop_response_with = b"slow"
     assert service.read(session_id, FRESH).json()["answers"] == {"1": "slow", "2": "torn"}
     assert proxy.lost == 2

@@ -77,12 +77,12 @@ def _is_answered_in_time(deployment: Deployment, session_id: object) -> bool:
     """
     deployment.postgres.freeze()
     try:
-        reply = deployment.service.save(session_id, 1, "x")
+        response = deployment.service.save(session_id, 1, "x")
         waits = running_in(deployment.service, "SessionStore.write") > 0
     finally:
         deployment.postgres.thaw()
     eventually(lambda: deployment.service.read(session_id, FRESH).status_code == 200)
-    return waits and (reply.status_code, reply.json()["outcome"]) == (503, "unknown")
+    return waits and (response.status_code, response.json()["outcome"]) == (503, "unknown")
 
 
 def long_outage(urls: Urls) -> None:

@@ -276,9 +276,9 @@ def _work(service: Service, outcome: Outcome, done: Event) -> object:
     while not last:
         last = done.is_set()
         outcome.version += 1
-        for reply in (service.save(session_id, 1, "x"), service.read(session_id)):
+        for response in (service.save(session_id, 1, "x"), service.read(session_id)):
             outcome.requests += 1
-            if (reply.status_code, reply.json().get("version")) != (200, outcome.version):
-                outcome.wrong.append(f"{outcome.version}: {reply.status_code} {reply.text}")
+            if (response.status_code, response.json().get("version")) != (200, outcome.version):
+                outcome.wrong.append(f"{outcome.version}: {response.status_code} {response.text}")
         time.sleep(0.01)
     return session_id

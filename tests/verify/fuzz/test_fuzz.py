@@ -65,7 +65,7 @@ def _fuzz(migrated: Urls, folder: Path, **settings: str) -> fuzzing.Run:
 def _normalized_requests(run: fuzzing.Run) -> list[str]:
     """Return the requests of a run, without ids, addresses and schemathesis's own headers."""
     requests = []
-    for request in (reply.request for reply in run.responses):
+    for request in (response.request for response in run.responses):
         headers = {name: value for name, value in request.headers.items() if not name.startswith("x-schema")}
         whole = f"{request.method} {request.url} {headers} {request.content!r}"
         requests.append(re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|127\.0\.0\.1:\d+", "THAT", whole))

@@ -113,8 +113,8 @@ def test_graceful_shutdown_of_all_workers(group: Group, database: psycopg.Connec
             eventually(lambda: group.running_in("SessionStore.write") == 9)
             group.process.terminate()
             eventually(lambda: not listens(group.url))
-            assert not any(reply.done() for reply in saved)
-        assert [reply.result() for reply in saved] == [200] * 9
+            assert not any(response.done() for response in saved)
+        assert [response.result() for response in saved] == [200] * 9
         assert group.process.wait(LIMIT) == 0
     assert load.failures == []
     # Connections that were never accepted are reset: at most one per client.
