@@ -253,19 +253,23 @@ def _outcome_of(urls: Urls, fault: Fault) -> Outcome:
             redis.start()
         service = stack.enter_context(running(urls, REDIS_URL=redis.url, RATE_LIMIT="1000000"))
         client = stack.enter_context(ThreadPoolExecutor(1)).submit(_work, service, outcome, done)
+        stack.callback(done.set)
         with fault(redis):
             before = outcome.requests
             time.sleep(FAULT_SECONDS)
             eventually(lambda: outcome.requests > before + 20)
-        while service.client.get("/health").json()["status"] != "healthy" and outcome.polls < MAX_POLLS:
-            time.sleep(0.02)
-            outcome.polls += 1
+        eventually(lambda: _is_healthy(service, outcome))
         done.set()
         session_id = client.result()
         outcome.opened = "redis is not believed" in service.log.read_text()
         with Redis.from_url(redis.url) as operator:
             outcome.entry = operator.get(f"session:{session_id}") or b""
     return outcome
+
+
+def _is_healthy(service: Service, outcome: Outcome) -> bool:
+    outcome.polls += 1
+    return bool(service.client.get("/health").json()["status"] == "healthy")
 
 
 def _work(service: Service, outcome: Outcome, done: Event) -> object:
