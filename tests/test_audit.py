@@ -44,7 +44,7 @@ def test_the_lock_files_are_read_whole() -> None:
     assert "tzdata" not in found
 
 
-@pytest.mark.parametrize("lock", ["service.lock", "dev.lock", "bench.lock"])
+@pytest.mark.parametrize("lock", ["service.lock", "serve.lock", "dev.lock"])
 def test_no_lock_has_a_driver_that_loses_connections(lock: str) -> None:
     """Before these psycopg could lose what was cancelled, and its pool a connection."""
     pins = dict(

@@ -17,7 +17,8 @@ from tests.conformance import DOCUMENT
 
 Document = dict[str, Any]
 
-RELEASED = ROOT / "openapi.released.yaml"
+RELEASED = ROOT / "contract" / "released.yaml"
+RULES = ROOT / "contract" / "redocly.yaml"
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 
@@ -94,11 +95,11 @@ BREAKS = [
 @pytest.fixture(scope="module")
 def redocly() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run redocly's command line."""
-    subprocess.run([ROOT / "bin" / "environment", "node"], check=True, capture_output=True)
+    subprocess.run([ROOT / "bin" / "lib" / "environment", "contract"], check=True, capture_output=True)
     env = os.environ | {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [ROOT / "node_modules" / ".bin" / "redocly", *arguments]
+        command = [ROOT / "contract/node_modules/.bin/redocly", *arguments, "--config", RULES]
         return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
     return run
@@ -109,12 +110,12 @@ Redocly = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.mark.needs("node")
 def test_lint_is_clean_and_bites(redocly: Redocly, tmp_path: Path) -> None:
-    """The contract follows the rules of redocly.yaml, and one that does not is told."""
+    """The contract follows the rules of contract/redocly.yaml, and one that does not is told."""
     clean = redocly("lint", "openapi.yaml")
     assert clean.returncode == 0, clean.stdout + clean.stderr
     document = deepcopy(DOCUMENT)
     del _saves(document)["description"]
-    told = redocly("lint", _written(document, tmp_path), "--config", "redocly.yaml")
+    told = redocly("lint", _written(document, tmp_path))
     assert told.returncode == 1
     assert "operation-description" in told.stdout + told.stderr
 

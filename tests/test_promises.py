@@ -27,7 +27,7 @@ def test_every_promise_has_a_test() -> None:
         promise, how, held, _ = (cell.strip() for cell in row.strip("|").split("|"))
         assert promise, row
         assert how, row
-        assert re.search(r"`(tests/|bin/|bench/)", held), row
+        assert re.search(r"`(tests/|bin/|dev/)", held), row
         # With a whole file, the one test that matters could be removed unnoticed.
         assert not re.search(r"`tests/[\w/]+\.py`", held), row
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import picture, report
-from bench.measure import OPERATIONS, BenchError, Case, rows
-from bench.overload import CAPACITY, overload, shortfalls
-from bench.rounds import Bench
-from bench.soak import CHURN, growth, leaks, make_tasks_told, soak
-from bench.stores import Stores
-from bench.targets import TARGETS, Target, missing, running
+from dev.bench import picture, report
+from dev.bench.measure import OPERATIONS, BenchError, Case, rows
+from dev.bench.overload import CAPACITY, overload, shortfalls
+from dev.bench.rounds import Bench
+from dev.bench.soak import CHURN, growth, leaks, make_tasks_told, soak
+from dev.bench.stores import Stores
+from dev.bench.targets import TARGETS, Target, missing, running
 from dev.reaper import servers
 from dev.servers import EmbeddedError
 from tests.service import folder as private_folder

@@ -11,10 +11,10 @@ from typing import Any
 
 from attrs import asdict
 
-from bench.measure import SAVES, Measurement, rows
-from bench.overload import Load
-from bench.soak import Growth, Sample
-from bench.stores import Stores
+from dev.bench.measure import SAVES, Measurement, rows
+from dev.bench.overload import Load
+from dev.bench.soak import Growth, Sample
+from dev.bench.stores import Stores
 
 _PACKAGES = (
     "hypercorn",

@@ -9,7 +9,7 @@ from statistics import quantiles
 
 from attrs import frozen
 
-from bench.measure import BenchError, Case
+from dev.bench.measure import BenchError, Case
 from dev.servers import postgres_homes
 
 _HERE = Path(__file__).parent

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from bench.measure import OURS, Case, Row
+from dev.bench.measure import OURS, Case, Row
 
 _WIDTH = 760
 _LEFT = 150  # where the bars begin

@@ -10,10 +10,10 @@ from sqlalchemy import and_, case, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
-from bench.fastapi_peer import cache, schemas
-from bench.fastapi_peer.database import QuizSession, get_session
-from bench.fastapi_peer.errors import ServiceError, refused
-from bench.fastapi_peer.schemas import Answer, Session, SessionPage, SessionSummary
+from fastapi_peer import cache, schemas
+from fastapi_peer.database import QuizSession, get_session
+from fastapi_peer.errors import ServiceError, refused
+from fastapi_peer.schemas import Answer, Session, SessionPage, SessionSummary
 
 Database = Annotated[AsyncSession, Depends(get_session)]
 

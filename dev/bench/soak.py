@@ -12,10 +12,10 @@ from threading import Event
 
 from attrs import frozen
 
-from bench import drive, measure
-from bench.measure import BenchError, Case
-from bench.stores import Stores
-from bench.targets import Running
+from dev.bench import drive, measure
+from dev.bench.measure import BenchError, Case
+from dev.bench.stores import Stores
+from dev.bench.targets import Running
 from dev.reaper import ROOT
 
 CHURN = 20

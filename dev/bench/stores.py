@@ -8,8 +8,8 @@ import psycopg
 from psycopg import sql
 from redis import Redis
 
-from bench.drive import Sessions
-from bench.measure import BenchError, Case
+from dev.bench.drive import Sessions
+from dev.bench.measure import BenchError, Case
 
 _PACE = 20_000  # replies/s that there are sessions for
 _OWN = {"get miss": 1.0, "complete": 1.0, "mix": 1 / 24}

@@ -7,7 +7,7 @@ from uuid import UUID
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bench.fastapi_peer.schemas import Session
+from fastapi_peer.schemas import Session
 
 TTL = 30  # seconds
 

@@ -13,10 +13,10 @@ from threading import Event
 import httpx
 from attrs import define, evolve, field, frozen
 
-from bench import measure
-from bench.drive import Sessions
-from bench.measure import BenchError, Case
-from bench.targets import Running
+from dev.bench import measure
+from dev.bench.drive import Sessions
+from dev.bench.measure import BenchError, Case
+from dev.bench.targets import Running
 
 CAPACITY = Case("put", 256)
 """What a target can take is measured with."""

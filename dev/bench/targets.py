@@ -14,14 +14,17 @@ from types import MappingProxyType
 import httpx
 from attrs import frozen
 
-from bench.drive import pgbench_binary
-from bench.measure import OPERATIONS, BenchError
-from bench.stores import Stores
+from dev.bench.drive import pgbench_binary
+from dev.bench.measure import OPERATIONS, BenchError
+from dev.bench.stores import Stores
 from dev.reaper import ROOT
 from session_service.storage import migrations
 from tests.service import free_port
 
 _SERVICE = (sys.executable, "-m", "session_service")
+_BARE = ("get hit", "put")
+_PEERS = Path(__file__).parent / "peers"
+_FASTAPI = (str(_PEERS / "fastapi" / ".venv" / "bin" / "python"), "-m", "fastapi_peer")
 
 
 @frozen
@@ -35,6 +38,7 @@ class Target:
     table: str = "migrations"
     operations: tuple[str, ...] = OPERATIONS
     clients: int = 0
+    folder: Path = ROOT
 
 
 @frozen
@@ -59,8 +63,17 @@ class Running:
 
 
 def _bare(server: str) -> Target:
-    command = (sys.executable, "-m", "bench.bare", server)
-    return Target(f"bare {server}", command, table="", operations=("get hit", "put"))
+    command = (sys.executable, "-m", "dev.bench.bare", server)
+    return Target(f"bare {server}", command, table="", operations=_BARE)
+
+
+def _granian(
+    name: str, application: str, table: str = "migrations", operations: tuple[str, ...] = OPERATIONS
+) -> Target:
+    command = (str(_PEERS / "granian" / ".venv" / "bin" / "python"), "-m", "granian_peer", application)
+    # The applications are this repository's.
+    settings = MappingProxyType({"PYTHONPATH": str(ROOT)})
+    return Target(name, command, settings, table, operations, folder=_PEERS / "granian")
 
 
 def _service(name: str, **settings: str) -> Target:
@@ -70,18 +83,19 @@ def _service(name: str, **settings: str) -> Target:
 TARGETS = (
     _bare("hypercorn"),
     _bare("uvicorn"),
-    _bare("granian"),
+    _granian("bare granian", "bare", "", _BARE),
     _service("hypercorn", SERVER="hypercorn"),
     _service("uvicorn", SERVER="uvicorn"),
-    Target("granian", (sys.executable, "-m", "bench.granian_app")),
+    _granian("granian", "service"),
     _service("unbatched", SERVER="hypercorn", BATCH_SIZE="1"),
     _service("unbatched uvicorn", SERVER="uvicorn", BATCH_SIZE="1"),
-    Target("fastapi", (sys.executable, "-m", "bench.fastapi_peer"), table="peer"),
+    Target("fastapi", _FASTAPI, table="peer", folder=_PEERS / "fastapi"),
     Target(
         "express",
-        ("node", "bench/express_peer/server.js"),
+        ("node", "server.js"),
         MappingProxyType({"NODE_ENV": "production"}),
         table="peer",
+        folder=_PEERS / "express",
     ),
     Target("pgbench 1", operations=("put",), clients=1),
     Target("pgbench 16", operations=("put",), clients=16),
@@ -90,7 +104,7 @@ TARGETS = (
 
 def missing(target: Target) -> str:
     """Return what a target needs and this machine does not have; nothing if it can run."""
-    if target.name == "express" and subprocess.run([ROOT / "bin" / "has-node"], check=False).returncode:
+    if target.name == "express" and subprocess.run([ROOT / "bin/lib/has-node"], check=False).returncode:
         return "Node.js 20 or newer with npm"
     return "pgbench" if target.clients and pgbench_binary() is None else ""
 
@@ -112,7 +126,7 @@ def running(target: Target, stores: Stores, folder: Path) -> Iterator[Running]:
     with log.open("ab") as output:
         process = subprocess.Popen(
             target.command,
-            cwd=ROOT,
+            cwd=target.folder,
             env={**os.environ, **settings, **target.settings},
             stdout=output,
             stderr=output,

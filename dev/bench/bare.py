@@ -1,6 +1,6 @@
 """The bare servers: an application that only replies like a GET of a session, as the least that each costs.
 
-python -m bench.bare hypercorn|uvicorn|granian, with PORT in the environment.
+python -m dev.bench.bare hypercorn|uvicorn, with PORT in the environment; peers/granian serves the same one.
 """
 
 import json
@@ -80,11 +80,5 @@ def _uvicorn(port: int) -> None:
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", ws="none", **options)
 
 
-def _granian(port: int) -> None:
-    from bench.granian_app import serve  # noqa: PLC0415
-
-    serve("bench.bare:app", port, factory=False)
-
-
 if __name__ == "__main__":
-    {"hypercorn": _hypercorn, "uvicorn": _uvicorn, "granian": _granian}[sys.argv[1]](int(os.environ["PORT"]))
+    {"hypercorn": _hypercorn, "uvicorn": _uvicorn}[sys.argv[1]](int(os.environ["PORT"]))

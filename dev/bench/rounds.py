@@ -6,10 +6,10 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from bench import drive, measure
-from bench.measure import BenchError, Case, Measurement
-from bench.stores import Stores, check_lookups
-from bench.targets import Running
+from dev.bench import drive, measure
+from dev.bench.measure import BenchError, Case, Measurement
+from dev.bench.stores import Stores, check_lookups
+from dev.bench.targets import Running
 
 _WARM = 1  # seconds: the least that wrk does
 

@@ -17,10 +17,10 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from bench.fastapi_peer import cache
-from bench.fastapi_peer.database import Base, QuizSession, engine
-from bench.fastapi_peer.errors import ServiceError, error_response
-from bench.fastapi_peer.routes import Database, router
+from fastapi_peer import cache
+from fastapi_peer.database import Base, QuizSession, engine
+from fastapi_peer.errors import ServiceError, error_response
+from fastapi_peer.routes import Database, router
 
 BODY_LIMIT = 256 * 1024  # bytes
 SWEEP_PAUSE = 2.0  # seconds

@@ -3,7 +3,7 @@
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from bench.fastapi_peer.schemas import Session
+from fastapi_peer.schemas import Session
 
 # errorCode -> status, error, message
 KINDS = {
