@@ -1,5 +1,5 @@
 -- What wrk sends: one operation on the sessions whose ids a file has; at the end it prints a line of JSON.
--- wrk -s bench/load.lua URL -- operation=put ids=FILE pool=10000 first=10000 last=20000 questions=20 threads=1
+-- wrk -s dev/bench/load.lua URL -- operation=put ids=FILE pool=10000 first=10000 last=20000 questions=20 threads=1
 --   rate=0 churn=0 check=0
 --
 -- `pool`: operations that take any session take one of the first so many. `first` and `last`: those that need

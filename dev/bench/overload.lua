@@ -1,5 +1,5 @@
 -- What wrk sends to overload a service: saves of many clients, each of whom thinks for a while before the next.
--- wrk -s bench/overload.lua URL -- ids=FILE pool=10000 think=400 patient=1
+-- wrk -s dev/bench/overload.lua URL -- ids=FILE pool=10000 think=400 patient=1
 --
 -- `think`: milliseconds, in the mean, from a reply to the next save. `patient`: a client that is refused waits for
 -- as long as it was told to; else it tries again at once.

@@ -1,5 +1,5 @@
 -- What pgbench runs: PostgreSQL's own pace at saving one answer in one statement and one transaction.
--- The row is locked, judged and written by the update; the id is the one that bench/stores.py gives to `n`.
+-- The row is locked, judged and written by the update; the id is the one that dev/bench/stores.py gives to `n`.
 \set n random(0, :sessions - 1)
 \set question random(0, :questions - 1)
 \set text random(10, 99)
