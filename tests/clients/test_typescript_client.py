@@ -39,7 +39,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def compiled(house: Path) -> Path:
     """The programs as JavaScript, from a compiler that is told to be strict."""
-    options = json.loads((ROOT / "clients" / "typescript" / "tsconfig.json").read_text())
+    options = json.loads((ROOT / "contract" / "clients" / "typescript" / "tsconfig.json").read_text())
     options["compilerOptions"] |= {"types": ["node"], "declaration": False}
     (house / "tsconfig.json").write_text(json.dumps(options | {"files": PROGRAMS}))
     tsc = ROOT / "contract" / "node_modules" / ".bin" / "tsc"
