@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from dev import reaper
 from dev.reaper import ROOT
 from session_service.server import connections
 from session_service.storage import migrations
-from tests import burner, tokens
-from tests.service import Service, copy_house, folder, running
-from tests.waiting import eventually
+from tests.support import burner, issuer
+from tests.support.service import Service, copy_house, folder, running
+from tests.support.waiting import eventually
 
 Urls = dict[str, str]
 
@@ -31,10 +32,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Let the tests open as many files as the system allows: an ordinary user's 1 024 are no crowd."""
     connections.max_connections()
-    if config.getoption("--busy"):
+    if config.getoption("--busy") and not hasattr(config, "workerinput"):
         load = ExitStack()
         load.enter_context(burner.burning())
         config.add_cleanup(load.close)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run two tests per processor with `-n auto`: half of their time is waiting."""
+    del config
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -99,7 +106,7 @@ def service(migrated: Urls) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def guarded(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that asks for tokens."""
-    with running(migrated, **tokens.guarded(tmp_path_factory.mktemp("issuer") / "keys.json")) as service:
+    with running(migrated, **issuer.guarded(tmp_path_factory.mktemp("issuer") / "keys.json")) as service:
         yield service
 
 

@@ -18,7 +18,7 @@ from dev.bench.stores import Stores
 from dev.bench.targets import TARGETS, Target, missing, running
 from dev.reaper import servers
 from dev.servers import EmbeddedError
-from tests.service import folder as private_folder
+from tests.support.service import folder as private_folder
 
 
 def main() -> None:

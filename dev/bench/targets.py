@@ -19,7 +19,7 @@ from dev.bench.measure import OPERATIONS, BenchError
 from dev.bench.stores import Stores
 from dev.reaper import ROOT
 from session_service.storage import migrations
-from tests.service import free_port
+from tests.support.service import free_port
 
 _SERVICE = (sys.executable, "-m", "session_service")
 _BARE = ("get hit", "put")

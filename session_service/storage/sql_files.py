@@ -7,7 +7,7 @@ A header has one line of each kind, or several of `in`, `out` and `record`:
     -- record: id uuid, owner text?           the columns of jsonb_to_recordset, if the parameter is for one
     -- out: id uuid, completed_at timestamptz?    the columns of the result
 
-A type with `?` is nullable. tests/test_sql.py compares the headers with a real server.
+A type with `?` is nullable. tests/storage/test_statements.py compares the headers with a real server.
 """
 
 import re

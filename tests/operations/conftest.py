@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests import conformance
 from tests.operations.test_every_operation import OPERATIONS, filled
 from tests.operations.test_every_status import operation_id
-from tests.service import Service
-from tests.waiting import LIMIT
+from tests.support import conformance
+from tests.support.service import Service
+from tests.support.waiting import LIMIT
 
 
 @pytest.hookimpl(trylast=True)

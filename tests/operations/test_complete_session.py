@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.service import Service, await_end
+from tests.support.service import Service, await_end
 
 
 def test_200_ends_the_session(service: Service) -> None:

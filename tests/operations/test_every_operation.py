@@ -7,10 +7,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests import conformance
-from tests.conformance import PATHS
-from tests.service import Service
-from tests.waiting import eventually
+from tests.support import conformance
+from tests.support.conformance import PATHS
+from tests.support.service import Service
+from tests.support.waiting import eventually
 
 OPERATIONS = {
     operation["operationId"]: (method, path)

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-from tests.conformance import PATHS
+from tests.support.conformance import PATHS
 
 DECLARED = [
     (operation["operationId"], status)

@@ -7,8 +7,8 @@ import psycopg
 
 from dev import reaper
 from tests.conftest import Urls, migrate
-from tests.service import Service, folder, running
-from tests.waiting import eventually
+from tests.support.service import Service, folder, running
+from tests.support.waiting import eventually
 
 
 def test_200_healthy(service: Service) -> None:

@@ -1,6 +1,6 @@
 """getLiveness: GET /health/live."""
 
-from tests.service import Service
+from tests.support.service import Service
 
 PATH = "/health/live"
 

@@ -3,7 +3,7 @@
 from dev import reaper
 from tests.conftest import Urls
 from tests.operations.test_get_health import told
-from tests.service import Service, folder, running
+from tests.support.service import Service, folder, running
 
 PATH = "/health/ready"
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from tests.service import Service, await_end
+from tests.support.service import Service, await_end
 
 
 def test_200_with_all_that_was_saved(service: Service) -> None:

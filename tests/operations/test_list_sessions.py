@@ -6,8 +6,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.service import Service, await_end
-from tests.tokens import SERVICE_SCOPE, bearer
+from tests.support.issuer import SERVICE_SCOPE, bearer
+from tests.support.service import Service, await_end
 
 PATH = "/api/sessions"
 

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.service import Service, await_end
+from tests.support.service import Service, await_end
 
 
 def test_200_saves_all_in_one_change(service: Service) -> None:

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.service import Service, await_end
-from tests.tokens import SERVICE_SCOPE, bearer
-from tests.waiting import eventually
+from tests.support.issuer import SERVICE_SCOPE, bearer
+from tests.support.service import Service, await_end
+from tests.support.waiting import eventually
 
 PATH = "/api/sessions/start"
 BODY = {"user_id": "ada", "quiz_id": 7}

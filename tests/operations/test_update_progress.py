@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Urls, migrate
-from tests.service import Service, await_end, running
+from tests.support.service import Service, await_end, running
 
 
 def test_200_with_the_answer_merged_in(service: Service) -> None:

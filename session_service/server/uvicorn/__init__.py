@@ -1,40 +1,40 @@
 """Connections, requests and graceful shutdown on uvicorn and httptools."""
 
 # What overrides methods of uvicorn 0.54.0, with httptools 0.9.0: the method, the promise that it keeps, a
-# test of the promise. tests/test_overrides.py compares the list with the code. Before an upgrade, compare
-# each method with the new version of the one that it overrides.
+# test of the promise. tests/server/test_overrides.py compares the list with the code. Before an upgrade,
+# compare each method with the new version of the one that it overrides.
 #
 # StrictHttpToolsProtocol.connection_made | a limit of connections; the first request begins within 5 s
-#   tests/faults/test_idle.py::test_idle_connections_are_counted
+#   tests/verify/faults/test_keep_alive.py::test_idle_connections_are_counted
 # StrictHttpToolsProtocol.connection_lost | no response is written to a lost connection
-#   tests/test_overrides.py::test_no_response_to_a_lost_connection
+#   tests/server/test_overrides.py::test_no_response_to_a_lost_connection
 # StrictHttpToolsProtocol.pause_writing | write timeout: a client that reads nothing has 10 s
-#   tests/test_overrides.py::test_write_timeout_while_writing_is_paused
+#   tests/server/test_overrides.py::test_write_timeout_while_writing_is_paused
 # StrictHttpToolsProtocol.resume_writing | no write timeout for a client that reads
-#   tests/test_overrides.py::test_no_write_timeout_after_writing_resumes
+#   tests/server/test_overrides.py::test_no_write_timeout_after_writing_resumes
 # StrictHttpToolsProtocol.eof_received | half-closed connections get their responses
-#   tests/faults/test_edge.py::test_a_client_that_only_reads_on_is_answered
+#   tests/verify/faults/test_connections.py::test_a_client_that_only_reads_on_is_answered
 # StrictHttpToolsProtocol.data_received | headers have 16 KiB; slowloris: they have 5 s
-#   tests/test_servers.py::test_a_slow_head_is_cut_off
+#   tests/server/test_connections.py::test_a_slow_head_is_cut_off
 # StrictHttpToolsProtocol.on_message_begin | headers that began have no keep-alive timeout
-#   tests/faults/test_idle.py::test_a_head_outlasts_the_time_for_idleness
+#   tests/verify/faults/test_keep_alive.py::test_a_head_outlasts_the_time_for_idleness
 # StrictHttpToolsProtocol.on_headers_complete | against request smuggling; targets in absolute-form
-#   tests/test_targets.py::test_a_target_is_for_one_path
+#   tests/server/test_request_targets.py::test_a_target_is_for_one_path
 # StrictHttpToolsProtocol.on_message_complete | no request in a body after an upgrade; a limit of trailers
-#   tests/faults/test_smuggling.py::test_trailers_have_bounds
+#   tests/verify/faults/test_request_smuggling.py::test_trailers_have_bounds
 # StrictHttpToolsProtocol.on_response_complete | rejections follow the responses to earlier requests
-#   tests/faults/test_edge.py::test_a_refusal_waits_for_its_turn
+#   tests/verify/faults/test_connections.py::test_a_refusal_waits_for_its_turn
 # StrictHttpToolsProtocol.timeout_keep_alive_handler | write timeout after the keep-alive timeout
-#   tests/test_overrides.py::test_write_timeout_after_the_keep_alive_timeout
+#   tests/server/test_overrides.py::test_write_timeout_after_the_keep_alive_timeout
 # SingleWriteCycle.send | one write per response; headers are not validated again
-#   tests/test_overrides.py::test_a_response_is_one_write
+#   tests/server/test_overrides.py::test_a_response_is_one_write
 # _Server.capture_signals | signals are handled by Lifecycle, the same on both servers
-#   tests/test_overrides.py::test_uvicorn_installs_no_signal_handlers
+#   tests/server/test_overrides.py::test_uvicorn_installs_no_signal_handlers
 # _Server.startup | uvicorn's errors are logged once the application has started
-#   tests/test_overrides.py::test_uvicorn_logs_errors_after_the_start
+#   tests/server/test_overrides.py::test_uvicorn_logs_errors_after_the_start
 # _Server.main_loop | graceful shutdown: connections are open for one last request
-#   tests/test_servers.py::test_the_end_waits_for_what_is_on_its_way
+#   tests/server/test_connections.py::test_the_end_waits_for_what_is_on_its_way
 # _Server.shutdown | graceful shutdown ends after its timeout
-#   tests/faults/test_edge.py::test_no_client_keeps_a_service_from_its_end
+#   tests/verify/faults/test_connections.py::test_no_client_keeps_a_service_from_its_end
 #
 # `StrictHttpToolsProtocol` also calls uvicorn's `_start_asgi_task` and `_unset_keepalive_if_required`.

@@ -1,0 +1,88 @@
+"""Tests the served contract: the files of the Swagger UI page, openapi.yaml and openapi.json."""
+
+import hashlib
+import re
+
+import httpx
+import pytest
+import yaml
+
+from session_service.api.contract import FILE
+from tests.support.conformance import DOCUMENT, FILES
+from tests.support.service import Service
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_each_file_is_served(service: Service, path: str) -> None:
+    """The ETag of a file is the hash of its bytes, with any query; HEAD returns the same headers."""
+    reply = service.client.get(path)
+    assert reply.headers["etag"] == f'"{hashlib.sha256(reply.content).hexdigest()}"'
+    assert reply.content
+    for same in (service.client.head(path), service.client.get(path, params={"a": "b"})):
+        assert same.status_code == 200
+        assert _lasting(same) == _lasting(reply)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_that_is_known_is_not_sent_again(service: Service, path: str) -> None:
+    """A client that names the ETag, alone, weak or among others, or `*`, gets 304; with another, the file."""
+    etag = service.client.get(path).headers["etag"]
+    for given in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        for method in ("GET", "HEAD"):
+            reply = service.client.request(method, path, headers={"if-none-match": given})
+            assert (reply.status_code, reply.headers["etag"]) == (304, etag)
+    assert service.client.get(path, headers={"if-none-match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
+def test_a_file_is_only_read(service: Service, method: str) -> None:
+    """Methods other than GET and HEAD are rejected, with Allow."""
+    for path in FILES:
+        reply = service.client.request(method, path)
+        assert (reply.status_code, reply.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs/",
+        "/docs/index.html",
+        "/docs/swagger-ui.js",
+        "/docs/swagger-ui.css.map",
+        "/docs/swagger-ui.css/",
+        "/docs/%2e%2e/openapi.yaml",
+        "/docs/..%2fdocs.py",
+        "/docs%0A",
+        "/openapi.yml",
+    ],
+)
+def test_nothing_else_is_served(service: Service, path: str) -> None:
+    """Every other path is unknown, also that of another file in the installed package."""
+    assert service.client.get(service.url + path).status_code == 404
+
+
+def test_the_contract_is_served_as_it_is(service: Service) -> None:
+    """`/openapi.yaml` is the file, byte for byte, and `/openapi.json` the same document."""
+    assert service.client.get("/openapi.yaml").content == FILE.read_bytes()
+    assert service.client.get("/openapi.json").json() == DOCUMENT == yaml.safe_load(FILE.read_text())
+
+
+def test_the_contract_makes_no_list_by_accident() -> None:
+    """No line of prose starts with a number and a full stop: Markdown would make it a list."""
+    assert re.findall(r"^ *\d+[.)] .*", FILE.read_text(), re.MULTILINE) == []
+
+
+def test_no_file_refers_to_another_host(service: Service) -> None:
+    """The page loads only files of the service, and these load nothing else."""
+    texts = {path: service.client.get(path).text for path in FILES if path.startswith("/docs")}
+    referred = re.findall(r'(?:src|href)="(?!data:)([^"]*)"', texts["/docs"])
+    # Relative, so that they lead to the same files behind a path prefix.
+    assert {f"/{path}" for path in referred} == FILES.keys() - {"/docs", "/openapi.json"}
+    for path in ("/docs", "/docs/page.css", "/docs/page.js"):
+        assert "//" not in re.sub('"data:[^"]*"', "", texts[path]), path
+    for path in ("/docs/page.css", "/docs/swagger-ui.css"):
+        assert re.findall(r"@import|url\(\"?(?!\"?data:)", texts[path]) == [], path
+
+
+def _lasting(reply: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in reply.headers.items() if name not in ("date", "x-request-id")}

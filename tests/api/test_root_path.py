@@ -1,0 +1,113 @@
+"""Behind a path prefix, and behind a proxy that compresses, links and entity tags lead to the session."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests.conftest import Urls
+from tests.support import conformance
+from tests.support.proxies import behind_nginx, nginx
+from tests.support.service import Service, judged_behind_proxy, running
+
+PREFIX = "/quiz"
+BODY = {"user_id": "ada", "quiz_id": 7}
+COMPRESSED = """
+  gzip on;
+  gzip_types application/json;
+  gzip_min_length 20;
+  gzip_proxied any;
+"""
+
+
+@pytest.fixture(scope="module")
+def prefixed(migrated: Urls) -> Iterator[Service]:
+    """A service that is reached under the prefix."""
+    with running(migrated, ROOT_PATH=PREFIX) as service:
+        yield service
+
+
+@pytest.mark.needs("nginx")
+@pytest.mark.parametrize("target", ["/", ""], ids=["stripped", "left on"])
+def test_a_session_is_found_under_the_prefix(prefixed: Service, target: str) -> None:
+    """`Location` leads to the session, whether the proxy strips the prefix or leaves it on the path."""
+    with behind_nginx(prefixed, PREFIX, target) as client:
+        started = client.post(f"{PREFIX}/api/sessions/start", json=BODY)
+        assert started.headers["location"] == f"{PREFIX}/api/sessions/{started.json()['id']}"
+        assert client.get(started.headers["location"]).json() == started.json()
+        assert client.get(f"{PREFIX}/health/ready").status_code == 200
+        assert client.get(f"{PREFIX}/nowhere").status_code == 404
+
+
+@pytest.mark.needs("nginx")
+@pytest.mark.parametrize("target", ["/", ""], ids=["stripped", "left on"])
+def test_the_documentation_refers_to_the_prefix(prefixed: Service, target: str) -> None:
+    """Each file of the page is found under the prefix, and the contract says that it is the server."""
+    with behind_nginx(prefixed, PREFIX, target) as client:
+        page = client.get(f"{PREFIX}/docs")
+        for path in re.findall(r'(?:src|href)="(?!data:)([^"]*)"', page.text):
+            assert client.get(page.url.join(path)).status_code == 200
+        for document in (
+            json.loads(client.get(f"{PREFIX}/openapi.json").text),
+            yaml.safe_load(client.get(f"{PREFIX}/openapi.yaml").text),
+        ):
+            assert [server["url"] for server in document["servers"]] == [PREFIX]
+            assert document["paths"] == conformance.DOCUMENT["paths"]
+
+
+@pytest.mark.parametrize("root_path", ["/api", "/api/sessions", "/a/b.c/d~e_f-g/"])
+def test_a_prefix_that_looks_like_a_path_of_the_contract(migrated: Urls, root_path: str) -> None:
+    """Paths with and without the prefix lead to the same operation, whatever the prefix is."""
+    prefix = root_path.rstrip("/")
+    with (
+        running(migrated, ROOT_PATH=root_path) as service,
+        judged_behind_proxy(service.url, prefix) as unstripped,
+    ):
+        for client, before in ((service.client, ""), (unstripped, prefix)):
+            started = client.post(f"{before}/api/sessions/start", json=BODY)
+            location = started.headers["location"]
+            assert location == f"{prefix}/api/sessions/{started.json()['id']}"
+            assert unstripped.get(location).json() == started.json()
+            assert service.client.get(location.removeprefix(prefix)).json() == started.json()
+            for path in ("/health/live", "/docs"):
+                assert client.get(f"{before}{path}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "root_path", ["quiz", "/quiz//x", "/a b", "/../x", "/.", "/quiz?x", "https://x/quiz"]
+)
+def test_a_prefix_that_is_none_stops_the_start(migrated: Urls, root_path: str) -> None:
+    """ROOT_PATH is a path, or the start ends with a line that names it."""
+    with (
+        pytest.raises(AssertionError, match="ROOT_PATH has to be a path prefix"),
+        running(migrated, ROOT_PATH=root_path),
+    ):
+        pass
+
+
+@pytest.mark.needs("nginx")
+def test_a_tag_that_nginx_has_made_weak_counts(service: Service) -> None:
+    """Where a proxy compresses, the ETag that a client got is good for `If-Match` and `If-None-Match`."""
+    with (
+        nginx(f"location / {{ proxy_pass {service.url}; }}", COMPRESSED) as url,
+        judged_behind_proxy(url) as client,
+    ):
+        session = client.post("/api/sessions/start", json=BODY).json()
+        path = f"/api/sessions/{session['id']}"
+        for version in (1, 2, 3):
+            read = client.get(path)
+            assert (read.headers["content-encoding"], read.headers["etag"]) == ("gzip", f'W/"{version}"')
+            known = {"if-none-match": read.headers["etag"]}
+            assert client.get(path, headers=known).status_code == 304
+            saved = client.put(
+                f"{path}/progress",
+                json={"question_id": 1, "answer": str(version)},
+                headers={"if-match": read.headers["etag"]},
+            )
+            assert (saved.status_code, saved.json()["version"]) == (200, version + 1)
+        stale = client.put(
+            f"{path}/progress", json={"question_id": 1, "answer": "x"}, headers={"if-match": 'W/"3"'}
+        )
+        assert stale.status_code == 409

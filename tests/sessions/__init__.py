@@ -1,0 +1,1 @@
+"""Tests of the domain's rules: time limits, digests, and a model of a session."""

@@ -1,0 +1,142 @@
+"""Digests of keyed writes: nothing about a cleared answer can be found out from what is stored."""
+
+import hashlib
+import hmac
+import re
+from contextlib import closing
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+
+from tests.conftest import Urls, migrate
+from tests.support.service import Service, running
+from tests.support.waiting import eventually
+
+KEY = "0123456789abcdef0123456789abcdef"
+OTHER_KEY = "fedcba9876543210fedcba9876543210"
+
+
+def _stored(database: psycopg.Connection, session_id: object) -> list[str]:
+    query = "select recent_writes from quiz_sessions where id = %s"
+    (row,) = database.execute(query, [session_id]).fetchall()
+    return list(row[0])
+
+
+def _save(service: Service, session_id: object, answer: object, key: str = "k") -> Any:
+    return service.save(session_id, 1, answer, {"idempotency-key": key})
+
+
+def test_a_cleared_answer_cannot_be_found_by_trying(service: Service, database: psycopg.Connection) -> None:
+    """Without the installation's key no hash of a candidate is the digest of a short answer."""
+    session_id = service.start()["id"]
+    _save(service, session_id, "B")
+    _save(service, session_id, None, "clear")
+    (stored,) = [entry for entry in _stored(database, session_id) if entry.startswith("k ")]
+    digest = stored.removeprefix("k ")
+    assert re.fullmatch(r"[0-9a-f]{8}\.[0-9a-f]{64}", digest)
+    for version in ({}, {"version": None}, {"expected_versions": None}):
+        fields = {"operation": "update_progress", "changes": {"1": "B"}, "current_question": 1, "key": "k"}
+        text = orjson.dumps(fields | version, option=orjson.OPT_SORT_KEYS)
+        assert hashlib.sha256(text).hexdigest() not in digest
+        assert hmac.digest(b"", text, "sha256").hex() not in digest
+
+
+def test_each_installation_has_a_secret_of_its_own(migrated: Urls, fresh_database: Urls) -> None:
+    """Two databases get two keys by their migrations, and a second migration keeps the first key."""
+    migrate(fresh_database)
+    keys = [_secret(migrated), _secret(fresh_database)]
+    migrate(fresh_database)
+    assert _secret(fresh_database) == keys[1]
+    assert keys[0] != keys[1]
+    assert all(re.fullmatch("[0-9a-f]{64}", key) for key in keys)
+
+
+def _secret(urls: Urls) -> str:
+    with closing(psycopg.connect(urls["MIGRATION_DATABASE_URL"])) as database:
+        ((value,),) = database.execute("select value from installation_secrets where name = 'digest_key'")
+        return str(value)
+
+
+def test_a_completed_session_keeps_no_digest(service: Service, database: psycopg.Connection) -> None:
+    """The column is empty once the session is completed, also where the completion has a key."""
+    session_id = service.start()["id"]
+    _save(service, session_id, "B")
+    assert len(_stored(database, session_id)) == 1
+    completed = service.complete(session_id, {"idempotency-key": "end"}, answers={"2": "C"}).json()
+    assert _stored(database, session_id) == []
+    assert service.complete(session_id, {"idempotency-key": "end"}, answers={"2": "C"}).json() == completed
+
+
+def test_an_expired_session_keeps_no_digest(service: Service, database: psycopg.Connection) -> None:
+    """The column is empty once the sweeper has stored that the session is over."""
+    session_id = service.start(time_limit_seconds=1)["id"]
+    _save(service, session_id, "B")
+    query = "select status from quiz_sessions where id = %s"
+    eventually(lambda: database.execute(query, [session_id]).fetchone() == ("expired",))
+    assert _stored(database, session_id) == []
+
+
+def test_a_key_is_recognised_by_every_instance(migrated: Urls, service: Service) -> None:
+    """Instances of one installation make the same digests: a repeat is 200, another write is 422."""
+    session_id = service.start()["id"]
+    saved = _save(service, session_id, "B").json()
+    with running(migrated) as other:
+        assert _save(other, session_id, "B").json() == saved
+        assert _save(other, session_id, "C").status_code == 422
+
+
+def test_another_digest_key_makes_no_false_422(migrated: Urls, service: Service) -> None:
+    """After DIGEST_KEY was changed a write of before that is repeated, or its start, is a repeat."""
+    body = {"user_id": "digest-key", "quiz_id": 7}
+    with running(migrated, DIGEST_KEY=KEY) as old:
+        started = old.client.post("/api/sessions/start", json=body, headers={"idempotency-key": "s"}).json()
+        saved = _save(old, started["id"], "B").json()
+        assert _save(old, started["id"], "C").status_code == 422
+    with running(migrated, DIGEST_KEY=OTHER_KEY) as new:
+        again = new.client.post("/api/sessions/start", json=body, headers={"idempotency-key": "s"})
+        assert (again.status_code, again.json()) == (200, saved)
+        assert _save(new, started["id"], "B").json() == saved
+    assert service.read(started["id"]).json() == saved
+
+
+@pytest.mark.parametrize("digest", ["a" * 64, "", "0123.4"])
+def test_digests_of_older_releases_count_as_equal(
+    service: Service, database: psycopg.Connection, digest: str
+) -> None:
+    """A retry that crosses the upgrade is a repeat, whatever form its digest has."""
+    session = service.start()
+    update = "update quiz_sessions set recent_writes = %s where id = %s"
+    database.execute(update, [[f"k {digest}"], session["id"]])
+    assert _save(service, session["id"], "B").json() == session
+
+
+def test_the_migration_drops_the_digests_of_ended_sessions(fresh_database: Urls) -> None:
+    """Digests without a key that an older release has left in ended sessions are gone after bin/migrate."""
+    migrate(fresh_database)
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
+        database.execute("drop table installation_secrets")
+        database.execute("delete from schema_migrations where name = '0002_digest_key'")
+        database.execute("""
+            insert into quiz_sessions
+              (id, user_id, quiz_id, status, started_at, expires_at, last_saved_at, completed_at, created_at,
+               updated_at, recent_writes)
+            select gen_random_uuid(), 'ada', 7, status, t, t + interval '1 hour', t,
+              case when status = 'completed' then t end, t, t, array['k digest']
+            from (values ('in_progress'), ('completed'), ('expired')) as v (status), (select now()) as n (t)
+        """)
+        migrate(fresh_database)
+        rows = database.execute("select status, recent_writes from quiz_sessions order by status")
+        assert rows.fetchall() == [("completed", []), ("expired", []), ("in_progress", ["k digest"])]
+
+
+def test_a_digest_key_that_is_short_is_refused(migrated: Urls) -> None:
+    """A DIGEST_KEY that could be guessed stops the start with a line that does not repeat it."""
+    with (
+        pytest.raises(AssertionError) as stopped,
+        running(migrated, DIGEST_KEY="canary"),
+    ):
+        pass
+    assert "DIGEST_KEY has to have at least 32 characters" in str(stopped.value)
+    assert "canary" not in str(stopped.value).splitlines()[0]

@@ -1,0 +1,1 @@
+"""Tests of the start, the commands, the documentation and the structure of the code."""

@@ -1,0 +1,79 @@
+"""README.md, CONTRIBUTING.md and docs/ are true: commands, settings, rooms and links."""
+
+import re
+import subprocess
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+
+from dev.reaper import ROOT
+from session_service.settings import Settings
+from tests.conftest import Urls
+from tests.support.service import Service
+from tests.support.validating_proxy import judging
+
+README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+
+
+@pytest.mark.needs("curl")
+def test_the_tour_prints_what_it_says(service: Service) -> None:
+    """Each command of the tour, run in its order, prints what is below it, except for ids and times."""
+    (tour,) = re.findall(r"## Four requests\n.*?```console\n(.*?)```", README, re.DOTALL)
+    steps = re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", tour, re.MULTILINE)
+    assert len(steps) == 5
+    session_id = ""
+    with judging(service.url) as judge:
+        for command, printed in steps:
+            ready = command.replace("127.0.0.1:3005", judge.url)
+            ready = re.sub(r"^id=.*", f"id={session_id}", ready)
+            run = subprocess.run(
+                ["sh", "-c", f"id={session_id}; {ready}"], capture_output=True, text=True, check=True
+            )
+            assert _plain(run.stdout) == _plain(printed), command
+            found = re.match(r'\{"id":"([^"]+)"', run.stdout)
+            session_id = found[1] if found else session_id
+
+
+def test_the_settings_are_all_there(migrated: Urls) -> None:
+    """The table of settings has every environment variable with its default."""
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|([^|]*)\|", SETTINGS, re.MULTILINE)
+    listed = {
+        name: default
+        for names, defaults in rows
+        for name, default in zip_longest(
+            re.findall(r"[A-Z_]+", names), re.findall(r"`([^`]+)`", defaults), fillvalue=""
+        )
+    }
+    source = (ROOT / "session_service" / "settings.py").read_text()
+    assert listed.keys() == set(re.findall(r'"([A-Z_]{4,})"', source))
+    given = {name: default for name, default in listed.items() if default and not name.endswith("_URL")}
+    tokens = {"AUTH": "jwt", "JWT_KEYS": "/keys", "JWT_ISSUER": "x", "JWT_AUDIENCE": "x"}
+    for more in ({}, tokens):
+        assert Settings.read(migrated | given | more) == Settings.read(migrated | more)
+
+
+@pytest.mark.parametrize("text", [README, ARCHITECTURE], ids=["README", "architecture"])
+def test_every_room_is_on_the_map(text: str) -> None:
+    """The README's map and the architecture name every room of the package."""
+    rooms = {path.parent.name for path in (ROOT / "session_service").glob("*/__init__.py")}
+    assert rooms == set(re.findall(r"`session_service/(\w+)/`", text))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file(page: str) -> None:
+    """Relative links, and names of files in code style, are those of files in the repository."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    folder = (ROOT / page).parent
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert [link for link in links if not (folder / link).exists()] == []
+    named = re.findall(r"`((?:session_service|sql|tests|dev|contract|bin|docs)/[\w/.-]*)", text)
+    assert [name for name in named if not Path(ROOT, name).exists()] == []
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
+    return re.sub(r"20\d\d-[0-9T:.-]+Z", "TIME", text).strip()

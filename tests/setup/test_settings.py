@@ -1,0 +1,279 @@
+"""Tests invalid settings: the start fails with one line that names the setting and repeats no value."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from dev import servers
+from dev.reaper import ROOT
+from session_service import store_urls
+from session_service.settings import SettingError, Settings, migration_database_url
+from session_service.store_urls import UrlError
+from tests.conftest import Urls
+from tests.support.service import folder, free_port, running
+from tests.support.waiting import eventually
+
+SECRET = "S3cret"  # noqa: S105 - of no server
+GOOD = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d", "REDIS_URL": "redis://127.0.0.1:1"}
+UNREADABLE = "/nowhere/authority.pem"
+
+WRONG_POSTGRESQL_URLS = {
+    f"u:{SECRET}@h/d?pgbouncer=true": 'has the unknown option "pgbouncer"',
+    f"u:{SECRET}@h/d?schema=public": 'has the unknown option "schema"',
+    f"u:{SECRET}@h/d?sslmode=prefer&connection_limit=5": 'has the unknown option "connection_limit"',
+    f"u:x?{SECRET}=y@h/d?{SECRET}=x": "has an unknown option",
+    f"u:{SECRET}@h/d?sslmode=bad": 'has a wrong value for the option "sslmode"',
+    f"u:{SECRET}@h/d?target_session_attrs={SECRET}": 'for the option "target_session_attrs"',
+    f"u:{SECRET}@h/d?gssencmode=bad": 'has a wrong value for the option "gssencmode"',
+    f"u:{SECRET}@h/d?hostaddr=bad": 'has a wrong value for the option "hostaddr"',
+    f"u:{SECRET}@h/d?service=bad": 'has a wrong value for the option "service"',
+    f"u:{SECRET}@h/d?sslrootcert={UNREADABLE}": 'as its option "sslrootcert"',
+    f"u:{SECRET}@h/d?sslkey=/": 'as its option "sslkey"',
+    f"u:{SECRET}@h/d?sslmode=require&sslrootcert=system": "has options that libpq does not take together",
+    f"u:x/{SECRET}@h/d": "has no valid port",
+    f"u:x@{SECRET}@h/d": "has no valid host",
+    f"u:%zz{SECRET}@h/d": "percent-encode",
+    f"u:%00{SECRET}@h/d": "percent-encode",
+    f"u:\n{SECRET}@h/d": "has a control character",
+    f"u:\udcff{SECRET}@h/d": "a byte that is no UTF-8",
+    f"u:{SECRET}@[::1/d": "percent-encode",
+    f"u:{SECRET}@h:0/d": "has no valid port",
+    f"u:{SECRET}@h:65536/d": "has no valid port",
+    f"u:{SECRET}@h:{'9' * 5000}/d": "has no valid port",
+    f"u:{SECRET}@a..b/d": "has no valid host",
+    f"u:{SECRET}@{'a' * 64}/d": "has no valid host",
+}
+WRONG_REDIS_URLS = {
+    f"redis://:{SECRET}@h?foo=bar": 'has the unknown option "foo"',
+    f"redis://:{SECRET}@h?family=0": 'has the unknown option "family"',
+    f"redis://:{SECRET}@h?decode_responses=true": 'has the unknown option "decode_responses"',
+    f"redis://:{SECRET}@h?ssl_ca_certs=/x": 'has the unknown option "ssl_ca_certs"',
+    f"redis://:x?{SECRET}=y@h": "percent-encode",
+    f"redis://:{SECRET}@h?db=abc": 'has a wrong value for the option "db"',
+    f"redis://:{SECRET}@h?db=": 'has a wrong value for the option "db"',
+    f"redis://:{SECRET}@h/abc": "a number as its database",
+    f"redis://:{SECRET}@h:0": "a port from 1 to 65535",
+    f"redis://:{SECRET}@h:65536": "has no valid host and port",
+    f"redis://:x/{SECRET}@h": "has no valid host and port",
+    f"redis://:{SECRET}@[::1": "has no valid host and port",
+    f"redis://:{SECRET}@a..b": "has no valid host",
+    f"redis://:\udcff{SECRET}@h": "a byte that is no UTF-8",
+    f"rediss://:{SECRET}@h?ssl_ca_certs={UNREADABLE}": 'as its option "ssl_ca_certs"',
+    f"rediss://:{SECRET}@h?ssl_cert_reqs=bad": 'has a wrong value for the option "ssl_cert_reqs"',
+    f"unix://:{SECRET}@/": "the absolute path of a socket",
+    f"unix://{SECRET}/redis.sock": "the absolute path of a socket",
+    "unix://": "the absolute path of a socket",
+}
+OTHERS = {
+    "HOST": ["\udcff", "a\nb", "a" * 254, "über"],
+    "PORT": ["9" * 5000, "-1", "3005.0", "\udcff"],
+    "SESSION_TIMEOUT_SECONDS": ["9" * 5000],
+    "CACHE_SECONDS": ["1e3"],
+    "DATABASE_POOL_SIZE": ["101"],
+    "BATCH_SIZE": ["9" * 5000],
+    "RATE_LIMIT": ["9" * 5000],
+    "SERVER": ["\udcff"],
+    "LOG_LEVEL": ["\udcff", "20"],
+    "CORS_ORIGINS": ["\udcff", "https://h:" + "9" * 5000],
+    "PGSSLMODE": ["bad"],
+    "PGPORT": ["bad"],
+    "PGSERVICE": ["bad"],
+    "PGHOST": ["a..b", "x@y"],
+    "PGHOSTADDR": ["bad"],
+    "PGTARGETSESSIONATTRS": ["bad"],
+}
+
+
+@pytest.mark.parametrize("url", WRONG_POSTGRESQL_URLS)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "MIGRATION_DATABASE_URL"])
+def test_a_wrong_postgresql_url(name: str, url: str) -> None:
+    """The line names the variable and the option of the URL that libpq rejects, and no value."""
+    with pytest.raises(SettingError) as error:
+        migration_database_url({**GOOD, name: f"postgresql://{url}"})
+    _check(str(error.value), name, WRONG_POSTGRESQL_URLS[url])
+
+
+@pytest.mark.parametrize("url", WRONG_REDIS_URLS)
+def test_a_wrong_redis_url(url: str) -> None:
+    """The line names the variable and the option of the URL that redis-py rejects, and no value."""
+    with pytest.raises(SettingError) as error:
+        Settings.read({**GOOD, "REDIS_URL": url})
+    _check(str(error.value), "REDIS_URL", WRONG_REDIS_URLS[url])
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in OTHERS for value in OTHERS[name]])
+def test_any_other_wrong_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The line names the variable: thousands of digits, bytes that are not UTF-8, variables of libpq."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError) as error:
+        Settings.read({**GOOD, "ALLOW_UNAUTHENTICATED": "yes", name: value})
+    _check(str(error.value), name, "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///",
+        "postgresql://u@/d?host=/tmp/a,/tmp/b&target_session_attrs=read-write",
+        "postgresql://u:a%40b%2F@h1:1,h2/d?ssl=true",
+        "postgresql://u:a?b#c@[::1]:5432/d?options=-c%20search_path%3Dx",
+        "postgresql://u@localhost/d?hostaddr=192.0.2.1&sslmode=verify-full&sslrootcert=system",
+        "postgresql://u@bücher.example./d?sslmode=require&sslnegotiation=direct",
+    ],
+)
+def test_a_postgresql_url_that_libpq_takes(url: str) -> None:
+    """Every URL that libpq accepts is valid, and the check opens no connection."""
+    store_urls.check_postgresql(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://u:a%40b@h:1/15",
+        "redis://[::1]/?db=3&health_check_interval=30",
+        "rediss://h?password=x&ssl_cert_reqs=none&ssl_check_hostname=false",
+        f"rediss://h?ssl_ca_certs={__file__}",
+        "unix://:x@/nowhere/redis.sock?db=1",
+    ],
+)
+def test_a_redis_url_that_redis_takes(url: str) -> None:
+    """Every URL that the service can use is valid, also without a server at the address."""
+    store_urls.check_redis(url)
+
+
+def test_a_redis_socket_that_is_a_folder(tmp_path: Path) -> None:
+    """An existing path that is not a socket is rejected."""
+    with pytest.raises(UrlError, match="the absolute path of a socket"):
+        store_urls.check_redis(f"unix://{tmp_path}")
+
+
+def test_a_start_with_a_wrong_setting_is_one_line(migrated: Urls, tmp_path: Path) -> None:
+    """The service, its supervisor, bin/migrate and bin/serve print that line only, and exit with status 1."""
+    with _taken_port() as port:
+        jwt = {"AUTH": "jwt", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a"}
+        exposed = {"ALLOW_UNAUTHENTICATED": "yes"}
+        wrong = {
+            "DATABASE_URL": {"DATABASE_URL": f"postgresql://u:{SECRET}@h/d?pgbouncer=true"},
+            "REDIS_URL": {"REDIS_URL": f"redis://:{SECRET}@h?foo=bar"},
+            "PGSSLMODE": {"PGSSLMODE": "bad"},
+            "PGOPTIONS": {"PGOPTIONS": "-c nothing=1"},
+            "PGOPTIONS: value": {"PGOPTIONS": "-c datestyle=nothing"},
+            "MIGRATION_DATABASE_URL": {"MIGRATION_DATABASE_URL": f"postgresql://u:{SECRET}@h/d?schema=x"},
+            "PORT": {"PORT": str(port)},
+            "HOST": {"HOST": "nowhere.invalid", **exposed},
+            "HOST: label": {"HOST": "a..b", **exposed},
+            "JWT_KEYS": {"JWT_KEYS": str(tmp_path), **jwt},
+            "JWT_KEYS: empty": {"JWT_KEYS": "/dev/null", **jwt},
+        }
+        starts = [
+            (name, _start(migrated | settings, *command))
+            for name, settings in wrong.items()
+            for command in _commands(name)
+        ]
+        lines = [(name, process.communicate(timeout=60)[0], process) for name, process in starts]
+    for name, output, process in lines:
+        assert process.returncode == 1, output
+        _check(output.rstrip("\n").removeprefix("session-service: "), name.partition(":")[0], "")
+
+
+def test_a_node_of_a_redis_cluster_is_named(migrated: Urls) -> None:
+    """One line says that REDIS_URL leads to a cluster; everything works from PostgreSQL alone."""
+    with _redis("--cluster-enabled", "yes") as url:
+        _serves_without_a_cache(migrated, url, "cluster mode")
+
+
+def test_a_redis_sentinel_is_named(migrated: Urls) -> None:
+    """One line says that REDIS_URL leads to a Sentinel; everything works from PostgreSQL alone."""
+    with _redis("--sentinel") as url:
+        _serves_without_a_cache(migrated, url, "sentinel mode")
+
+
+def _serves_without_a_cache(env: Urls, url: str, mode: str) -> None:
+    with running(env, REDIS_URL=url) as service:
+        session_id = service.start()["id"]
+        assert service.save(session_id, 1, "x").status_code == 200
+        assert service.read(session_id).json()["answers"] == {"1": "x"}
+        with Redis.from_url(url) as operator:
+            before = _connections(operator)
+            # Each attempt to use it again is a connection of its own.
+            eventually(lambda: _connections(operator) >= before + 2)
+            assert service.client.get("/health").json()["status"] == "degraded"
+        log = service.log.read_text()
+    assert log.count(f"session-service: REDIS_URL leads to Redis in {mode}, which is not supported") == 1
+    assert "believed again" not in log
+
+
+def _commands(name: str) -> list[list[str]]:
+    """Return commands that read the setting: for the URL of the database, all of them."""
+    serve, workers, launcher = (
+        ["session_service"],
+        ["session_service", "--workers", "2"],
+        ["dev.serve"],
+    )
+    migrate = ["session_service.storage.migrations"]
+    return {
+        "DATABASE_URL": [serve, workers, launcher, migrate],
+        "MIGRATION_DATABASE_URL": [launcher, migrate],
+        "PGSSLMODE": [migrate],
+        "PORT": [workers],
+    }.get(name, [serve])
+
+
+def _start(env: Urls, *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={**os.environ, "PORT": str(free_port()), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _check(line: str, name: str, option: str) -> None:
+    assert "\n" not in line
+    assert name in line
+    assert option in line
+    assert SECRET not in line
+    assert "Traceback" not in line
+
+
+@contextmanager
+def _taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+@contextmanager
+def _redis(*options: str) -> Iterator[str]:
+    """Run a Redis of a mode that the service does not support."""
+    port = free_port()
+    with folder() as base:
+        file = base / "redis.conf"
+        file.write_text(f"port {port}\nbind 127.0.0.1\ndir {base}\n")
+        command: list[str | Path] = [servers._redis_binary(), file, *options]  # noqa: SLF001 - the one place that finds it
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+            try:
+                eventually(lambda: _listens(port))
+                yield f"redis://127.0.0.1:{port}"
+            finally:
+                server.terminate()
+
+
+def _connections(operator: "Redis") -> int:
+    return int(operator.info("stats")["total_connections_received"])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,219 @@
+"""A service that cannot do its work does not start, and says in a line why."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dev.reaper import ROOT
+from session_service.settings import SettingError, Settings
+from session_service.storage import queries
+from session_service.storage.connection import Connection
+from tests.conftest import Urls
+from tests.support.service import copy_house, free_port
+from tests.support.waiting import LIMIT
+
+NOWHERE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}
+TOKENS = {"AUTH": "jwt", "JWT_KEYS": "/keys.json", "JWT_ISSUER": "https://x", "JWT_AUDIENCE": "x"}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A copy of the service, to be damaged."""
+    return copy_house(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        (
+            "openapi.yaml",
+            "operationId: getSession\n",
+            "operationId: findSession\n",
+            "['find_session', 'get_session']",
+        ),
+        (
+            "session_service/api/operations.py",
+            "async def get_health",
+            "async def get_wealth",
+            "['get_health', 'get_wealth']",
+        ),
+        (
+            "session_service/api/operations.py",
+            "    id: UUID,\n    if_none",
+            "    key: UUID,\n    if_none",
+            "get_session takes",
+        ),
+        (
+            "openapi.yaml",
+            "      name: id\n      in: path",
+            "      name: key\n      in: path",
+            "'key'], its function",
+        ),
+        (
+            "openapi.yaml",
+            "        '304':\n",
+            "        '303':\n",
+            "get_session declares [200, 303], not [200, 304]",
+        ),
+        (
+            "session_service/api/docs.py",
+            'find_spec("swagger_ui")',
+            'find_spec("absent")',
+            "needs swagger-ui-py",
+        ),
+        ("sql/get_sessions.sql", ":many", ":one", "get_sessions.sql: bound as :many"),
+        ("sql/get_sessions.sql", "completed_at timestamptz?", "completed_at timestamptz", "'completed_at'"),
+        ("sql/get_sessions.sql", "-- in:  reads jsonb", "-- in:  reads jsonb, x text", "placeholders"),
+        (
+            "session_service/sessions/models.py",
+            "    quiz_id: int\n    current",
+            "    quizzes: int\n    current",
+            "'quizzes'",
+        ),
+    ],
+)
+def test_a_house_that_does_not_fit_together(house: Path, file: str, old: str, new: str, told: str) -> None:
+    """An operation without a handler, a handler without an operation, a statement that lies: no start."""
+    text = (house / file).read_text()
+    assert old in text
+    (house / file).write_text(text.replace(old, new))
+    ended = _serve(NOWHERE, house)
+    assert ended.returncode != 0
+    assert told in ended.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "mysql://secret@x"),
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "http://secret@x"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "secret"),
+        ("SESSION_TIMEOUT_SECONDS", "0"),
+        ("SESSION_TIMEOUT_SECONDS", "2592001"),
+        ("CACHE_SECONDS", "-1"),
+        ("DATABASE_POOL_SIZE", "\u0663"),
+        ("SERVER", "secret"),
+        ("KEEP_ALIVE_SECONDS", "0"),
+        ("KEEP_ALIVE_SECONDS", "3601"),
+        ("AUTH", "secret"),
+        ("ALLOW_UNAUTHENTICATED", "secret"),
+        ("RATE_LIMIT", "-1"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://quiz.example/secret"),
+        ("LOG_LEVEL", "secret"),
+    ],
+)
+def test_a_setting_out_of_its_range(name: str, value: str) -> None:
+    """A bad setting is named, without its value."""
+    assert "secret" not in _told(name, {**NOWHERE, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JWT_KEYS", ""),
+        ("JWT_KEYS", "http://secret/keys.json"),
+        ("JWT_KEYS", "secret.json"),
+        ("JWT_ISSUER", ""),
+        ("JWT_AUDIENCE", ""),
+        ("JWT_ALGORITHMS", "none"),
+        ("JWT_ALGORITHMS", "RS256,HS256"),
+    ],
+)
+def test_a_setting_of_tokens_out_of_its_range(name: str, value: str) -> None:
+    """Keys that anybody can exchange, signatures that anybody can make, tokens for anybody: no start."""
+    assert "secret" not in _told(name, {**NOWHERE, **TOKENS, name: value})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "quiz.example"])  # noqa: S104 - refused
+def test_no_service_for_everybody_by_accident(host: str) -> None:
+    """Without authentication the service listens on this machine only, unless it is told otherwise."""
+    assert "ALLOW_UNAUTHENTICATED" in _told("HOST", {**NOWHERE, "HOST": host})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1", "localhost", "0.0.0.0"])  # noqa: S104 - and allowed
+def test_a_service_for_everybody_on_purpose(host: str) -> None:
+    """A loopback address, or the operator's word, is enough."""
+    allowed = {"ALLOW_UNAUTHENTICATED": "yes"} if host == "0.0.0.0" else {}  # noqa: S104 - the same
+    settings = Settings.read({**NOWHERE, **allowed, "HOST": host})
+    assert settings.tokens is None
+
+
+def test_a_start_with_a_bad_setting() -> None:
+    """The line that names it is all that is said, and the exit status is not 0."""
+    ended = _serve({**NOWHERE, "PORT": "secret"})
+    assert ended.returncode == 1
+    assert ended.stdout == "session-service: PORT has to be a whole number from 1 to 65535\n"
+
+
+def test_a_port_that_is_taken(migrated: Urls) -> None:
+    """Another's port is left to it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = _serve({**migrated, "PORT": port})
+    assert ended.returncode == 1
+    assert ended.stdout.startswith(f"session-service: cannot listen on HOST=127.0.0.1 PORT={port}: ")
+
+
+def test_a_database_without_the_schema(fresh_database: Urls) -> None:
+    """A database that was not migrated is not served from."""
+    ended = _serve({**fresh_database, "PORT": str(free_port())})
+    assert ended.returncode == 1
+    assert "cannot start: the database lacks migrations" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "used"),
+    [
+        ("synchronous_commit", "off", "on"),
+        ("synchronous_commit", "local", "on"),
+        ("synchronous_commit", "remote_write", "on"),
+        ("synchronous_commit", "remote_apply", "remote_apply"),
+        ("default_transaction_isolation", "repeatable read", "read committed"),
+    ],
+)
+def test_a_database_that_may_forget(fresh_database: Urls, name: str, given: str, used: str) -> None:
+    """Whatever the database is set to, the service has what it acknowledges on the disk."""
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set {name} = '{given}'")
+
+    async def configured() -> str:
+        async with await Connection.connect(fresh_database["DATABASE_URL"]) as connection:
+            await queries.configure(connection)
+            shown = await connection.execute("select current_setting(%s)", [name])
+            (setting,) = await shown.fetchone() or ("",)
+            return str(setting)
+
+    assert asyncio.run(configured()) == used
+
+
+def _told(name: str, env: Urls) -> str:
+    with pytest.raises(SettingError, match=f"^{name} has ") as raised:
+        Settings.read(env)
+    return str(raised.value)
+
+
+def _serve(env: Urls, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a service that is expected to give up."""
+    return subprocess.run(
+        [sys.executable, "-m", "session_service"],
+        cwd=folder,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )

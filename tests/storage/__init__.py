@@ -1,0 +1,1 @@
+"""Tests of the session cache, statements, migrations, roles and TLS."""

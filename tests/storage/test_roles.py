@@ -1,0 +1,210 @@
+"""What the service's role in the database may do, and what nobody but the tables' owner may."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+import yaml
+
+from dev import servers
+from dev.reaper import ROOT
+from session_service.settings import SettingError, Settings, migration_database_url
+from session_service.storage import migrations
+from session_service.storage.migrations import MigrationError
+from tests.conftest import Urls, migrate
+from tests.support.service import folder, free_port, running
+from tests.support.waiting import LIMIT, eventually
+
+FORBIDDEN = [
+    "delete from quiz_sessions",
+    "truncate quiz_sessions",
+    "drop table quiz_sessions",
+    "alter table quiz_sessions add column note text",
+    "create index on quiz_sessions (status)",
+    "create trigger t before update on quiz_sessions execute function suppress_redundant_updates_trigger()",
+    "create table note (text text)",
+    "create schema mine",
+    "create function one() returns integer language sql as 'select 1'",
+    "update installation_secrets set value = 'x'",
+    "insert into schema_migrations (name, checksum) values ('9999_mine', 'x')",
+    "update schema_migrations set checksum = 'x'",
+    "copy quiz_sessions to program 'cat'",
+    "copy quiz_sessions to '/tmp/quiz_sessions'",
+    "select rolpassword from pg_authid",
+    "select pg_read_file('postgresql.conf')",
+    "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'",
+    "create role other",
+    "alter role session_service superuser",
+    "set role app",
+    "create database other",
+    "alter system set fsync = off",
+]
+WARNING = "session-service: its role can drop its tables"
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN)
+def test_a_statement_that_the_service_has_no_need_of(migrated: Urls, statement: str) -> None:
+    """The service's role cannot delete a row, change a table, make anything or look behind it."""
+    with (
+        psycopg.connect(migrated["DATABASE_URL"], autocommit=True) as service,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        service.execute(statement)
+
+
+def test_the_rights_are_these(migrated: Urls, database: psycopg.Connection) -> None:
+    """The service's role reads and writes its table, and reads the migrations and its own secret."""
+    query = (
+        "select table_name, privilege_type from information_schema.role_table_grants "
+        "where grantee = 'session_service'"
+    )
+    migrate(migrated)
+    assert sorted(database.execute(query)) == [
+        ("installation_secrets", "SELECT"),
+        ("quiz_sessions", "INSERT"),
+        ("quiz_sessions", "SELECT"),
+        ("quiz_sessions", "UPDATE"),
+        ("schema_migrations", "SELECT"),
+    ]
+
+
+def test_the_tables_of_another_database(fresh_database: Urls) -> None:
+    """What others keep on the same server is not the service's to read."""
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as other:
+        other.execute("create table secrets (text text)")
+    with (
+        psycopg.connect(fresh_database["DATABASE_URL"]) as service,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        service.execute("select * from secrets")
+
+
+def test_a_password_stands_in_no_log() -> None:
+    """A role that the migrations make has the URL's password, which the server was never told."""
+    password = f"secret {uuid4()}"
+    with folder() as base, servers.postgres(base, servers.postgres_homes()[0], base) as server:
+        with psycopg.connect(server.owner_url, autocommit=True) as owner:
+            owner.execute("alter system set log_statement = 'all'")
+            owner.execute("alter system set log_min_duration_statement = 0")
+            owner.execute("select pg_reload_conf()")
+        url = f"postgresql://quizzes:{password.replace(' ', '%20')}@/postgres?host={base}"
+        for _ in range(2):
+            asyncio.run(migrations.migrate(server.owner_url, service_url=url))
+        _ask_for_passwords(base, server.owner_url)
+        with psycopg.connect(url) as service:
+            service.execute("select from quiz_sessions")
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(url.replace("secret", "guess"))
+        told = (base / "postgres.log").read_text()
+    assert "create role" in told
+    assert "quizzes" in told
+    assert password not in told
+
+
+def test_a_role_that_another_makes_meanwhile(fresh_database: Urls) -> None:
+    """Databases of a server that are migrated at once share the role that one of them makes."""
+    role, url = f"role_{uuid4().hex}", fresh_database["MIGRATION_DATABASE_URL"]
+    waiting = "select count(*) from pg_locks where not granted"
+    with psycopg.connect(url, autocommit=True) as owner, ThreadPoolExecutor(1) as runner:
+        with owner.transaction(), psycopg.connect(url, autocommit=True) as observer:
+            owner.execute(f"create role {role} login")
+            done = runner.submit(asyncio.run, migrations.migrate(url, service_url=_as(role, url)))
+            eventually(lambda: observer.execute(waiting).fetchone() == (1,))
+        done.result()
+        with psycopg.connect(_as(role, url)) as service:
+            assert service.execute("select name from schema_migrations").fetchall() != []
+        owner.execute(f"drop owned by {role}")
+        owner.execute(f"drop role {role}")
+
+
+def test_an_owner_who_may_make_no_roles(fresh_database: Urls) -> None:
+    """Whoever owns only the tables lets a role in that is there, and is told in a line if it is not."""
+    owner = f"owner_{uuid4().hex}"
+    url = fresh_database["MIGRATION_DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as superuser:
+        superuser.execute(f"create role {owner} login")
+        superuser.execute(f"grant create on schema public to {owner}")
+        with pytest.raises(MigrationError, match="role of DATABASE_URL cannot be let in: permission denied"):
+            asyncio.run(migrations.migrate(_as(owner, url), service_url=_as("nobody", url)))
+        asyncio.run(migrations.migrate(_as(owner, url), service_url=fresh_database["DATABASE_URL"]))
+        with psycopg.connect(fresh_database["DATABASE_URL"]) as service:
+            service.execute("select from quiz_sessions for update")
+        superuser.execute(f"drop owned by {owner}")
+        superuser.execute(f"drop role {owner}")
+
+
+def test_a_service_that_could_do_more_says_so(migrated: Urls) -> None:
+    """A service with the owner's rights is warned of at its start, once; one with its own is not."""
+    owner = {**migrated, "DATABASE_URL": migrated["MIGRATION_DATABASE_URL"]}
+    with running(owner) as rich, running(migrated) as modest:
+        assert rich.log.read_text().count(WARNING) == 1
+        assert WARNING not in modest.log.read_text()
+
+
+def test_a_role_that_was_not_let_in(fresh_database: Urls) -> None:
+    """A service that may not read its tables does not start, and says what to do."""
+    asyncio.run(migrations.migrate(fresh_database["MIGRATION_DATABASE_URL"]))
+    ended = subprocess.run(
+        [sys.executable, "-m", "session_service"],
+        cwd=ROOT,
+        env={**os.environ, **fresh_database, "PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "cannot start: the role of DATABASE_URL may not read the tables: run bin/migrate" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ({"DATABASE_URL": "postgres://a"}, "postgres://a"),
+        ({"DATABASE_URL": "postgres://a", "MIGRATION_DATABASE_URL": ""}, "postgres://a"),
+        ({"DATABASE_URL": "postgres://a", "MIGRATION_DATABASE_URL": "postgres://b"}, "postgres://b"),
+    ],
+)
+def test_where_to_migrate(env: Urls, told: str) -> None:
+    """MIGRATION_DATABASE_URL names the owner's way in, and DATABASE_URL does where it is not set."""
+    assert migration_database_url(env) == told
+
+
+def test_a_url_to_migrate_at_that_is_none() -> None:
+    """A bad MIGRATION_DATABASE_URL is named, without its value."""
+    with pytest.raises(SettingError, match=r"^MIGRATION_DATABASE_URL has to be") as error:
+        migration_database_url({"DATABASE_URL": "postgres://a", "MIGRATION_DATABASE_URL": "mysql://secret@b"})
+    assert "secret" not in str(error.value)
+
+
+def test_the_composed_service_is_not_the_owner() -> None:
+    """Composed, the service has settings that it starts with, and the owner's password nowhere."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    passwords = {"POSTGRES_PASSWORD": "owner", "SERVICE_PASSWORD": "service"}
+    filled = re.sub(r"\$\{(\w+):[-?]([^}]*)\}", lambda found: passwords.get(found[1], found[2]), text)
+    services = yaml.safe_load(filled)["services"]
+    serves, migrates = services["service"]["environment"], services["migrate"]["environment"]
+    image = re.findall(r"(HOST|PORT)=(\S+)", (ROOT / "Dockerfile").read_text())
+    settings = Settings.read({name: str(value or "") for name, value in [*serves.items(), *image]})
+    assert settings.database_url == "postgresql://session_service:service@postgres/session"
+    assert "owner" not in str(serves.values())
+    assert migration_database_url(migrates) == "postgresql://session:owner@postgres/session"
+
+
+def _as(role: str, url: str) -> str:
+    return url.replace("app@", f"{role}@")
+
+
+def _ask_for_passwords(base: Path, owner_url: str) -> None:
+    """Have the server trust its owner only."""
+    (rules,) = base.glob("data-*/pg_hba.conf")
+    rules.write_text("local all app trust\nlocal all all scram-sha-256\n")
+    with psycopg.connect(owner_url, autocommit=True) as owner:
+        owner.execute("select pg_reload_conf()")

@@ -1,0 +1,1 @@
+"""Support for the tests: running services, clients, proxies and waiting."""

@@ -1,0 +1,1 @@
+"""Code that Python imports into a service under test at its start."""

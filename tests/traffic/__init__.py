@@ -1,0 +1,1 @@
+"""Tests of batching, rate limits and load shedding."""

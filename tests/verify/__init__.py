@@ -1,0 +1,1 @@
+"""Slow tests and those that need special tools: bin/verify."""

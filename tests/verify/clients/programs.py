@@ -1,0 +1,90 @@
+"""How the tests run the programs beside them against a service, and what these have to reach."""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from dev.reaper import ROOT
+from tests.support.service import Service
+from tests.support.validating_proxy import Fault, judging
+from tests.verify.clients.scripted_proxy import TRANSIENT, scripted
+
+HERE = Path(__file__).parent
+GUIDE = ROOT / "docs" / "client.md"
+
+# What a life through a client has to show: each operation, and the errors that a client has to live with.
+REACHED = {
+    ("startSession", 201),
+    ("startSession", 200),
+    ("startSession", 400),
+    ("getSession", 200),
+    ("getSession", 304),
+    ("getSession", 404),
+    ("getSession", 410),
+    ("updateProgress", 200),
+    ("updateProgress", 409),
+    ("updateProgress", 410),
+    ("saveAnswers", 204),
+    ("completeSession", 200),
+    ("listSessions", 200),
+    ("getHealth", 200),
+}
+
+# The scenarios of network.py and network.ts, each with its further arguments, and of device.py and device.ts.
+NETWORK: dict[str, list[str]] = {
+    "any_reply": list(TRANSIENT),
+    "in_between": [],
+    "retry_after": [],
+    "long_outage": [],
+    "silence": [],
+    "broken_client": [],
+    "slow_uplink": [],
+}
+DEVICE = [
+    "undecided",
+    "answered_twice",
+    "full_store",
+    "unreadable_store",
+    "older_file",
+    "stale_id",
+    "another_learner",
+    "second_device",
+    "clocks",
+    "unsendable",
+]
+
+
+def bad_network(number: int) -> str:
+    """Lose every third reply after the service has done its work, and every fifth request before."""
+    if number % 3 == 2:
+        return "lost reply"
+    return "lost request" if number % 5 == 4 else "none"
+
+
+def run(
+    house: Path, service: Service, command: list[str], faults: Fault | None = None
+) -> set[tuple[str, int]]:
+    """Run a program against the service, through a judge; return the operations and statuses that it saw."""
+    with judging(service.url) as judge:
+        judge.faults = faults or judge.faults
+        ready = [judge.url if word == "URL" else word for word in command]
+        ended = subprocess.run(ready, cwd=house, capture_output=True, text=True, check=False, timeout=60)
+        assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
+        return set(judge.replies)
+
+
+def run_scenario(
+    house: Path, service: Service, command: Sequence[str | Path], scenario: str, *arguments: str
+) -> None:
+    """Run one scenario of a program against the service, through a proxy that the program scripts."""
+    with scripted(service.url) as proxy:
+        ready = [*command, proxy.url, scenario, *arguments]
+        ended = subprocess.run(ready, cwd=house, capture_output=True, text=True, check=False, timeout=120)
+        assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
+
+
+def guide(language: str) -> str:
+    """Return the code in a language of docs/client.md."""
+    (code,) = re.findall(rf"^```{language}\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+    return str(code)

@@ -1,0 +1,1 @@
+"""Tests of the compatibility of the contract with its released version."""

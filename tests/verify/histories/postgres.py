@@ -1,0 +1,108 @@
+"""A PostgreSQL to which everything can happen that happens to one."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from dev import servers
+from dev.servers import Database
+from tests.support.tcp_proxy import Proxy
+from tests.support.waiting import eventually
+
+
+class Postgres:
+    """A server with its data and its socket in a folder; it may end and be started again on them."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self._stack = ExitStack()
+        self._server: Database
+        self.url = f"postgresql://session_service@/postgres?host={base}"
+
+    @property
+    def owner_url(self) -> str:
+        """Where the operator connects."""
+        return self._server.owner_url
+
+    def proxy(self) -> Proxy:
+        """Return a way to it over TCP, which can go bad."""
+        return Proxy(lambda: asyncio.open_unix_connection(self.base / ".s.PGSQL.5432"))
+
+    def url_at(self, port: int) -> str:
+        """Return where the service finds it behind such a way."""
+        return f"postgresql://session_service@127.0.0.1:{port}/postgres"
+
+    def start(self) -> None:
+        """Start it, on its data of before."""
+        home = servers.postgres_homes()[0]
+        self._server = self._stack.enter_context(servers.postgres(self.base, home, self.base))
+
+    def stop(self) -> None:
+        """End it as `pg_ctl stop -m fast` does: whatever is under way is broken off."""
+        self._stack.close()
+
+    def kill(self) -> None:
+        """Kill the postmaster and every one of its processes at once."""
+        members = self._family()
+        for member in members:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(members)
+        self._stack.close()
+
+    def freeze(self) -> None:
+        """Let every process of it stand still."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them all go on."""
+        self._signal(signal.SIGCONT)
+
+    def set(self, name: str, value: str) -> None:
+        """Change a setting of the server that takes effect at once."""
+        with psycopg.connect(self.owner_url, autocommit=True) as connection:
+            connection.execute(f"alter system set {name} = {value}")
+            connection.execute("select pg_reload_conf()")
+
+    def replicate(self, standby: "Postgres") -> None:
+        """Make the other one its standby, which has an answer before that is acknowledged."""
+        (data,) = self.base.glob("data-*")
+        copy = standby.base / data.name
+        binary = servers.postgres_homes()[0] / "bin" / "pg_basebackup"
+        subprocess.run([binary, "-d", self.owner_url, "-D", copy, "-R", "-c", "fast"], check=True)
+        if os.geteuid() == 0:
+            for path in (copy, *copy.rglob("*")):
+                shutil.chown(path, "nobody")
+        standby.start()
+        self.set("synchronous_standby_names", "'*'")
+        with psycopg.connect(self.owner_url, autocommit=True) as connection:
+            query = "select count(*) from pg_stat_replication where sync_state = 'sync'"
+            eventually(lambda: connection.execute(query).fetchone() == (1,))
+
+    def promote(self) -> None:
+        """Make the standby a primary."""
+        with psycopg.connect(self.owner_url, autocommit=True) as connection:
+            assert connection.execute("select pg_promote()").fetchone() == (True,)
+
+    def backends(self) -> list[int]:
+        """Return the processes that serve the service."""
+        query = "select pid from pg_stat_activity where usename = 'session_service'"
+        with psycopg.connect(self.owner_url) as connection:
+            return [row[0] for row in connection.execute(query)]
+
+    def _signal(self, number: signal.Signals) -> None:
+        for member in self._family():
+            with suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
+
+    def _family(self) -> list[psutil.Process]:
+        # The first one before the others: a postmaster that goes on would start new ones meanwhile.
+        postmaster = psutil.Process(self._server.process.pid)
+        return [postmaster, *postmaster.children(recursive=True)]

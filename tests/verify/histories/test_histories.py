@@ -1,0 +1,118 @@
+"""No answer lost, no reply doubted: histories of real clients and instances under every fault."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from tests.support.waiting import LIMIT
+from tests.verify.histories.checker import Kind, Operation, check
+from tests.verify.histories.client import Shared
+from tests.verify.histories.cluster import world
+from tests.verify.histories.faults import BOUNDED, STRICT, Fault, lose_replies, trial
+
+ENOUGH: dict[Kind, int] = {
+    "start": 8,
+    "save": 150,
+    "read": 100,
+    "complete": 1,
+}  # operations of each kind in a history
+
+
+@pytest.mark.parametrize("fault", STRICT + BOUNDED, ids=lambda fault: fault.__name__)
+def test_a_history_keeps_every_promise(fault: Fault) -> None:
+    """Clients, instances and a fault: what was acknowledged is kept, and what was shown is not unshown."""
+
+    async def run() -> None:
+        async with world() as one, asyncio.timeout(4 * LIMIT):
+
+            def is_over(shared: Shared) -> bool:
+                counts = Counter(operation.kind for operation in shared.operations)
+                enough = all(counts[kind] >= count for kind, count in ENOUGH.items())
+                lost = fault is not lose_replies or one.injected["replies lost"] > 0
+                return enough and lost and one.injected[fault.__name__] > 0
+
+            _, verdict = await trial(one, fault, is_over)
+            assert verdict.violations == []
+
+    asyncio.run(run())
+
+
+def _start(session: str = "s", **more: object) -> Operation:
+    return Operation("start", session, 0, 1, "ok", 1, "in_progress", {}, **more)  # type: ignore[arg-type]
+
+
+def _save(
+    begin: float, version: int, key: str, value: str, answers: dict[str, str], **more: object
+) -> Operation:
+    saved = Operation(
+        "save", "s", begin, begin + 1, "ok", version, "in_progress", answers, writes={key: value}
+    )
+    for name, given in more.items():
+        setattr(saved, name, given)
+    return saved
+
+
+def _read(begin: float, version: int, answers: dict[str, str], **more: object) -> Operation:
+    return Operation("read", "s", begin, begin + 1, "ok", version, "in_progress", answers, **more)  # type: ignore[arg-type]
+
+
+ONE = _save(2, 2, "1", "a", {"1": "a"})
+GOOD = [_start(), ONE, _read(4, 2, {"1": "a"}), _save(6, 3, "1", "b", {"1": "b"})]
+END = {"s": (3, {"1": "b"})}
+
+
+def test_a_good_history_passes() -> None:
+    """Nothing is found where nothing is wrong."""
+    assert check(GOOD, END).violations == []
+
+
+@pytest.mark.parametrize(
+    ("history", "final", "told"),
+    [
+        ([*GOOD, _read(8, 2, {"1": "a"})], END, "showed 2"),
+        ([*GOOD, _read(6.5, 2, {"1": "a"}, seen=3)], END, "to a client of 3"),
+        ([*GOOD, _read(8, 3, {"1": "x"})], END, "two contents"),
+        ([*GOOD, _save(6, 3, "2", "c", {"1": "b"})], END, "given to two writes"),
+        ([*GOOD, _save(8, 4, "2", "c", {"1": "b"})], {"s": (4, {"1": "b"})}, "does not show it"),
+        (
+            [*GOOD, _save(8, 5, "2", "c", {"1": "b", "2": "c"}, named=3)],
+            {"s": (5, {"1": "b", "2": "c"})},
+            "onto 3",
+        ),
+        (GOOD, {"s": (3, {})}, "is lost"),
+        (GOOD, {"s": (3, {"1": "a"})}, "is lost"),
+        (GOOD, {"s": (3, {"1": "z"})}, "no successful save sent"),
+        (GOOD, {"s": (2, {"1": "b"})}, "the database holds 2"),
+        (GOOD, {"s": (9, {"1": "b"})}, "2 writes, but version 9"),
+        ([*GOOD, _read(8, 3, {"1": "b"}, over_at=7)], END, "in progress after its end"),
+        (
+            [*GOOD, Operation("save", "s", 8, 9, "conflict", 3, named=3, writes={"2": "x"})],
+            END,
+            "without a competing",
+        ),
+        (
+            [
+                *GOOD,
+                Operation("read", "s", 8, 8.5, "ok", 3, "completed", {"1": "b"}),
+                _save(9, 4, "1", "c", {"1": "c"}),
+            ],
+            {"s": (4, {"1": "c"})},
+            "after its completion",
+        ),
+    ],
+)
+def test_a_bad_history_is_found(
+    history: list[Operation], final: dict[str, tuple[int, dict[str, str]]], told: str
+) -> None:
+    """Each promise, broken in a history made up for it, is missed."""
+    assert [violation for violation in check(history, final).violations if told in violation]
+
+
+def test_staleness_within_the_bound_is_counted() -> None:
+    """Where staleness is bounded, a reply within the bound is none but counted, one beyond it is found."""
+    history = [*GOOD, _read(8, 2, {"1": "a"})]
+    verdict = check(history, END, bound=3)
+    assert (verdict.violations, verdict.stale, verdict.stalest) == ([], 1, 1)
+    assert check(history, END, bound=0.5).violations
+    assert check([*GOOD, _read(8, 2, {"1": "a"}, fresh=True)], END, bound=3).violations
