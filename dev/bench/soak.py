@@ -51,7 +51,7 @@ class Growth:
 
 def make_tasks_told() -> None:
     """Have every target that is written in Python write, on SIGUSR2, how many tasks it has."""
-    os.environ["PYTHONPATH"] = str(ROOT / "tests" / "faults")
+    os.environ["PYTHONPATH"] = str(ROOT / "tests" / "support" / "inside")
 
 
 def soak(stores: Stores, target: Running, case: Case, minutes: float) -> list[Sample]:

@@ -70,10 +70,9 @@ def _bare(server: str) -> Target:
 def _granian(
     name: str, application: str, table: str = "migrations", operations: tuple[str, ...] = OPERATIONS
 ) -> Target:
-    command = (str(_PEERS / "granian" / ".venv" / "bin" / "python"), "-m", "granian_peer", application)
-    # The applications are this repository's.
-    settings = MappingProxyType({"PYTHONPATH": str(ROOT)})
-    return Target(name, command, settings, table, operations, folder=_PEERS / "granian")
+    python = str(_PEERS / "granian" / ".venv" / "bin" / "python")
+    command = (python, "-m", "dev.bench.peers.granian.granian_peer", application)
+    return Target(name, command, table=table, operations=operations)
 
 
 def _service(name: str, **settings: str) -> Target:

@@ -1,4 +1,7 @@
-"""Starts Granian, one worker, on PORT: python -m granian_peer bare|service, the repository on PYTHONPATH."""
+"""Starts Granian with one worker on PORT, from the root of the repository, whose applications it serves.
+
+python -m dev.bench.peers.granian.granian_peer bare|service
+"""
 
 import os
 import sys
@@ -11,7 +14,7 @@ def main() -> None:
     """Serve the application until SIGTERM."""
     bare = sys.argv[1] == "bare"
     server = Server(
-        "dev.bench.bare:app" if bare else "granian_peer.service:app",
+        "dev.bench.bare:app" if bare else f"{__package__}.service:app",
         port=int(os.environ["PORT"]),
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
