@@ -50,7 +50,7 @@ class Growth:
 
 
 def make_tasks_told() -> None:
-    """Have every target that is written in Python write, on SIGUSR2, how many tasks it has."""
+    """Have the service and the bare servers in Python write, on SIGUSR2, how many tasks they have."""
     os.environ["PYTHONPATH"] = str(ROOT / "tests" / "support" / "inside")
 
 
@@ -126,7 +126,7 @@ def _tasks(target: Running, pid: int) -> int | None:
         return None
     os.kill(pid, signal.SIGUSR2)
     time.sleep(0.2)
-    told = re.findall(r"^tasks: (\d+)$", target.log.read_text(errors="replace"), re.MULTILINE)
+    told = re.findall(r"^tasks: (\d+) ", target.log.read_text(errors="replace"), re.MULTILINE)
     if not told:
         raise BenchError(f"{target.target.name} did not tell its tasks")
     return int(told[-1])
