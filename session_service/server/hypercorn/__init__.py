@@ -1,6 +1,6 @@
 """Connections, requests and graceful shutdown on Hypercorn and h11."""
 
-# What overrides methods of Hypercorn 0.18.0 and h11 0.16.0: the method, the promise that it keeps, a test of
+# Overridden methods of Hypercorn 0.18.0 and h11 0.16.0, each with the promise that it keeps and a test of
 # the promise. tests/server/test_overrides.py compares the list with the code. Before an upgrade, compare each
 # method with the new version of the one that it overrides.
 #

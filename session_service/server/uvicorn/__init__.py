@@ -1,7 +1,7 @@
 """Connections, requests and graceful shutdown on uvicorn and httptools."""
 
-# What overrides methods of uvicorn 0.54.0, with httptools 0.9.0: the method, the promise that it keeps, a
-# test of the promise. tests/server/test_overrides.py compares the list with the code. Before an upgrade,
+# Overridden methods of uvicorn 0.54.0, with httptools 0.9.0, each with the promise that it keeps and a test
+# of the promise. tests/server/test_overrides.py compares the list with the code. Before an upgrade,
 # compare each method with the new version of the one that it overrides.
 #
 # StrictHttpToolsProtocol.connection_made | a limit of connections; the first request begins within 5 s
