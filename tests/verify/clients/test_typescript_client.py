@@ -28,7 +28,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     client = modules / "session-service-client"
     subprocess.run([ROOT / "bin" / "client", "typescript", client], check=True, capture_output=True)
     for name in ("openapi-fetch", "openapi-typescript-helpers", "@types", "undici-types"):
-        (modules / name).symlink_to(ROOT / "node_modules" / name)
+        (modules / name).symlink_to(ROOT / "contract" / "node_modules" / name)
     (project / "package.json").write_text('{"type": "module"}')
     for name in PROGRAMS:
         shutil.copy(programs.HERE / name, project)
@@ -39,10 +39,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def compiled(project: Path) -> Path:
     """The programs as JavaScript, compiled with strict types."""
-    options = json.loads((ROOT / "clients" / "typescript" / "tsconfig.json").read_text())
+    options = json.loads((ROOT / "contract" / "clients" / "typescript" / "tsconfig.json").read_text())
     options["compilerOptions"] |= {"types": ["node"], "declaration": False}
     (project / "tsconfig.json").write_text(json.dumps(options | {"files": PROGRAMS}))
-    tsc = ROOT / "node_modules" / ".bin" / "tsc"
+    tsc = ROOT / "contract" / "node_modules" / ".bin" / "tsc"
     built = subprocess.run([tsc, "-p", project], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout
     return project

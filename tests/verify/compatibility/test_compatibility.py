@@ -17,7 +17,8 @@ from tests.support.conformance import DOCUMENT
 
 Document = dict[str, Any]
 
-RELEASED = ROOT / "openapi.released.yaml"
+RELEASED = ROOT / "contract" / "released.yaml"
+RULES = ROOT / "contract" / "redocly.yaml"
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 
@@ -94,11 +95,11 @@ BREAKS = [
 @pytest.fixture(scope="module")
 def redocly() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run redocly's command line."""
-    subprocess.run([ROOT / "bin" / "environment", "node"], check=True, capture_output=True)
+    subprocess.run([ROOT / "bin" / "lib" / "environment", "contract"], check=True, capture_output=True)
     env = os.environ | {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [ROOT / "node_modules" / ".bin" / "redocly", *arguments]
+        command = [ROOT / "contract/node_modules/.bin/redocly", *arguments, "--config", RULES]
         return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
     return run
@@ -114,7 +115,7 @@ def test_lint(redocly: Redocly, tmp_path: Path) -> None:
     assert clean.returncode == 0, clean.stdout + clean.stderr
     document = deepcopy(DOCUMENT)
     del _saves(document)["description"]
-    failed = redocly("lint", _written(document, tmp_path), "--config", "redocly.yaml")
+    failed = redocly("lint", _written(document, tmp_path))
     assert failed.returncode == 1
     assert "operation-description" in failed.stdout + failed.stderr
 
