@@ -13,7 +13,7 @@ from redis import Redis
 from dev import reaper, servers
 from dev.reaper import ROOT
 from tests.conftest import Urls, migrate
-from tests.operations.test_get_health import told as told_by
+from tests.operations.test_get_health import await_probe
 from tests.support import issuer
 from tests.support.service import Service, folder, running
 from tests.support.waiting import LIMIT
@@ -45,7 +45,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 texts += _all_operations(service)
                 texts += _violated_constraint(service, urls["MIGRATION_DATABASE_URL"])
                 _rename_table(urls["MIGRATION_DATABASE_URL"])
-                texts.append(_text(told_by(service, "/health", lambda response: response.status_code == 503)))
+                texts.append(
+                    _text(await_probe(service, "/health", lambda response: response.status_code == 503))
+                )
                 texts += _all_operations(service)
                 _lock_out(urls["MIGRATION_DATABASE_URL"])
                 texts += _all_operations(service)

@@ -16,7 +16,7 @@ from dev.reaper import ROOT
 from session_service.storage import queries
 from session_service.storage.connection import Connection
 from tests.conftest import Urls, empty_database, migrate
-from tests.operations.test_get_health import told
+from tests.operations.test_get_health import await_probe
 from tests.support.service import Service, free_port, running
 from tests.support.waiting import eventually
 
@@ -220,13 +220,13 @@ def test_a_frozen_database_takes_no_write(database_of_its_own: tuple[Urls, psyco
         _renew_connections(operator)
         reply = service.save(session_id, 1, "x")
         assert (reply.status_code, reply.json()["outcome"]) == (503, "not_applied")
-        assert told(service, "/health/ready", lambda reply: reply.status_code == 503)
+        assert await_probe(service, "/health/ready", lambda reply: reply.status_code == 503)
         eventually(lambda: "not ready: the database is read-only" in service.log.read_text())
         operator.execute("set default_transaction_read_only = off")
         operator.execute(f"{alter} = off")
         _renew_connections(operator)
         assert service.save(session_id, 1, "x").status_code == 200
-        assert told(service, "/health/ready", lambda reply: reply.status_code == 200)
+        assert await_probe(service, "/health/ready", lambda reply: reply.status_code == 200)
 
 
 def test_a_migration_has_the_same_settings(fresh_database: Urls) -> None:
