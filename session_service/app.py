@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 @frozen
 class Storage:
-    """The stores and the parts that work on them."""
+    """The clients of both stores, and the parts that use them."""
 
     pool: ConnectionPool
     redis: RedisClient
@@ -91,8 +91,8 @@ def _storage(settings: Settings) -> Storage:
 def _rate_limits(redis: RedisClient, settings: Settings) -> Callable[[Principal], Awaitable[None]]:
     """Return the function that counts a request against the rate limit of its principal.
 
-    A service acts for many learners: as one of them, a platform's back-end would be limited to the rate of a
-    single learner.
+    Services have a separate limit: a platform's back end acts for many learners, and must not be limited like
+    one learner.
     """
     learners, services = (
         RateLimiter(
@@ -131,7 +131,7 @@ async def _expire(pool: ConnectionPool, count: int) -> int:
 
 
 def _router(services: Services, access: Access, root_path: str) -> Router:
-    """Return the paths of the contract, and those of the files about it."""
+    """Return the router of the contract's operations and of the documentation's files."""
     declared = contract.load()
     functions = {
         name: function for name, function in getmembers(operations, isfunction) if not name.startswith("_")

@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @functools.cache
 def _is_there(tool: str) -> bool:
     if tool == "node":
-        return subprocess.run([ROOT / "bin" / "has-node"], check=False).returncode == 0
+        return subprocess.run([ROOT / "bin" / "lib" / "has-node"], check=False).returncode == 0
     if tool == "mount":
         return (
             subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode

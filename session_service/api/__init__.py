@@ -1,1 +1,1 @@
-"""The contract over HTTP: openapi.yaml served, each request validated, each reply encoded."""
+"""The contract over HTTP: serves openapi.yaml, validates each request, encodes each response."""

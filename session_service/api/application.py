@@ -29,8 +29,8 @@ from session_service.sessions.errors import ServiceError, ServiceUnavailableErro
 from session_service.traffic.deadlines import Deadlines
 from session_service.traffic.load_shedding import LoadShedder
 
-MAX_TARGET_BYTES = 4 * 1024  # of path and query
-REQUEST_TIMEOUT = 5.0  # seconds until a response, once the request has arrived
+MAX_TARGET_BYTES = 4 * 1024  # bytes of path and query
+REQUEST_TIMEOUT = 5.0  # seconds from the arrival of the whole request to the response
 
 _HARMLESS = re.compile(rb"[A-Za-z0-9/_.-]*")
 
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Application:
-    """Answers each request with one response and logs it as one line."""
+    """Sends one response to each request, and logs it as one line."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Application:
             await self._respond_in_time(exchange)
 
     def reject(self, status: int) -> tuple[Response, str]:
-        """Return the early error response to bytes that are no request, with its id in the log."""
+        """Return an early error response with this status and its new request id, and log it."""
         request_id = new_request_id()
         self._log_access(f"[session-service] {request_id} - - {status} 0.0ms\n")
         return error_response(_early_error(status), request_id), request_id
@@ -87,8 +87,8 @@ class Application:
     async def _respond_in_time(self, exchange: "Exchange") -> None:
         """Send the response, or a 503 when the deadline passes.
 
-        The work then goes on to its end: a write that is cancelled half-way is no less unknown, and psycopg
-        takes ten seconds to cancel a statement of a database that does not answer.
+        The work continues: cancelling it would leave the outcome of a write as unknown as before, and psycopg
+        takes ten seconds to cancel a statement of a database that does not respond.
         """
         deadline = self._deadlines.begin(exchange)
         try:
@@ -100,7 +100,7 @@ class Application:
             await exchange.late_response
 
     async def _respond(self, scope: Scope) -> Response:
-        """Return the response to a request that has arrived."""
+        """Return the response to a request that has arrived completely."""
         try:
             _check_target(scope)
             route, path = self._router.find(scope["method"], scope["path"])
@@ -126,14 +126,14 @@ class Application:
                 return await route.handle(scope, path)
         except ServiceUnavailableError as error:
             if error.shed:
-                # It would stay in memory for as long as the connection is held.
+                # The scope lives for as long as the connection is held, and would keep the body in memory.
                 scope["body"] = b""
             raise
 
 
 @define(eq=False)
 class Exchange:
-    """A request and the one response that it gets."""
+    """A request and its response: sends and logs at most one."""
 
     scope: Scope
     _send: Send
@@ -145,12 +145,12 @@ class Exchange:
 
     @property
     def request_id(self) -> str:
-        """The id that the access log and the response have."""
+        """The id of the request in the access log and in the response."""
         request_id: str = self.scope["request_id"]
         return request_id
 
     async def respond(self, response: Response) -> None:
-        """Send the response, unless there has been one."""
+        """Send the response, unless one was sent before."""
         if self._has_response:
             return
         self._has_response = True
@@ -164,7 +164,7 @@ class Exchange:
             await response.release_connection(self._send)
 
     async def fail(self, error: ServiceError) -> None:
-        """Send the response of the error, unless there has been one."""
+        """Send the response of the error, unless one was sent before."""
         await self.respond(error_response(error, self.request_id))
 
     def time_out(self) -> None:
@@ -196,9 +196,9 @@ def _check_target(scope: Scope) -> None:
 
 
 def _path(scope: Scope) -> str:
-    """Return the path as it was sent, with every character escaped that could forge a log line.
+    """Return the path as it was sent, escaping every character that could forge a log line.
 
-    The query is left out: it names users.
+    The query is omitted: it may contain a user id.
     """
     raw: bytes = scope["raw_path"]
     return raw.decode() if _HARMLESS.fullmatch(raw) else quote(raw, safe="/=%:@!$'()*+,;~")

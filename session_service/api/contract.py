@@ -51,8 +51,8 @@ class Input:
     def violations(self, value: object, size: int = 0) -> list[dict[str, str]]:
         """Return `path` and `message` of each violation; no message repeats a part of the value.
 
-        `size` is the length of the value's JSON text in bytes. Finding all violations takes time that grows
-        with the square of their number, so a value of more than 1 KiB has only its first one reported.
+        `size` is the length of the value's JSON text in bytes. The time to find all violations grows with the
+        square of their number: for a value of more than 1 KiB only the first one is reported.
         """
         if not value and self.optional:
             return []
@@ -105,7 +105,7 @@ class Input:
         return message
 
     def _form(self, error: ValidationError) -> str:
-        """Return the description of the violated schema, which people understand better than a pattern."""
+        """Return the description of the violated schema: it is clearer to people than its pattern."""
         return f"must match: {' '.join(self._schema(error)['description'].split()).rstrip('.')}"
 
     def _schema(self, error: ValidationError) -> Mapping[str, Any]:
@@ -169,9 +169,9 @@ def snake(name: str) -> str:
 
 
 def plain_names(names: Iterable[str]) -> str:
-    """Return names that a client sent as text that is safe in logs and pages.
+    """Return client-supplied names as text that is safe in logs and pages.
 
-    It shows at most 10 names, of letters, digits, `_` and `-` only, and counts the others.
+    The text has at most 10 names, of letters, digits, `_` and `-` only, and the number of the others.
     """
     listed = list(names)
     plain = [name for name in listed if re.fullmatch("[A-Za-z0-9_-]{1,64}", name)][:_MAX_SHOWN_NAMES]

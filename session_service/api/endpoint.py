@@ -24,7 +24,7 @@ Result = EncodedSession | StartResult | SessionPage | Health | Liveness | Readin
 Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]
 
-# Success statuses by result type, if there are others than 200. Each header adds the status that it requests.
+# Success statuses by result type, if not only 200. A declared header adds the status that it requests.
 _SUCCESSES = {StartResult: {200, 201}}
 _SUCCESS_OF_HEADER = {"prefer": 204, "if_none_match": 304}
 _NO_STORE = (b"cache-control", b"no-store")

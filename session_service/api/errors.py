@@ -44,7 +44,7 @@ class RouteNotFoundError(ServiceError):
 
 
 class MethodNotAllowedError(ServiceError):
-    """A method that the contract does not have for the path; `allow` lists the others."""
+    """A method that the contract does not have for the path; `allow` lists the valid methods."""
 
     status, code, message = 405, "METHOD_NOT_ALLOWED", "The path does not take this method; see Allow."
 

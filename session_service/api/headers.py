@@ -1,4 +1,4 @@
-"""Request headers with a value of their own: conditions on entity tags (RFC 9110, 13) and Cache-Control."""
+"""Parses request headers into types: conditions on entity tags (RFC 9110, 13) and Cache-Control."""
 
 import re
 from typing import NewType
@@ -14,7 +14,7 @@ _ENTITY_TAGS = re.compile(r'[ \t,]*(?:W/)?"[^"]*"(?:[ \t]*,[ \t,]*(?:W/)?"[^"]*"
 _VERSION_TAG = re.compile(r'"([1-9][0-9]{0,9})(?:--?(?:br|deflate|gzip|zstd))?"')
 
 IfMatch = NewType("IfMatch", tuple[int, ...])
-"""The versions that `If-Match` names; empty where none of its entity tags is one."""
+"""The versions that `If-Match` names; empty if none of its entity tags is a version."""
 
 NoCache = NewType("NoCache", bool)
 """Whether `Cache-Control` asks for a read from the database."""
@@ -22,7 +22,7 @@ NoCache = NewType("NoCache", bool)
 
 @frozen
 class IfNoneMatch:
-    """The versions that `If-None-Match` names; `any` where it is `*`."""
+    """The versions that `If-None-Match` names; `any` is true for `*`."""
 
     versions: frozenset[int] = frozenset()
     any: bool = False
@@ -46,7 +46,7 @@ def _parse_if_match(text: str) -> IfMatch | None:
 
 
 def _versions(tags: str) -> tuple[int, ...]:
-    """Return the versions in a list of entity tags (RFC 9110, 8.8.3), none if it is no such list."""
+    """Return the versions in a list of entity tags (RFC 9110, 8.8.3), none if the list is invalid."""
     if not _ENTITY_TAGS.fullmatch(tags):
         return ()
     versions = (int(version) for version in _VERSION_TAG.findall(tags))

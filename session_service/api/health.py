@@ -10,8 +10,8 @@ from attrs import frozen
 from session_service.sessions.errors import ServiceUnavailableError
 
 CACHE_SECONDS = 1.0  # seconds for which the result of a check is shared
-TICK = 0.05  # seconds between two looks at a check; a late tick of a stalled event loop counts once
-TIMEOUT_TICKS = 20  # ticks until a check without a result has failed
+TICK = 0.05  # seconds between polls of a running check; a late tick of a stalled event loop counts once
+TIMEOUT_TICKS = 20  # ticks after which a check without a result counts as failed
 
 Check = Callable[[], Awaitable[bool]]
 StoreState = Literal["up", "down"]
@@ -37,7 +37,7 @@ class Health:
 
 @frozen
 class Liveness:
-    """The process runs."""
+    """The liveness reply: the process runs."""
 
     status: Literal["alive"] = "alive"
     service: Literal["session-service"] = "session-service"
@@ -45,7 +45,7 @@ class Liveness:
 
 @frozen
 class Readiness:
-    """Whether a load balancer sends requests: not while PostgreSQL cannot serve, nor during shutdown."""
+    """The readiness reply: `ready` unless PostgreSQL cannot serve or graceful shutdown has begun."""
 
     status: Literal["ready", "unavailable", "draining"]
     service: Literal["session-service"] = "session-service"
@@ -77,9 +77,9 @@ class CachedCheck:
         self._result: asyncio.Task[bool] | None = None
 
     async def run(self) -> bool:
-        """Return the result of the check; one without a result after a second has failed."""
+        """Return the result of the check; a check without a result after a second counts as failed."""
         now = asyncio.get_running_loop().time()
-        # A check that hangs is not started again: a store that stands still is asked once.
+        # A check that hangs is not started again, so that a store that hangs gets no further statements.
         if self._result is None or (
             self._running and self._running.done() and now - self._started_at >= CACHE_SECONDS
         ):
@@ -90,7 +90,7 @@ class CachedCheck:
 
 
 class HealthChecks:
-    """Answers the probes of load balancers and orchestrators, however often they come."""
+    """Health checks for load balancers and orchestrators; the rate of probes does not load the stores."""
 
     def __init__(self, *, postgres: Check, redis: Check, redis_available: Callable[[], bool]) -> None:
         self._postgres = CachedCheck(postgres)
@@ -103,11 +103,11 @@ class HealthChecks:
         self._draining = True
 
     def liveness(self) -> Liveness:
-        """Report that the process runs, without a question to either store."""
+        """Report that the process runs, without a check of either store."""
         return Liveness()
 
     async def readiness(self) -> Readiness:
-        """Report that requests may come; raise ServiceNotReadyError if they may not."""
+        """Report readiness; raise ServiceNotReadyError during shutdown or if PostgreSQL cannot serve."""
         if self._draining:
             raise ServiceNotReadyError(Readiness("draining"))
         if not await self._postgres.run():
@@ -127,7 +127,7 @@ class HealthChecks:
         return health
 
     async def _is_redis_up(self) -> bool:
-        # A failure that a request has met counts at once, whatever the last check found.
+        # A failure of a request's command counts at once, even if the cached check succeeded.
         return self._redis_available() and await self._redis.run()
 
 

@@ -122,5 +122,5 @@ async def get_readiness(services: Services) -> Readiness:
 
 
 def _expected_versions(version: int | None, if_match: IfMatch | None) -> tuple[int, ...] | None:
-    """Return the versions that a write may land on, None for any; the body's takes precedence."""
+    """Return the versions to which a write may be applied, None for any; the body's takes precedence."""
     return if_match if version is None else (version,)

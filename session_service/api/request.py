@@ -1,4 +1,4 @@
-"""A request on its way in: its id, and its body, read within bounds of size, memory and time."""
+"""Reads requests: the request id, and the body within limits of size, memory and time."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from session_service.traffic.load_shedding import MAX_BODY_MEMORY
 
 MAX_BODY_BYTES = 256 * 1024
 READ_BODY_TIMEOUT = 10.0  # seconds for a body to arrive
-# Bytes of a body that always find room: slow large bodies do not keep small saves out.
+# Body size in bytes that the memory limit does not apply to: slow large bodies must not block small saves.
 GUARANTEED_BODY_SIZE = 16 * 1024
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -32,14 +32,14 @@ def request_id_of(scope: Scope) -> str:
 def new_request_id() -> str:
     """Return a UUID v4.
 
-    It is no secret: the system's randomness and the class UUID would cost five times as much.
+    It need not be unpredictable: the system's randomness and the class UUID would cost five times as much.
     """
     digits = f"{getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 class BodyReader:
-    """Reads bodies, with one bound on the memory of all that arrive at the same time."""
+    """Reads bodies, with one limit on the memory of all bodies that are arriving."""
 
     def __init__(self) -> None:
         self._arriving = 0
@@ -62,9 +62,9 @@ class BodyReader:
             deadline.meet()
 
     async def _read_chunks(self, receive: Receive) -> bytes:
-        """Return the whole body; raise an error of the contract, once it is read, if there is no room for it.
+        """Return the whole body; after reading it, raise an error of the contract if it exceeds a limit.
 
-        It is read to its end on every path, so that the connection can serve the next request.
+        A rejected body is also read to its end, so that the connection can serve the next request.
         """
         chunks: list[bytes] = []
         size = 0
@@ -92,7 +92,7 @@ class BodyReader:
 
 
 async def drain(receive: Receive) -> None:
-    """Discard what still arrives until the server has closed the connection."""
+    """Discard the rest of the body until the server has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -1,4 +1,4 @@
-"""Responses: status, headers and body, as ASGI has them; the response of each error."""
+"""Responses: sends status, headers and body as ASGI messages; maps errors to responses."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from session_service.traffic.load_shedding import HOLD_SECONDS
 
 Headers = list[tuple[bytes, bytes]]
 
-# A browser that shows a response as a page loads nothing for it, and shows it in no frame.
+# For a browser that shows a response as a page: no resources are loaded, no frame may contain it.
 SECURITY_HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -23,9 +23,9 @@ SECURITY_HEADERS: Headers = [
 
 @frozen
 class Response:
-    """A complete response; a body of None has no length either, as with 204 and 304.
+    """A complete response; with a body of None it has no Content-Length, as 204 and 304 require.
 
-    For `hold_connection` seconds after it, no further request is read from its connection.
+    No further request is read from its connection for `hold_connection` seconds.
     """
 
     status: int
@@ -36,7 +36,7 @@ class Response:
     hold_connection: float = 0.0
 
     def encoded_headers(self, request_id: str) -> Headers:
-        """Return all headers of the response, with its request's id."""
+        """Return all headers of the response, including the request id."""
         headers = [*self.headers, *self.security, (b"x-request-id", request_id.encode())]
         if self.body is not None:
             headers += [(b"content-length", b"%d" % len(self.body)), (b"content-type", self.media_type)]
@@ -46,13 +46,13 @@ class Response:
         """Send the response as ASGI messages."""
         headers = self.encoded_headers(request_id)
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        # While the connection is held the client has the whole response, but the server takes it for
-        # unfinished, and reads no next request.
+        # To hold the connection, the response stays unfinished for the server, which then reads no further
+        # request. The client has the whole response, by its Content-Length.
         more = self.hold_connection > 0
         await send({"type": "http.response.body", "body": self.body or b"", "more_body": more})
 
     async def release_connection(self, send: Send) -> None:
-        """End a response that holds its connection, after that time."""
+        """End the response after `hold_connection` seconds."""
         await asyncio.sleep(self.hold_connection)
         await send({"type": "http.response.body"})
 
@@ -77,7 +77,7 @@ def error_response(error: ServiceError, request_id: str) -> Response:
 
 
 def encode_with_id(value: object, request_id: str) -> bytes:
-    """Encode a value about the service itself, with the id of the request that asked for it."""
+    """Encode a value about the service itself, with the id of the request."""
     return codec.encode({**codec.unstructure(value), "requestId": request_id})
 
 

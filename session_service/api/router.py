@@ -14,8 +14,8 @@ from session_service.api.responses import Response
 class Route(Protocol):
     """Handles the requests of one path and method.
 
-    The body is in the scope, the path's parameters are beside it. A route that is not sheddable is served
-    however many requests are in flight.
+    The body is in the scope; the path's parameters are the second argument. Load shedding never rejects a
+    request of a route that is not sheddable.
     """
 
     @property
@@ -25,7 +25,7 @@ class Route(Protocol):
 
 
 class Router:
-    """Paths and the route of each method; paths without a parameter come first, as OpenAPI matches them."""
+    """Finds routes by path and method; paths without a parameter come first, as in OpenAPI."""
 
     def __init__(self, paths: Mapping[str, Mapping[str, Route]], root_path: str = "") -> None:
         self._root_path = root_path
@@ -43,7 +43,7 @@ class Router:
         return methods[method], values
 
     def _find_path(self, path: str) -> tuple[Mapping[str, Route], dict[str, Any]]:
-        """Match a path without the prefix that a proxy may have left on it; raise RouteNotFoundError."""
+        """Match a path with or without the path prefix; raise RouteNotFoundError."""
         if self._root_path and path.startswith(f"{self._root_path}/"):
             with suppress(RouteNotFoundError):
                 return self._match(path.removeprefix(self._root_path))

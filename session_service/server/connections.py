@@ -1,6 +1,6 @@
 """Limits and timeouts of a connection, and early error responses, the same on both servers.
 
-A client that sends its headers slowly (slowloris) or reads its responses slowly is cut off by a timeout.
+Timeouts disconnect a client that sends its headers slowly (slowloris) or reads its responses slowly.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ DRAIN_TIMEOUT = 0.5  # seconds of graceful shutdown in which idle connections ma
 LINGERING_TIMEOUT = 2.0
 CLOSE = (b"connection", b"close")
 
-_WRITE_TIMEOUT = 10  # seconds, one tick of WriteTimeout each, without progress
+_WRITE_TIMEOUT = 10  # seconds without progress; WriteTimeout checks once per second
 _RESERVED_FILES = 150  # files beside client connections: up to 101 to PostgreSQL, those to Redis, the log
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with timeout 0: close with RST, drop unsent data
 _MAX_FILES = 65_536  # upper bound of the open files, where the system allows more

@@ -36,7 +36,7 @@ class NonBlockingStdout:
         self._lines.append(line)
 
     def write(self, text: str, lines: int = 1) -> None:
-        """Queue text of so many lines, from any thread; drop and count them if the buffer is full."""
+        """Queue text, from any thread; if the buffer is full, drop it and add `lines` to the lost lines."""
         with self._lock:
             lost = (
                 f"[session-service] {self._dropped} lines were lost: nobody read them\n"

@@ -1,7 +1,7 @@
 """Supervisor: keeps a number of worker processes on one listening socket and replaces them without a gap.
 
-A worker's standard input is a socket to the supervisor. A byte from the worker means ready; end of file tells
-the worker to shut down, so that no worker outlives its supervisor.
+A worker's standard input is a socket to the supervisor. A byte from the worker means ready. At end of file
+the worker shuts down, so that no worker outlives its supervisor.
 """
 
 import asyncio

@@ -31,7 +31,7 @@ _converter.register_unstructure_hook(orjson.Fragment, lambda fragment: fragment)
 
 @_converter.register_unstructure_hook
 def _timestamp(time: datetime) -> str:
-    # PostgreSQL's are in UTC already: see sql/configure.sql.
+    # Timestamps from PostgreSQL are already in UTC: see sql/configure.sql.
     utc = time.astimezone(UTC) if time.utcoffset() else time
     return utc.isoformat(timespec="milliseconds")[:23] + "Z"
 
@@ -49,31 +49,31 @@ def _cursor(text: str, _: type) -> Cursor:
 
 
 def register(into: Any, structure_hook: Callable[[str], Any]) -> None:
-    """Have values of the type made out of a header's text by the hook."""
+    """Register the hook that makes a value of the type from the text of a header."""
     _converter.register_structure_hook_func(lambda kind: kind is into, lambda text, _: structure_hook(text))
 
 
 def parse(body: bytes) -> Any:
     """Return the JSON value in `body`; raise ValueError if it is not I-JSON (RFC 7493).
 
-    The parser keeps the last of two members of one name: `{"1":"a","1":"b"}` has two colons and, parsed, one
-    member.
+    The parser silently keeps the last of two members with the same name. They are detected by the number of
+    colons: `{"1":"a","1":"b"}` has two, but only one member once it is parsed.
     """
     value = orjson.loads(body)
     members = _count_members(value)
-    # Most bodies have no colon within a string, and are done with the first look.
+    # Most bodies have no colon within a string: the first, cheap count is enough for them.
     if body.count(b":") != members and _STRING.sub(b"", body).count(b":") != members:
         raise ValueError("a name occurs twice")
     return value
 
 
 def structure(value: Any, into: Any) -> Any:
-    """Return a JSON value that the contract accepts as a value of the type."""
+    """Convert a JSON value that the contract accepts to the type."""
     return _converter.structure(value, into)
 
 
 def structurer(into: Any) -> Callable[[Any], Any]:
-    """Return the function that makes values of the type out of JSON values that the contract accepts."""
+    """Return the function that converts JSON values that the contract accepts to the type."""
     hook = _converter.get_structure_hook(into)
     return lambda value: hook(value, into)
 
@@ -96,19 +96,19 @@ def encode(value: object) -> bytes:
 
 
 def unstructure(value: object) -> Any:
-    """Return a value as JSON has it."""
+    """Convert a value to types that JSON has."""
     return _converter.unstructure(value)
 
 
 def encode_error(fields: dict[str, Any]) -> bytes:
-    """Encode an error's body; a session in it is embedded as the bytes that it already is."""
+    """Encode an error's body; a session in it is embedded as its encoded bytes."""
     return orjson.dumps(fields, default=_embed)
 
 
 class Digester:
-    """Makes digests that two writes have in common if, and only if, one is a repeat of the other.
+    """Computes digests of writes: two are equal if, and only if, one write is a repeat of the other.
 
-    A digest is an HMAC (RFC 2104): without the key, an answer cannot be found by trying. It begins with a
+    A digest is an HMAC (RFC 2104): without the key, an answer cannot be guessed from it. It begins with a
     fingerprint of the key, so that digests by different keys are not compared.
     """
 
@@ -123,7 +123,7 @@ class Digester:
 
 
 def _count_members(value: Any) -> int:
-    """Return how many members all objects in a JSON value have together, at whatever depth."""
+    """Return the number of members of all objects in a JSON value, at any depth."""
     count = 0
     waiting = [value] if isinstance(value, dict | list) else []
     while waiting:

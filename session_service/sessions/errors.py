@@ -1,4 +1,4 @@
-"""Errors that a rule can raise: one class for each error of the contract that is not about HTTP alone."""
+"""Errors of the domain: one class for each error of the contract that is not about HTTP alone."""
 
 from typing import Any, ClassVar, Literal
 from uuid import UUID
@@ -9,9 +9,9 @@ Outcome = Literal["not_applied", "unknown"]
 
 
 class ServiceError(Exception):
-    """An error of the contract: `status` and `code` are the same for each of its kind.
+    """An error of the contract; each class has one `status` and one `code`.
 
-    So is `message`, unless the kind has several causes.
+    Each class has one `message`, too, unless it has several causes.
     """
 
     status: ClassVar[int]
@@ -22,16 +22,16 @@ class ServiceError(Exception):
         return self.message
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields of the body beside the five that all errors have."""
+        """Return the fields of the body in addition to the five that all errors have."""
         return {}
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that belong to this error alone."""
+        """Return the headers that only this error has."""
         return {}
 
 
 class ForbiddenError(ServiceError):
-    """A request that the token does not allow; the message says which part of it."""
+    """A request that the token does not allow; the message names the part that is not allowed."""
 
     status, code = 403, "FORBIDDEN"
 
@@ -40,7 +40,7 @@ class ForbiddenError(ServiceError):
 
 
 class PayloadTooLargeError(ServiceError):
-    """A body over 256 KiB, or a save that would take the session over its bounds."""
+    """A body over 256 KiB, or a save after which the session would exceed its size limits."""
 
     status, code = 413, "PAYLOAD_TOO_LARGE"
 
@@ -56,7 +56,7 @@ class IdempotencyKeyReusedError(ServiceError):
 
 
 class RateLimitedError(ServiceError):
-    """A caller that asks more often than it may; nothing was done."""
+    """A request over the caller's rate limit; it was not executed."""
 
     status, code, message = 429, "RATE_LIMITED", "There were too many requests from this caller."
 
@@ -71,7 +71,7 @@ class RateLimitedError(ServiceError):
 
 
 class ServiceUnavailableError(ServiceError):
-    """PostgreSQL is out of reach, or the request was shed; `outcome` says whether a write may have landed."""
+    """PostgreSQL is unavailable, or the request was shed; `unknown`: a write may have been applied."""
 
     status, code, message = (
         503,
@@ -104,7 +104,7 @@ class SessionNotFoundError(ServiceError):
 
 
 class RefusedError(ServiceError):
-    """A request that the session's state rejects; the reply carries the session as it is."""
+    """A request that the session's state does not allow; the response has the current session."""
 
     def __init__(self, session: EncodedSession) -> None:
         self.session = session
@@ -137,7 +137,7 @@ class SessionCompletedError(RefusedError):
 
 
 class SessionExpiredError(RefusedError):
-    """Anything asked of a session whose time is over."""
+    """A request for a session whose time is over."""
 
     status, code, message = (
         410,

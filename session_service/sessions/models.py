@@ -27,7 +27,7 @@ class StartSession:
 
 @frozen
 class SaveAnswer:
-    """A request to save one answer, onto `version` only where that is given; None clears the answer."""
+    """A request to save one answer, only onto `version` if it is given; None clears the answer."""
 
     question_id: int
     answer: Answer | None
@@ -55,7 +55,7 @@ class CompleteSession:
 class Write:
     """A change of a running session by one operation; a repeat is recognised by the key.
 
-    It is written only onto one of `expected_versions`, onto any version where that is None.
+    It is applied only to one of `expected_versions`, to any version if that is None.
     """
 
     operation: Literal["update_progress", "save_answers", "complete_session"]
@@ -67,7 +67,7 @@ class Write:
 
 @frozen
 class Session:
-    """An attempt as clients see it; `answers` stays the JSON text that PostgreSQL wrote."""
+    """An attempt as clients see it; `answers` is the unparsed JSON text from PostgreSQL."""
 
     id: UUID
     user_id: str
@@ -86,7 +86,7 @@ class Session:
 
 @frozen
 class EncodedSession:
-    """One version of a session as the bytes of its reply, which are cached and sent as they are.
+    """One version of a session as the bytes of its reply, which are cached and sent unchanged.
 
     `expires_ms` is `expires_at` in milliseconds since 1970.
     """
@@ -109,7 +109,7 @@ class WriteResult:
 
 @frozen
 class StartResult:
-    """The session of a start; `new` is False where a key or `if_active: resume` found it."""
+    """The session of a start; `new` is False if a key or `if_active: resume` found it."""
 
     session: EncodedSession
     new: bool

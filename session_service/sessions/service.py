@@ -1,6 +1,6 @@
-"""The rules for sessions: access by owner, and the error that each verdict of a statement stands for.
+"""The rules for sessions: access by owner, and the error for each verdict of a statement.
 
-`owner` is the only user whose sessions a caller may see; None stands for a caller that may act for any user.
+`owner` is the only user whose sessions a caller may see; with None the caller may act for any user.
 """
 
 from collections.abc import Awaitable
@@ -39,13 +39,13 @@ class Store(Protocol):
     def read(
         self, session_id: UUID, owner: str | None, /, *, seen_version: int, fresh: bool
     ) -> Awaitable[WriteResult | None]:
-        """Return the session, no older than `seen_version`, from the database where it has to be fresh."""
+        """Return the session, no older than `seen_version`; from the database if `fresh` is set."""
 
     def write(self, session_id: UUID, owner: str | None, write: Write, /) -> Awaitable[WriteResult | None]:
-        """Return the session as the write left or found it."""
+        """Return the session after the write, whether or not the write was applied."""
 
     def find(self, wanted: Filter, owner: str | None, /) -> Awaitable[list[SessionSummary]]:
-        """Return one session more than the filter's limit, if there are so many."""
+        """Return the sessions that pass the filter: up to one more than its limit."""
 
 
 class SessionService:
@@ -58,7 +58,8 @@ class SessionService:
     async def start(self, owner: str | None, wanted: StartSession, key: str | None) -> StartResult:
         """Start an attempt, or return the one that the key or `if_active: resume` finds.
 
-        Raise ForbiddenError if it would be another user's, or a learner chose what only a service may.
+        Raise ForbiddenError if the session would be another user's, or for a choice that is reserved for
+        services.
         """
         _check_owner(owner, wanted.user_id)
         if owner is not None:
@@ -87,10 +88,10 @@ class SessionService:
         return _session_or_error(session_id, result)
 
     async def write(self, owner: str | None, session_id: UUID, write: Write) -> EncodedSession:
-        """Merge the changes into a running session; where the write completes it, end it in the same step.
+        """Merge the changes into a running session; if the write is a completion, end it in the same step.
 
-        A repeat of a keyed write, and completing a completed session with what it has, change nothing and
-        return it.
+        A repeat of a keyed write changes nothing and returns the session, and so does completing a completed
+        session with answers that it has.
         """
         return _session_or_error(session_id, await self._store.write(session_id, owner, write))
 

@@ -1,1 +1,1 @@
-"""PostgreSQL, which has the truth, and Redis, which is a cache of it."""
+"""Storage: PostgreSQL is the source of truth, Redis a cache."""

@@ -30,15 +30,15 @@ _log = logging.getLogger(__name__)
 
 
 class ReadinessCheck:
-    """Checks whether PostgreSQL can serve requests, and logs each new reason why not."""
+    """Checks whether PostgreSQL can serve requests; logs each new reason for a failure."""
 
     def __init__(self, pool: ConnectionPool) -> None:
-        # A pool of its own, with one connection: a check must succeed when requests hold all others.
+        # A separate pool of one connection: a check must succeed when requests hold every other connection.
         self._pool = pool
         self._fault = ""
 
     async def __call__(self) -> bool:
-        """Return whether PostgreSQL does what requests need."""
+        """Return whether PostgreSQL can serve requests."""
         fault = await self._find_fault()
         if fault and fault != self._fault:
             _log.warning("not ready: %s", fault)
@@ -46,9 +46,10 @@ class ReadinessCheck:
         return not fault
 
     async def check_at_start(self) -> None:
-        """Raise SettingError where PostgreSQL rejects what requests need.
+        """Raise SettingError if PostgreSQL rejects the statement of the check.
 
-        Out of reach or read-only, the database may come back: the service starts, and is not ready meanwhile.
+        A database that is unreachable or read-only may recover: the service starts, and is not ready until it
+        does.
         """
         try:
             await self._probe()
@@ -67,14 +68,14 @@ class ReadinessCheck:
     async def _find_fault(self) -> str:
         try:
             await self._probe()
-        except Exception as error:  # noqa: BLE001 - whatever the error, the check has failed
+        except Exception as error:  # noqa: BLE001 - after any error the check has failed
             return reason(error)
         return ""
 
     async def _probe(self) -> None:
         """Send a value of each type as every statement does; raise the statement's errors.
 
-        Raise RejectedError where a value comes back changed.
+        Raise RejectedError if PostgreSQL returns a different value.
         """
         row = await queries.ping(self._pool, **asdict(PROBE))
         if codec.encode(row) != codec.encode(PROBE):

@@ -26,7 +26,7 @@ Script = Callable[[Sequence[str], Sequence[int]], Awaitable[list[int]]]
 """Runs a script with keys and arguments; raises UnreachableError while the circuit breaker is not closed."""
 
 TICK = 0.01  # seconds; a late tick of a stalled event loop counts once, so that Redis is not blamed for it
-TIMEOUT_TICKS = 5  # ticks until a command without an answer has failed
+TIMEOUT_TICKS = 5  # ticks after which a command without a reply fails
 RECONNECT_INTERVAL = 1.0  # seconds between two attempts of the recovery
 CLOCK_READING_AGE = 10.0  # seconds for which a reading of Redis's clock is used
 MAX_CLOCK_DRIFT = 1e-3  # bound on the relative drift of two clocks, far above that of real ones
@@ -40,7 +40,7 @@ class UnreachableError(Exception):
 
 @frozen
 class ClockReading:
-    """A reading of Redis's clock, in milliseconds, between two moments of the own clock, in seconds."""
+    """A reading of Redis's clock, in milliseconds, between two moments of the local clock, in seconds."""
 
     time: int
     sent: float
@@ -107,8 +107,7 @@ class RedisClient:
     async def call(self, command: Callable[[], Awaitable[T]]) -> T:
         """Return the command's result; on a failure open the circuit breaker and raise UnreachableError.
 
-        Raise ResponseError where Redis works but refuses this command: it is full, or the key has another
-        type.
+        Raise ResponseError if Redis works but rejects this command: it is full, or the key has another type.
         """
         try:
             async with TickTimeout():
@@ -126,7 +125,7 @@ class RedisClient:
         return self.commands.register_script(text)
 
     def script(self, text: str) -> Script:
-        """Return a function that runs a Lua script about no session."""
+        """Return a function that runs a Lua script, on other keys than those of sessions."""
         registered = self.register(text)
 
         async def run(keys: Sequence[str], arguments: Sequence[int]) -> list[int]:
@@ -152,7 +151,7 @@ class RedisClient:
             return None
         if self._reading and monotonic() - self._reading.received < CLOCK_READING_AGE:
             return self._reading
-        # One question for all that want to know: each would take a connection of its own.
+        # Concurrent callers share one command: separate ones would take a connection each.
         if self._measuring is None or self._measuring.done():
             self._measuring = asyncio.create_task(self._measure())
         return await asyncio.shield(self._measuring)
@@ -162,7 +161,7 @@ class RedisClient:
         self._reading = reading
 
     async def __aenter__(self) -> Self:
-        # A Redis that is away now is found out by the first request.
+        # If Redis is unreachable now, the first request trips the circuit breaker.
         with suppress(RedisError, OSError):
             async with TickTimeout():
                 if not await self._is_standalone():
@@ -193,16 +192,16 @@ class RedisClient:
         self._recovery = asyncio.create_task(self._recover())
 
     async def _recover(self) -> None:
-        """Try until Redis answers and what it missed is repaired; then close the circuit breaker."""
+        """Retry until Redis responds and `recover` returns True; then close the circuit breaker."""
         while self._breaker != "closed":
             await asyncio.sleep(RECONNECT_INTERVAL)
             with suppress(UnreachableError):
-                # The present connections may lead to a server that was the primary before.
+                # Existing connections may lead to a former primary.
                 await self.call(lambda: self.commands.connection_pool.disconnect(inuse_connections=False))
                 if not await self.call(self._is_standalone):
                     continue
                 await self._measure()
-                # From here on writes are sent, so that less and less is left to repair under any load.
+                # From here on writes are sent, so that the number of dirty sessions falls under any load.
                 self._breaker = "half_open"
                 # Nothing is awaited between the end of the repair and the change of state.
                 self._breaker = "closed" if await self.recover() else "half_open"
@@ -211,8 +210,8 @@ class RedisClient:
     async def _is_standalone(self) -> bool:
         """Return whether REDIS_URL leads to a standalone server; log once if it does not.
 
-        A node of a Redis Cluster refuses most keys, and a Sentinel all of them. A server that rejects the
-        question counts as standalone.
+        A node of a Redis Cluster rejects most keys, and a Sentinel all of them. A server that rejects INFO
+        counts as standalone.
         """
         mode = "standalone"
         with suppress(ResponseError):
@@ -229,13 +228,13 @@ class RedisClient:
 
 
 def _connection_pool(url: str) -> redis.Redis:
-    """Return a client of the library, not yet connected, for a URL that `store_urls.check_redis` accepts."""
-    # The library's own defaults would wait seconds and repeat ten times.
+    """Return a redis-py client, not yet connected, for a URL that `store_urls.check_redis` accepts."""
+    # By default, redis-py waits for seconds and retries ten times.
     return redis.Redis.from_url(
         url,
         protocol=2,
         max_connections=10_000,
-        # The library's limits would count the loop's delays as Redis's; `TickTimeout` covers every command.
+        # redis-py's timeouts would include delays of the event loop; `TickTimeout` covers every command.
         socket_timeout=None,
         socket_connect_timeout=None,
         retry=Retry(NoBackoff(), 0),

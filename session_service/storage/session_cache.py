@@ -1,4 +1,4 @@
-"""The session cache in Redis: no reply is older than one shown before, and no failure reaches a request.
+"""The session cache in Redis: no reply is older than an earlier one, and no request fails because of Redis.
 
 Without its protocol a slow fill could put an old session over a newer one. A script replaces lower versions
 only; a version that could not be written is written as a tombstone before any read; an entry is good until a
@@ -25,16 +25,16 @@ from session_service.sessions.models import EncodedSession
 from session_service.storage.redis import ClockReading, RedisClient, UnreachableError
 from session_service.traffic.batching import Batcher
 
-MAX_CACHED_BODY = 64 * 1024  # bytes; a batch of larger ones would take Redis too long
-MAX_DIRTY = 20_000  # sessions whose repair is remembered one by one
+MAX_CACHED_BODY = 64 * 1024  # bytes; a batch of larger bodies would block Redis for too long
+MAX_DIRTY = 20_000  # dirty sessions that are remembered one by one
 
 _log = logging.getLogger(__name__)
 
 _GUARD = re.compile(rb"s1 (\d{1,10}) (\d{1,15}) ")
 _SESSION = re.compile(rb'([^ ]{1,3060}) (\d{1,10}) (-?\d{1,15}) (\{"id":"([0-9a-f-]{36})".*\})', re.DOTALL)
 
-# KEYS are entries; ARGV: how long each guards against older ones, in milliseconds, then the version and the
-# bytes of each. Returns the time in milliseconds.
+# KEYS are entries; ARGV: the time for which each guards against older ones, in milliseconds, then the version
+# and the bytes of each. Returns Redis's time in milliseconds.
 _PUT_IF_NEWER = """
 local time = redis.call('time')
 for n, key in ipairs(KEYS) do
@@ -63,7 +63,7 @@ class Entry:
 
 
 class SessionCache:
-    """Recently shown sessions, as the bytes of their replies."""
+    """Caches recently returned sessions, as the bytes of their replies."""
 
     def __init__(self, client: RedisClient, seconds: int, batch_size: int) -> None:
         self.client = client
@@ -102,11 +102,11 @@ class SessionCache:
         return 0
 
     async def put_if_newer(self, fills: Sequence[tuple[EncodedSession, int]]) -> None:
-        """Make sure that no older version of the sessions is read from now on.
+        """Ensure that no older version of the sessions is read from the cache from now on.
 
-        A session itself may be read until the moment beside it, by Redis's clock; of a large one only the
-        version is kept. A version that cannot be written now is marked dirty: nothing is read before its
-        tombstone is written.
+        The second value of a pair is the time until which the session may be read, by Redis's clock. A large
+        session is stored as its version only. A version that cannot be written now is marked dirty: the cache
+        is not read before its tombstone is written.
         """
         if self.client.accepts_writes:
             with suppress(UnreachableError):
@@ -127,12 +127,12 @@ class SessionCache:
             self._blind_until = monotonic() + self._seconds
 
     async def _read(self, ids: list[UUID]) -> list[bytes | str | None]:
-        """Return the contents under the sessions' keys; a key of another type has none."""
+        """Return the values of the sessions' keys; None for a key of another type."""
         keys = [_key(session_id) for session_id in ids]
         return await self.client.call(lambda: self.client.commands.mget(keys))
 
     async def _discard(self, session_id: UUID, content: bytes) -> None:
-        # A key of another type by now is no entry either.
+        # The key may have another type by now: then the entry is gone, too.
         with suppress(UnreachableError, ResponseError):
             await self.client.call(lambda: self._delete(keys=[_key(session_id)], args=[content]))
 
@@ -152,7 +152,7 @@ class SessionCache:
             self.client.note_clock(ClockReading(time, sent, monotonic()))
 
     async def _write_tombstones(self) -> bool:
-        """Write the versions of all dirty sessions; return whether nothing older can be read then."""
+        """Write the versions of all dirty sessions; return whether the cache may be read again."""
         while self._dirty:
             dirty = dict(islice(self._dirty.items(), 100))
             await self._write(
@@ -177,7 +177,7 @@ def _encode(session: EncodedSession, good_until: int) -> bytes:
 
 
 def _decode(session_id: UUID, content: bytes) -> Entry | None:
-    """Return the parsed entry; None if it is no entry of this session."""
+    """Return the parsed entry; None if it is not an entry of this session."""
     guard = _GUARD.match(content)
     if guard is None:
         return None

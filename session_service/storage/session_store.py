@@ -48,7 +48,7 @@ class SessionStore:
         self._writes: Batcher[WriteInput, WriteResult | None] = batcher(self._write)
         self._starts: Batcher[StartInput, WriteResult | None] = batcher(self._start)
         self._resumes: Batcher[StartInput, WriteResult | None] = batcher(self._resume)
-        # Locks are waited for, and lists made, on the connections that the batches and the sweeper leave.
+        # Lock waits and lists use the connections that batches and the sweeper leave.
         left = settings.database_pool_size - 5
         self._lock_waits = Batcher(self._wait, concurrency=max(1, left * 3 // 5), max_batch_size=1)
         self._lists = Batcher(self._list, concurrency=max(1, left * 2 // 5), max_batch_size=1)
@@ -69,7 +69,7 @@ class SessionStore:
         return await self._reads(ReadInput(session_id, owner))
 
     async def write(self, session_id: UUID, owner: str | None, write: Write) -> WriteResult | None:
-        """Return the session as the write left or found it; None if there is none."""
+        """Return the session after the write, applied or not; None if it does not exist."""
         record = WriteInput(
             id=session_id,
             owner=owner,
@@ -92,7 +92,7 @@ class SessionStore:
     async def start(self, wanted: StartSession, key: str | None) -> WriteResult:
         """Return a new session, or the one that the key or `if_active: resume` finds.
 
-        Resumes of a user's quiz are processed one after the other, so that racing ones make one session.
+        Resumes of a user's quiz are processed one after the other, so that concurrent ones start one session.
         """
         record = StartInput(
             id=uuid4(),
@@ -115,7 +115,7 @@ class SessionStore:
         return result
 
     async def find(self, wanted: Filter, owner: str | None) -> list[SessionSummary]:
-        """Return one session more than the filter's limit, if there are so many."""
+        """Return the sessions that pass the filter: up to one more than its limit."""
         cursor = wanted.cursor
         return await self._lists(
             partial(
@@ -159,7 +159,7 @@ class SessionStore:
         return [await lists[0]()]
 
     async def _start_unlocked(self, starts: list[StartInput]) -> list[SessionRow]:
-        """Start those whose lock no other resume holds."""
+        """Start the sessions whose lock no other resume holds."""
         locks = [LockInput(start.user_id, start.quiz_id, start.ordinality) for start in starts]
         async with statements.transaction(self._pool) as connection:
             free = await queries.lock_starts(connection, locks)
@@ -177,10 +177,10 @@ class SessionStore:
             return await queries.write_sessions(connection, _numbered([write]))
 
     async def _results(self, count: int, query: Query) -> list[WriteResult | None]:
-        """Return the result of each of so many requests, once nothing older can be read from the cache.
+        """Return the results of `count` requests, once the cache has no older version of their sessions.
 
-        From a moment before the query a running session is cached until its time is over, by the database's
-        clock, and any for CACHE_SECONDS. An expired one is not cached: its earlier entry was good until then.
+        A session is cached for CACHE_SECONDS from a moment before the query, a running one at most until its
+        end by the database's clock. An expired one is not cached: its earlier entry was good until its end.
         """
         asked_at = await self._cache.now()
         results: list[WriteResult | None] = [None] * count
@@ -203,7 +203,7 @@ class SessionStore:
 
 
 def _repeated(writes: list[WriteInput]) -> set[int]:
-    """Return the indexes of writes that may be for the row of an earlier one: a user's and a service's."""
+    """Return the indexes of writes that may be for the row of an earlier one: one of the two has no owner."""
     owners: defaultdict[UUID, set[str | None]] = defaultdict(set)
     repeated = set()
     for index, write in enumerate(writes):
@@ -215,7 +215,7 @@ def _repeated(writes: list[WriteInput]) -> set[int]:
 
 
 def _numbered(records: list[Numbered]) -> list[Numbered]:
-    """Set the index of each record, which the statement's rows repeat, and return the records."""
+    """Set the ordinality of each record to its index, which its row of the result has; return the records."""
     for index, record in enumerate(records):
         record.ordinality = index
     return records

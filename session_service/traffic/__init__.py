@@ -1,1 +1,1 @@
-"""How much work is let in, and for how long: batching, deadlines, load shedding, rate limits."""
+"""Traffic control: request batching, deadlines, load shedding, rate limits."""

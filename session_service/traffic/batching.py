@@ -29,14 +29,14 @@ class Call(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Processes calls in batches of up to `max_batch_size`, up to `concurrency` batches at a time.
 
-    A call that finds a batch free is processed at once, in its own task and alone. The others are queued, and
-    whenever a batch is done the next is made of those that have been queued longest. Of calls with the same
-    key one is processed at a time, in the order in which they came. With `queue_size` calls queued, or after
+    While fewer than `concurrency` batches are processed, a call is processed at once, in its own task and
+    alone. Other calls are queued, and each batch takes those that were queued longest. Calls with the same
+    key are processed one at a time, in order of arrival. With `queue_size` calls queued, or after
     QUEUE_TIMEOUT in the queue, a call fails with ServiceUnavailableError and was not processed.
 
-    `process` takes the items of a batch and returns a result for each, or raises the error that each of them
-    then raises. After an error of `retry_singly_on`, which says that nothing was done, it is called with one
-    item at a time.
+    `process` takes the items of a batch and returns a result for each, or raises an error, which is then the
+    result of each. After an error of `retry_singly_on`, which means that nothing was applied, it is called
+    with one item at a time.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class Batcher(Generic[Item, Result]):
         self._max_batch_size = max_batch_size
         self._queue_size = queue_size
         self._retry_singly_on = retry_singly_on
-        # By each key that is processed or queued: the calls that are queued with it.
+        # The queued calls by key, for each key that is processed or queued.
         self._queues: dict[Hashable, deque[Call[Item, Result]]] = {}
-        # The keys that are queued and not processed, the longest queued first.
+        # The keys that are queued and not processed, in order of arrival.
         self._ready: deque[Hashable] = deque()
         self._queued = 0
         self._deadlines: Deadlines[asyncio.Future[Result]] = Deadlines(QUEUE_TIMEOUT, _reject)
         self._batches: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item, key: Hashable = None) -> Result:
-        """Return the result of the item; without a key it conflicts with no other."""
+        """Return the result of the item; items with the same key are processed one after the other."""
         key = key or object()
         if not self._free or key in self._queues:
             return await self._enqueue(item, key)
@@ -99,7 +99,7 @@ class Batcher(Generic[Item, Result]):
             task.add_done_callback(self._batches.discard)
 
     def _next_batch(self) -> list[Call[Item, Result]]:
-        """Take the calls of a batch out of the queues; drop those whose result is not awaited any more."""
+        """Take the calls of a batch out of the queues; drop those whose result is no longer awaited."""
         batch: list[Call[Item, Result]] = []
         while self._ready and len(batch) < self._max_batch_size:
             key = self._ready.popleft()
@@ -123,7 +123,7 @@ class Batcher(Generic[Item, Result]):
                 await self._process_batch([call])
         finally:
             for call in batch:
-                # Only if the service stops during the batch.
+                # Has an effect only if the service stops during the batch.
                 call.result.cancel()
             self._batch_done([call.key for call in batch])
 

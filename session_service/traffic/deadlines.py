@@ -12,24 +12,24 @@ Item = TypeVar("Item")
 
 @define(eq=False)
 class Deadline(Generic[Item]):
-    """The deadline of an item, by the loop's clock; without an item it was met or missed."""
+    """The deadline of an item, by the loop's clock; the item is None once the deadline is met."""
 
     at: float
     item: Item | None
     missed: bool = False
 
     def meet(self) -> None:
-        """Note that the item is done in time."""
+        """Record that the item was done in time."""
         self.item = None
 
 
 class Deadlines(Generic[Item]):
-    """Gives each item so many seconds, and calls `missed` with each that is not done by then."""
+    """Gives each item a deadline after `seconds`; calls `missed` with each item that has missed it."""
 
     def __init__(self, seconds: float, missed: Callable[[Item], None]) -> None:
         self._seconds = seconds
         self._missed = missed
-        # In the order in which they end; a deadline that was met is removed once all before it are.
+        # In chronological order; a deadline that was met is removed after all earlier ones.
         self._deadlines: deque[Deadline[Item]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -49,7 +49,7 @@ class Deadlines(Generic[Item]):
         over = []
         while self._deadlines and (self._deadlines[0].at <= now or self._deadlines[0].item is None):
             over.append(self._deadlines.popleft())
-        # Set before `missed` is called, which may fail.
+        # Set before the calls of `missed`, which may raise an exception.
         self._timer = loop.call_at(self._deadlines[0].at, self._check, loop) if self._deadlines else None
         for deadline in over:
             if deadline.item is not None:

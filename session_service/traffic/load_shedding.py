@@ -1,7 +1,7 @@
-"""Load shedding: bounds on the requests in flight and on the memory of their bodies; computes Retry-After.
+"""Load shedding: limits the requests in flight and the memory of their bodies; computes Retry-After.
 
-The more requests are rejected, the longer their clients are asked to wait, so that they do not all return at
-once. To reject a request costs nearly as much as to serve it.
+Retry-After increases with the number of rejected requests, so that clients do not all retry at once:
+rejecting a request costs nearly as much as serving it.
 """
 
 import asyncio
@@ -10,17 +10,17 @@ from contextlib import contextmanager
 
 from session_service.sessions.errors import ServiceUnavailableError
 
-MAX_IN_FLIGHT = 1000  # requests, those included whose time for a reply is over
-# Bytes of the bodies of requests in flight, and as many again of those that arrive: parsed they take several
-# times that.
+MAX_IN_FLIGHT = 1000  # requests, including those that have passed their deadline
+# Bytes of the bodies of requests in flight; a second limit of the same size applies to arriving bodies.
+# Parsed bodies take several times as much.
 MAX_BODY_MEMORY = 32 * 1024 * 1024
 HOLD_SECONDS = 1.0  # seconds for which the connection of a rejected request is not read
 
-_RETRIES_PER_SECOND = 500  # rejected requests that are asked to return in the same second
+_RETRIES_PER_SECOND = 500  # rejected requests with the same Retry-After
 
 
 class LoadShedder:
-    """Counts the requests in flight and rejects those beyond the bounds."""
+    """Counts the requests in flight and rejects those beyond the limits."""
 
     def __init__(self) -> None:
         self._in_flight = 0
@@ -29,7 +29,7 @@ class LoadShedder:
 
     @contextmanager
     def admit(self, size: int) -> Iterator[None]:
-        """Count a request with a body of so many bytes as in flight; raise ServiceUnavailableError."""
+        """Count a request with a body of `size` bytes; raise ServiceUnavailableError over a limit."""
         if self._in_flight >= MAX_IN_FLIGHT or self._body_memory + size > MAX_BODY_MEMORY:
             raise ServiceUnavailableError("not_applied", self.retry_after(), shed=True)
         self._in_flight += 1
@@ -41,7 +41,7 @@ class LoadShedder:
             self._body_memory -= size
 
     def retry_after(self) -> int:
-        """Count one more rejected request; return in how many seconds its client may retry."""
+        """Count a rejected request; return its Retry-After, in seconds."""
         seconds = 1 + self._asked_to_wait // _RETRIES_PER_SECOND
         self._asked_to_wait += 1
         asyncio.get_running_loop().call_later(seconds, self._forget)

@@ -1,7 +1,7 @@
 """Rate limiter: a token bucket for each principal, shared by all instances through Redis.
 
-The bucket is the generic cell rate algorithm as virtual scheduling (ITU-T I.371): of a principal only the
-moment is kept at which its bucket will be full again, and a request moves that moment by its cost.
+The bucket is the generic cell rate algorithm as virtual scheduling (ITU-T I.371): its only state is the time
+at which it will be full again, and each request adds its cost to that time.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,14 +12,14 @@ from session_service.sessions.errors import RateLimitedError
 from session_service.traffic.batching import Batcher
 
 Take = Callable[[Sequence[str], Sequence[int]], Awaitable[list[int]]]
-"""Runs TAKE in Redis; raises an error of `unreachable` where that is not possible."""
+"""Runs TAKE in Redis; raises an error of `unreachable` if that fails."""
 
 _SECOND = 1_000_000  # microseconds, the unit of this module
 _MAX_LOCAL_BUCKETS = 10_000  # principals whose buckets a process keeps
 
-# KEYS are buckets; ARGV: the cost of a request, and the size of a bucket. Returns how long each has to wait.
-# A value that cannot be a bucket counts as a full one: after Redis's clock was set back it would lock out
-# its principal.
+# KEYS are buckets; ARGV: the cost of a request, and the size of a bucket. Returns the waiting time of each.
+# A value out of range counts as a full bucket: after Redis's clock was set back, such a value would otherwise
+# lock out its principal.
 TAKE = """
 local time = redis.call('time')
 local now = time[1] * 1000000 + time[2]
@@ -39,9 +39,9 @@ return waits
 
 
 class RateLimiter:
-    """Lets each principal make so many requests a minute, in a burst or spread; 0 is no limit.
+    """Limits each principal to `per_minute` requests, in a burst or evenly; 0 means no limit.
 
-    While Redis is unreachable each process counts for itself.
+    While Redis is unreachable, each process has its own buckets.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class RateLimiter:
         self._waits: Batcher[str, int] = Batcher(self._count, concurrency=1, max_batch_size=max_batch_size)
 
     async def acquire(self, principal: str) -> None:
-        """Count a request of the principal of that key; raise RateLimitedError if it has to wait."""
+        """Count a request of the principal with this key; raise RateLimitedError over its limit."""
         if not self._cost:
             return
-        # Hashed, so that Redis holds no user's name.
+        # Hashed, so that Redis contains no user id.
         wait = await self._waits(f"limit:{sha256(principal.encode()).hexdigest()[:32]}")
         if wait:
             raise RateLimitedError(-(-wait // _SECOND))
@@ -71,7 +71,7 @@ class RateLimiter:
 
 
 class LocalBuckets:
-    """The buckets of one process, those of the principals that made requests last."""
+    """The buckets of one process, for the principals with the most recent requests."""
 
     def __init__(self, cost: int, size: int) -> None:
         self._cost = cost
@@ -79,7 +79,7 @@ class LocalBuckets:
         self._full: dict[str, int] = {}
 
     def take(self, key: str) -> int:
-        """Take the cost of a request and return 0, or take nothing and return how long to wait."""
+        """Take the cost of a request and return 0, or only return the waiting time."""
         now = int(monotonic() * _SECOND)
         full = max(now, self._full.pop(key, now))
         wait = max(0, full + self._cost - self._size - now)

@@ -1,8 +1,8 @@
--- Runs at the head of every migration's transaction. The lock makes a second
--- runner wait and then find the work done; it ends with the transaction.
+-- Runs first in the transaction of every migration. The lock is held until the
+-- end of the transaction: a second runner waits, and then skips the migration.
 select pg_advisory_xact_lock(7365737369);
 
--- A migration that cannot have its table gives up before the writes that queue behind it are felt.
+-- Limits the wait for a lock on a table: writes queue behind a migration that waits.
 set local lock_timeout = '5s';
 
 create table if not exists schema_migrations (

@@ -29,8 +29,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 @pytest.mark.parametrize("request_id", ["a", "Az09._-", "x" * 128])
 def test_a_valid_request_id_is_returned(service: Service, request_id: str) -> None:
     """A valid x-request-id of a client is in the response's header and in an error's body."""
-    reply = service.client.get("/nowhere", headers={"x-request-id": request_id})
-    assert reply.headers["x-request-id"] == reply.json()["requestId"] == request_id
+    response = service.client.get("/nowhere", headers={"x-request-id": request_id})
+    assert response.headers["x-request-id"] == response.json()["requestId"] == request_id
 
 
 @pytest.mark.parametrize("given", [[], [""], ["x" * 129], ["a b"], ["a\x7f"], ["a/b"], ["one", "two"]])
@@ -112,12 +112,12 @@ def test_404_for_an_unknown_path(service: Service, path: str, method: str) -> No
 def test_405_lists_the_allowed_methods(service: Service, path: str, method: str) -> None:
     """A method that a path does not have is 405; Allow lists the methods that it has."""
     taken = PATHS[path].keys() | ({"HEAD"} if "GET" in PATHS[path] else set())
-    reply = service.client.request(method, path.replace("{id}", str(uuid4())))
+    response = service.client.request(method, path.replace("{id}", str(uuid4())))
     if method in taken:
-        assert reply.status_code != 405
+        assert response.status_code != 405
     else:
-        assert reply.status_code == 405
-        assert set(reply.headers["allow"].split(", ")) == taken
+        assert response.status_code == 405
+        assert set(response.headers["allow"].split(", ")) == taken
 
 
 def test_a_path_without_parameters_has_precedence(service: Service) -> None:
@@ -134,7 +134,7 @@ def test_keep_alive_after_413(service: Service) -> None:
             clients.submit(service.client.post, path, content=b" " * 2_000_000, headers=headers)
             for path in paths * 10
         ]
-        assert {reply.result().status_code for reply in sent} == {413}
+        assert {response.result().status_code for response in sent} == {413}
     assert service.client.get("/health").status_code == 200
 
 
@@ -192,12 +192,12 @@ def test_errors_do_not_repeat_request_values(service: Service, secret: str) -> N
     for path in ("start", secret, f"{session_id}/progress", f"{session_id}/complete"):
         for body in bodies:
             for method in ("POST", "PUT"):
-                reply = service.client.request(
+                response = service.client.request(
                     method, f"/api/sessions/{path}", json=body, params={name: secret}
                 )
-                assert reply.status_code >= 400
-                assert secret not in json.dumps(reply.json())
-                assert secret not in str(reply.headers)
+                assert response.status_code >= 400
+                assert secret not in json.dumps(response.json())
+                assert secret not in str(response.headers)
 
 
 def _save_headers(session_id: object) -> bytes:

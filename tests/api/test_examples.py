@@ -108,14 +108,14 @@ def _ask_too_often(service: Service) -> httpx.Response:
 
 
 def _response_when(ask: Callable[[], httpx.Response], ready: Callable[[Any], bool]) -> httpx.Response:
-    replies: list[httpx.Response] = []
+    responses: list[httpx.Response] = []
 
     def is_ready() -> bool:
-        replies.append(ask())
-        return ready(replies[-1].json())
+        responses.append(ask())
+        return ready(responses[-1].json())
 
-    eventually(is_ready, lambda: replies[-1].text)
-    return replies[-1]
+    eventually(is_ready, lambda: responses[-1].text)
+    return responses[-1]
 
 
 # Requests that get each response example, by the fixture of the service.

@@ -45,7 +45,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 texts += _all_operations(service)
                 texts += _violated_constraint(service, urls["MIGRATION_DATABASE_URL"])
                 _rename_table(urls["MIGRATION_DATABASE_URL"])
-                texts.append(_text(await_probe(service, "/health", lambda reply: reply.status_code == 503)))
+                texts.append(
+                    _text(await_probe(service, "/health", lambda response: response.status_code == 503))
+                )
                 texts += _all_operations(service)
                 _lock_out(urls["MIGRATION_DATABASE_URL"])
                 texts += _all_operations(service)
@@ -108,7 +110,7 @@ def _all_operations(service: Service) -> list[str]:
         client.post(f"{path}/complete", json={"answers": {"3": "canary-last"}}, headers=headers_of_user),
         *(client.get(f"/health{probe}", headers=headers_of_user) for probe in ("", "/ready", "/live")),
     ]
-    return [_text(reply) for reply in responses]
+    return [_text(response) for response in responses]
 
 
 def _invalid_requests(service: Service) -> list[str]:
@@ -177,13 +179,13 @@ def _failed_starts(settings: Urls) -> list[str]:
     return output
 
 
-def _text(reply: httpx.Response) -> str:
+def _text(response: httpx.Response) -> str:
     """Return the response without the session in it, which belongs to its learner."""
-    body = reply.json()
+    body = response.json()
     if "user_id" in body or "items" in body:
         body = {}
     body.pop("session", None)
-    return f" {reply.status_code} {body} {reply.headers}"
+    return f" {response.status_code} {body} {response.headers}"
 
 
 def _violated_constraint(service: Service, url: str) -> list[str]:
@@ -195,12 +197,12 @@ def _violated_constraint(service: Service, url: str) -> list[str]:
         refuse = "check (not answers ? '13')"
         operator.execute(f"alter table quiz_sessions add constraint refused {refuse} not valid")
         answer = {"question_id": 13, "answer": "canary-answer"}
-        reply = service.client.put(
+        response = service.client.put(
             f"/api/sessions/{session_id}/progress", json=answer, headers=headers_of_user
         )
         operator.execute("alter table quiz_sessions drop constraint refused")
-    assert reply.status_code == 500
-    return [_text(reply)]
+    assert response.status_code == 500
+    return [_text(response)]
 
 
 def _rename_table(url: str) -> None:

@@ -44,7 +44,7 @@ def test_every_locked_package_is_audited() -> None:
     assert "tzdata" not in found
 
 
-@pytest.mark.parametrize("lock", ["service.lock", "dev.lock", "bench.lock"])
+@pytest.mark.parametrize("lock", ["service.lock", "serve.lock", "dev.lock"])
 def test_lock_files_have_fixed_database_drivers(lock: str) -> None:
     """Lock files have the psycopg releases that fix lost connections after a cancellation."""
     pins = dict(

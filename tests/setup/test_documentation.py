@@ -70,7 +70,7 @@ def test_links_lead_to_files(page: str) -> None:
     folder = (ROOT / page).parent
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     assert [link for link in links if not (folder / link).exists()] == []
-    named = re.findall(r"`((?:session_service|sql|tests|dev|bench|bin|docs)/[\w/.-]*)", text)
+    named = re.findall(r"`((?:session_service|sql|tests|dev|contract|bin|docs)/[\w/.-]*)", text)
     assert [name for name in named if not Path(ROOT, name).exists()] == []
 
 

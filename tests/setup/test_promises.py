@@ -27,7 +27,7 @@ def test_every_guarantee_has_a_test() -> None:
         guarantee, mechanism, proof, _ = (cell.strip() for cell in row.strip("|").split("|"))
         assert guarantee, row
         assert mechanism, row
-        assert re.search(r"`(tests/|bin/|bench/)", proof), row
+        assert re.search(r"`(tests/|bin/|dev/)", proof), row
         # A file without a test's name would hide the removal of the test.
         assert not re.search(r"`tests/[\w/]+\.py`", proof), row
 

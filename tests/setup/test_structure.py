@@ -15,6 +15,7 @@ MODULES = sorted(
     str(path.relative_to(ROOT))
     for folder in ("session_service", "dev")
     for path in (ROOT / folder).rglob("*.py")
+    if "bench" not in path.relative_to(ROOT).parts
 )
 
 

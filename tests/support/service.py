@@ -25,18 +25,13 @@ from tests.support.waiting import LIMIT, eventually
 
 Headers = dict[str, str]
 REPOSITORY = (
-    ".redocly.lint-ignore.yaml",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "openapi.yaml",
-    "openapi.released.yaml",
     "pyproject.toml",
-    "redocly.yaml",
     "README.md",
-    "package.json",
-    "package-lock.json",
     "bin",
-    "clients",
+    "contract",
     "dev",
     "docs",
     "requirements",
@@ -127,7 +122,10 @@ def copy_repository(folder: Path) -> Path:
     """Copy the files that serving and testing need into the folder, and link the virtual environment."""
     for name in REPOSITORY:
         source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(".venv", "node_modules"))
+        else:
+            shutil.copy(source, folder / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     return folder
 

@@ -1,6 +1,6 @@
 """Caches the issuer's public keys, a JWK Set (RFC 7517), and refreshes them from a file or over HTTPS.
 
-PyJWT's PyJWK parses each key and decides which algorithms fit it. Its other two classes would lose promises:
+PyJWT's PyJWK parses each key and decides which algorithms fit it. Its other two classes would break promises:
 
 - PyJWKSet: one malformed entry does no harm (`alg` as a list raises TypeError for the whole set), a key
   without `alg` verifies every pinned algorithm that fits (RSA would verify RS256 only), a key for

@@ -14,7 +14,7 @@ class Principal:
     """An authenticated caller: the rate limiter's `key` for it, and the user that it acts for.
 
     A principal sees the sessions of `user_id` only; None sees those of all users. `service` marks a back-end
-    whose token lets it act for all users, and that has a rate limit of its own.
+    whose token lets it act for all users, with a separate rate limit.
     """
 
     key: str

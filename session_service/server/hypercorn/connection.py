@@ -163,12 +163,12 @@ class _Protocol(H11Protocol):
 
     @property
     def expects_body(self) -> bool:
-        """Whether a part of the present request has not arrived."""
+        """Whether a part of the current request has not arrived."""
         return self.connection.their_state is h11.SEND_BODY
 
     @property
     def owes_response(self) -> bool:
-        """Whether a complete request waits for its response."""
+        """Whether a complete request has no complete response yet."""
         return self.stream is not None and not self.expects_body
 
     async def stream_send(self, event: StreamEvent) -> None:
@@ -204,7 +204,7 @@ class _Protocol(H11Protocol):
             await self.can_read.clear()
             await self.can_read.wait()
         elif self.stream is None:
-            # The response did not wait for the rest of the request.
+            # The response was sent before the rest of the request arrived.
             return
         elif isinstance(event, h11.Data):
             await self.stream.handle(Body(STREAM_ID, event.data))

@@ -1,4 +1,4 @@
-"""Task group: runs connections and requests, in the place of Hypercorn's own; Hypercorn's settings."""
+"""Task group: runs connections and requests instead of Hypercorn's own task group; Hypercorn's settings."""
 
 import asyncio
 import logging
@@ -105,5 +105,5 @@ async def _run_app(running: Awaitable[None], send: Put) -> None:
     try:
         await running
     finally:
-        # Tells Hypercorn that the application has returned.
+        # For Hypercorn, None means that the application has returned.
         await send(None)

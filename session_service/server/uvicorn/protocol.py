@@ -41,9 +41,9 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
     """
 
     _in_headers = False
-    _is_large_read = False  # or one that continues headers
-    # Bytes of the present headers, or of chunk sizes and trailers since the last byte of the present body, as
-    # far as they arrived in reads of their own.
+    _is_large_read = False  # the last read was large, or continued headers
+    # Bytes of the current headers, or of chunk sizes and trailers since the last byte of the current body. A
+    # read that also contains other data is not counted.
     _size = 0
     _is_replaying = False  # while a new parser is fed headers that were parsed before
     _timer: asyncio.TimerHandle | None = None
@@ -79,7 +79,7 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self._write_timeout.end()
 
-    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn narrows what asyncio asks for
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn narrows asyncio's return type
         """Keep the connection open for the responses to requests that have arrived whole."""
         self._accepts_requests = False
         self._drop_incomplete_request()
@@ -186,7 +186,7 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
     def _ignore_upgrade(self) -> None:
         """Ignore an upgrade (RFC 9110, 7.8): parse the body with a new parser that has not seen the header.
 
-        httptools ends a request with an upgrade after its headers, whatever its Content-Length.
+        httptools ends a request with an upgrade after its headers, even if it has a Content-Length.
         """
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)

@@ -49,9 +49,9 @@ def test_concurrent_writes_of_a_user_and_a_service_are_serialized(
             for question, user in enumerate(5 * [ada, platform], 1)
         ]
         eventually(lambda: running_in(deployment.service, QUEUED) == 10)
-    replies = [save.result() for save in saves]
-    assert [reply.status_code for reply in replies] == 11 * [200]
-    assert sorted(reply.json()["version"] for reply in replies[1:]) == list(range(2, 12))
+    responses = [save.result() for save in saves]
+    assert [response.status_code for response in responses] == 11 * [200]
+    assert sorted(response.json()["version"] for response in responses[1:]) == list(range(2, 12))
     assert len(ada.read(session_id, {"cache-control": "no-cache"}).json()["answers"]) == 10
     batches = [[write for write in batch if write["id"] == session_id] for batch in deployment.batches()]
     assert max(len(batch) for batch in batches) == 2
@@ -115,8 +115,8 @@ def test_a_batch_keeps_users_apart(deployment: Deployment, ada: User, bob: User,
         deployment.await_locks()
         # One read and one save are in statements, the others queued.
         eventually(lambda: running_in(deployment.service, QUEUED) == len(pending) - 2)
-    replies: list[tuple[int, httpx.Response]] = [(status, call.result()) for status, call in pending]
-    assert [reply.status_code for _, reply in replies] == [status for status, _ in replies]
+    responses: list[tuple[int, httpx.Response]] = [(status, call.result()) for status, call in pending]
+    assert [response.status_code for _, response in responses] == [status for status, _ in responses]
     assert deployment.work()[len(before) - 2 :].count("get_sessions") <= 3
     for owner, ids in own.items():
         versions = [owner.read(session_id).json()["version"] for session_id in ids]

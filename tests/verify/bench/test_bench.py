@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from attrs import evolve
 
-from bench.overload import Load, Offer, shortfalls
-from bench.soak import Growth, leaks
+from dev.bench.overload import Load, Offer, shortfalls
+from dev.bench.soak import Growth, leaks
 from dev.reaper import ROOT
 
 

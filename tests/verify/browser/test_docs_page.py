@@ -1,4 +1,4 @@
-"""Tests the Swagger UI page in a browser: operations are shown, can be tried, and lead to their errors."""
+"""Tests of the Swagger UI page in a browser: operations are shown, can be tried, and link to their errors."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("chromedriver")]
 
 @pytest.fixture(scope="module")
 def prefixed(migrated: Urls) -> Iterator[Service]:
-    """A service that is reached under the prefix."""
+    """A service with ROOT_PATH."""
     with running(migrated, ROOT_PATH=PREFIX) as service:
         yield service
 
@@ -50,8 +50,8 @@ def test_the_page_shows_each_operation(service: Service, browser: Chrome) -> Non
         check_records(proxy.url, browser)
 
 
-def test_the_page_is_good_for_trying(service: Service, browser: Chrome) -> None:
-    """A session is started and an answer saved with the page; the service has both."""
+def test_operations_can_be_tried(service: Service, browser: Chrome) -> None:
+    """With the page a session is started and an answer saved."""
     with validating_proxy(service.url) as proxy:
         open_page(proxy.url, browser)
         started = try_operation(browser, "startSession", {"user_id": "page", "quiz_id": 7})
@@ -68,7 +68,7 @@ def test_the_page_is_good_for_trying(service: Service, browser: Chrome) -> None:
         check_records(proxy.url, browser)
 
 
-def test_an_operation_leads_to_the_errors(service: Service, browser: Chrome) -> None:
+def test_operations_link_to_the_errors(service: Service, browser: Chrome) -> None:
     """The link in an operation's description scrolls the page to the section with the errors."""
     with validating_proxy(service.url) as proxy:
         open_page(proxy.url, browser)
@@ -78,8 +78,8 @@ def test_an_operation_leads_to_the_errors(service: Service, browser: Chrome) -> 
 
 
 @pytest.mark.needs("nginx")
-def test_the_page_is_good_for_trying_under_the_prefix(prefixed: Service, browser: Chrome) -> None:
-    """An attempt that is started on the page is in the service behind the prefix."""
+def test_operations_can_be_tried_under_the_root_path(prefixed: Service, browser: Chrome) -> None:
+    """Behind a prefix a session is started with the page."""
     with behind_nginx(prefixed, PREFIX, "/") as client:
         open_page(f"{client.base_url}{PREFIX}", browser)
         started = try_operation(browser, "startSession", {"user_id": "prefix", "quiz_id": 7})

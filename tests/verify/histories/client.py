@@ -118,15 +118,15 @@ class Client:
         for attempt in range(20 if "idempotency-key" in headers else 1):
             operation.repeats = attempt
             self._shared.attempts += 1
-            reply = None
+            response = None
             with suppress(LostError):
-                reply = await self._connection.send(
+                response = await self._connection.send(
                     random.choice(self._shared.ports), method, path, body, headers
                 )
-            if reply is not None and reply.status < 500:
-                self._record_response(operation, reply)
+            if response is not None and response.status < 500:
+                self._record_response(operation, response)
                 break
-            certain &= reply is not None and reply.body.get("outcome") == "not_applied"
+            certain &= response is not None and response.body.get("outcome") == "not_applied"
             await asyncio.sleep(0.05 * (attempt + 1))
         else:
             operation.outcome = "refused" if certain else "unknown"
@@ -136,16 +136,16 @@ class Client:
         operation.end = monotonic()
         self._shared.operations.append(operation)
 
-    def _record_response(self, operation: Operation, reply: Reply) -> None:
+    def _record_response(self, operation: Operation, response: Reply) -> None:
         """Record the response in the operation."""
         outcomes = {409: "conflict", 410: "gone", 404: "refused"}
-        assert reply.status in (200, 201, 204, 304, 404, 409, 410), reply
-        operation.outcome = outcomes.get(reply.status, "ok")  # type: ignore[assignment]
-        session = reply.body.get("session", reply.body)
-        if "etag" in reply.headers:
-            operation.version = int(reply.headers["etag"].strip('"'))
+        assert response.status in (200, 201, 204, 304, 404, 409, 410), response
+        operation.outcome = outcomes.get(response.status, "ok")  # type: ignore[assignment]
+        session = response.body.get("session", response.body)
+        if "etag" in response.headers:
+            operation.version = int(response.headers["etag"].strip('"'))
         if "id" in session:
-            assert operation.version == session["version"], reply
+            assert operation.version == session["version"], response
             operation.session = session["id"]
             operation.status, operation.answers = session["status"], session["answers"]
         if operation.kind == "start":
@@ -154,5 +154,5 @@ class Client:
         if operation.version is not None:
             seen = self._seen.get(operation.session, 0)
             self._seen[operation.session] = max(seen, operation.version)
-        if reply.status == 410 or operation.status == "completed":
+        if response.status == 410 or operation.status == "completed":
             self._shared.sessions.pop(operation.session, None)
