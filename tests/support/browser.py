@@ -44,7 +44,7 @@ def chromium(profile: Path) -> Iterator[Chrome]:
     for flag in (*_FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # Without the driver's path, selenium looks for one on the net.
+    # Without the path of the driver, selenium downloads one.
     with Chrome(options=options, service=ChromeService(shutil.which("chromedriver"))) as chrome:
         chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _REPORT})
         yield chrome
@@ -62,7 +62,7 @@ def open_operation(browser: Chrome, operation: str) -> WebElement:
     if not block.find_elements(By.CSS_SELECTOR, ".opblock-body"):
         block.find_element(By.CSS_SELECTOR, ".opblock-summary-method").click()
     found(block, ".execute")
-    # The references in an operation are resolved after it is shown: fields that are found before may go.
+    # References are resolved after an operation is shown, which replaces its fields.
     found(block, ".responses-table .response .renderedMarkdown")
     return block
 
