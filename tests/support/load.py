@@ -40,23 +40,23 @@ class Load:
     acknowledged: dict[str, set[int]] = field(factory=dict)
     over: bool = False
 
-    async def work(self, client: int) -> None:
+    async def work(self, number: int) -> None:
         """Save answers as one client until the load is over."""
-        wire = KeepAliveClient()
-        body = {"user_id": f"user-{client}", "quiz_id": 7}
-        session = (await wire.send(self.port, "POST", "/api/sessions/start", body)).body["id"]
+        client = KeepAliveClient()
+        body = {"user_id": f"user-{number}", "quiz_id": 7}
+        session = (await client.send(self.port, "POST", "/api/sessions/start", body)).body["id"]
         saved = self.acknowledged.setdefault(session, set())
         question = 0
         while not self.over:
             question += 1
             begin = monotonic()
-            response = await self._save(wire, session, question)
+            response = await self._save(client, session, question)
             outcome = response.body.get("outcome", "")
-            self.results.append(SaveResult(client, begin, monotonic(), response.status, outcome))
+            self.results.append(SaveResult(number, begin, monotonic(), response.status, outcome))
             if response.status == 200:
                 saved.add(question)
             await asyncio.sleep(PAUSE)
-        wire.close()
+        client.close()
 
     def failures(self, since: float = 0.0) -> list[SaveResult]:
         """Return the failures of requests that began at the time or later."""
@@ -98,10 +98,10 @@ class Load:
         good = [result for result in self.results if result.status == 200 and result.begin >= since]
         return {result.client: result.end for result in reversed(good)}
 
-    async def _save(self, wire: KeepAliveClient, session: str, question: int) -> Reply:
+    async def _save(self, client: KeepAliveClient, session: str, question: int) -> Reply:
         body = {"question_id": question, "answer": "x" * self.size}
         try:
-            return await wire.send(self.port, "PUT", f"/api/sessions/{session}/progress", body)
+            return await client.send(self.port, "PUT", f"/api/sessions/{session}/progress", body)
         except LostError:
             return Reply(0, {}, {})
 
@@ -110,7 +110,7 @@ class Load:
 async def load(url: str, size: int = 10) -> AsyncIterator[Load]:
     """Run clients until the end of the block; it starts when each of them has saved an answer."""
     clients = Load(int(url.rpartition(":")[2]), size)
-    tasks = [asyncio.create_task(clients.work(client)) for client in range(CLIENTS)]
+    tasks = [asyncio.create_task(clients.work(number)) for number in range(CLIENTS)]
     try:
         await clients.await_recovery(monotonic())
         yield clients
