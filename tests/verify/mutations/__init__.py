@@ -1,10 +1,10 @@
 """Mutation tests: for each guarantee in the list, a test fails once the guarantee is removed."""
 
-from tests.verify.mutations import api, auth, cache, server, sessions, setup, sql, storage, traffic
+from tests.verify.mutations import api, auth, cache, server, sessions, settings, sql, storage, traffic
 from tests.verify.mutations.mutation import Mutation
 
 MUTATIONS: list[Mutation] = [
     mutation
-    for room in (api, auth, cache, server, sessions, setup, sql, storage, traffic)
+    for room in (api, auth, cache, server, sessions, settings, sql, storage, traffic)
     for mutation in room.MUTATIONS
 ]

@@ -1,9 +1,9 @@
 """A mutation: a small change of the service that removes one guarantee, and the test that detects it.
 
-Python is matched as syntax, by patterns of ast-grep within a named function or class: formatting does not
-matter, and neither do names that the pattern leaves open. `$NAME` stands for one expression or statement,
-`$$$` for any number of them. SQL and Lua are matched by tokens, without comments, line breaks and spaces;
-`$NAME` stands for one token. In a replacement `$NAME` is the text that it stands for in the pattern.
+Patterns have metavariables, so that a mutation outlives renames and new formatting. In Python, matched as
+syntax by ast-grep within a named function or class, `$NAME` stands for one expression or statement and `$$$`
+for any number of them. In SQL and Lua, matched by tokens without comments and whitespace, `$NAME` stands for
+one token. In a replacement `$NAME` is the text that it stands for in the pattern.
 """
 
 import re
@@ -51,8 +51,9 @@ class Mutation:
 
 @frozen
 class SyntaxChange:
-    """A change of Python code in a function or a class, by its qualified name, or of the module's own code.
+    """A change of Python code within a function or a class.
 
+    `scope` is its qualified name, empty for code of the module itself.
     `part` is the kind of the node to replace, for a pattern that is code only within a larger piece.
     """
 
@@ -87,14 +88,14 @@ class TokenChange:
 
     def apply(self, text: str) -> str:
         start, end = _constant(text, self.constant) if self.constant else (0, len(text))
-        tokens = list(_tokens(text[start:end]))
+        tokens = _tokens(text[start:end])
         pattern = [token for token, _, _ in _tokens(self.pattern)]
         found = []
         for first in range(len(tokens)):
-            part = tokens[first : first + len(pattern)]
-            captured = _captured(pattern, [token for token, _, _ in part])
+            window = tokens[first : first + len(pattern)]
+            captured = _match(pattern, [token for token, _, _ in window])
             if captured is not None:
-                found.append((start + part[0][1], start + part[-1][2], captured))
+                found.append((start + window[0][1], start + window[-1][2], captured))
         _check(self.pattern, len(found), 1)
         first, last, captured = found[0]
         return text[:first] + _filled(self.replacement, captured) + text[last:]
@@ -172,8 +173,8 @@ def _tokens(text: str) -> list[Token]:
     return [(match[1], match.start(1), match.end(1)) for match in _TOKEN.finditer(text) if match[1]]
 
 
-def _captured(pattern: list[str], tokens: list[str]) -> dict[str, str] | None:
-    """Return the tokens that the pattern's names stand for; None if the tokens do not match the pattern."""
+def _match(pattern: list[str], tokens: list[str]) -> dict[str, str] | None:
+    """Return what the pattern's metavariables stand for; None if the tokens do not match the pattern."""
     if len(pattern) != len(tokens):
         return None
     captured: dict[str, str] = {}

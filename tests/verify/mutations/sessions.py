@@ -1,4 +1,4 @@
-"""Mutations of session_service/sessions/ and of the settings."""
+"""Mutations of session_service/sessions/."""
 
 from tests.verify.mutations.mutation import Mutation, force, remove, replace
 
