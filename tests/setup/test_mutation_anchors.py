@@ -58,9 +58,8 @@ def test_an_anchor_that_is_missing_or_ambiguous_is_an_error(change: Change, text
 def test_layout_and_names_do_not_matter() -> None:
     """Comments, line breaks and what a metavariable stands for change nothing."""
     python = force("A.get", "$ENTRY.version >= $SEEN", value=True)
-    assert python.apply("class A:\n  def get(self):\n    return (one.version\n      >= two)\n").endswith(
-        "(True)\n"
-    )
+    code = "class A:\n  def get(self):\n    return (one.version\n      >= two)\n"
+    assert "return (True)" in python.apply(code)
     sql = replace_sql("where $ROW.id = a.id", "where $ROW.id <> a.id")
     assert sql.apply("where\n  s.id -- the row\n  =a.id") == "where s.id <> a.id"
 
