@@ -179,7 +179,7 @@ def test_migration_database_url_overrides_database_url(env: Urls, url: str) -> N
 
 def test_an_invalid_migration_database_url_is_rejected() -> None:
     """An invalid MIGRATION_DATABASE_URL is rejected by name, without its value."""
-    with pytest.raises(SettingError, match=r"^MIGRATION_DATABASE_URL has to be") as error:
+    with pytest.raises(SettingError, match=r"^MIGRATION_DATABASE_URL must be") as error:
         migration_database_url({"DATABASE_URL": "postgres://a", "MIGRATION_DATABASE_URL": "mysql://secret@b"})
     assert "secret" not in str(error.value)
 
