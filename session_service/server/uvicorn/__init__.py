@@ -35,6 +35,6 @@
 # _Server.main_loop | graceful shutdown: connections are open for one last request
 #   tests/server/test_connections.py::test_graceful_shutdown_serves_one_last_request
 # _Server.shutdown | graceful shutdown ends after its timeout
-#   tests/verify/faults/test_connections.py::test_graceful_shutdown_does_not_wait_for_slow_bodies
+#   tests/server/test_graceful_shutdown.py::test_graceful_shutdown_ends_after_its_timeout
 #
 # `StrictHttpToolsProtocol` also calls uvicorn's `_start_asgi_task` and `_unset_keepalive_if_required`.

@@ -1,1 +1,10 @@
-"""Mutation tests: each guard of the service has a test that fails without it."""
+"""Mutation tests: for each guarantee in the list, a test fails once the guarantee is removed."""
+
+from tests.verify.mutations import api, auth, cache, server, sessions, settings, sql, storage, traffic
+from tests.verify.mutations.mutation import Mutation
+
+MUTATIONS: list[Mutation] = [
+    mutation
+    for room in (api, auth, cache, server, sessions, settings, sql, storage, traffic)
+    for mutation in room.MUTATIONS
+]

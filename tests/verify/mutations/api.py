@@ -1,0 +1,132 @@
+"""Mutations of session_service/api/, without authentication."""
+
+from tests.verify.mutations.mutation import Mutation, force, replace, set_argument, set_constant
+
+REQUEST = "session_service/api/request.py"
+APPLICATION = "session_service/api/application.py"
+CONTRACT = "session_service/api/contract.py"
+ENDPOINT = "session_service/api/endpoint.py"
+HEALTH = "session_service/api/health.py"
+
+MUTATIONS = [
+    Mutation(
+        "size limit of a body",
+        REQUEST,
+        set_constant("MAX_BODY_BYTES", "2560 * 1024"),
+        "tests/operations/test_get_session.py::test_413_over_256_kib",
+    ),
+    Mutation(
+        "time limit of a body",
+        REQUEST,
+        set_constant("READ_BODY_TIMEOUT", "30.0"),
+        "tests/operations/test_every_operation.py::test_408_for_a_body_that_does_not_arrive",
+    ),
+    Mutation(
+        "no request with half a body",
+        REQUEST,
+        replace("BodyReader._read_chunks", "raise ClientDisconnect", "break"),
+        "tests/api/test_application.py::test_an_incomplete_body_has_no_effect",
+    ),
+    Mutation(
+        "memory guaranteed to small bodies",
+        REQUEST,
+        replace("BodyReader._read_chunks", "$SIZE > GUARANTEED_BODY_SIZE and $FULL", "$FULL"),
+        "tests/api/test_application.py::test_slow_large_bodies_do_not_block_saves",
+    ),
+    Mutation(
+        "format of a request id",
+        REQUEST,
+        set_constant("_REQUEST_ID", 're.compile(rb"[A-Za-z0-9._-]{1,129}")'),
+        "tests/api/test_application.py::test_an_invalid_request_id_is_replaced",
+    ),
+    Mutation(
+        "escaped path in the access log",
+        APPLICATION,
+        replace("_path", "quote($PATH, safe=$SAFE)", '$PATH.decode("latin-1")'),
+        "tests/api/test_application.py::test_the_access_log_has_one_line_per_request",
+    ),
+    Mutation(
+        "no query in the access log",
+        APPLICATION,
+        replace("_path", 'scope["raw_path"]', 'scope["raw_path"] + scope["query_string"]'),
+        "tests/api/test_application.py::test_the_access_log_has_one_line_per_request",
+    ),
+    Mutation(
+        "length limit of a request target",
+        APPLICATION,
+        set_constant("MAX_TARGET_BYTES", "8 * 1024"),
+        "tests/operations/test_every_operation.py::test_414_over_4_kib",
+    ),
+    Mutation(
+        "time limit of a request",
+        APPLICATION,
+        set_constant("REQUEST_TIMEOUT", "50.0"),
+        "tests/verify/faults/test_postgres_long.py::test_long_scenario[frozen_for_long]",
+    ),
+    Mutation(
+        "one violation reported for a large body",
+        CONTRACT,
+        force("Input.violations", "$SIZE <= FULL_REPORT_LIMIT", value=True),
+        "tests/operations/test_save_answers.py::test_400_reports_one_violation_of_many",
+    ),
+    Mutation(
+        "only the contract's names in a violation",
+        CONTRACT,
+        force("Input._violation", "$STEP in self.names", value=True),
+        "tests/operations/test_save_answers.py::test_400_reports_one_violation_of_many",
+    ),
+    Mutation(
+        "validation of a body",
+        ENDPOINT,
+        replace("Endpoint._body", "$BODY.violations($$$)", "[]"),
+        "tests/api/test_requests.py::test_invalid_json_is_rejected",
+    ),
+    Mutation(
+        "encoding of a query",
+        ENDPOINT,
+        set_argument("_query", "errors", '"replace"'),
+        "tests/api/test_requests.py::test_query_syntax",
+    ),
+    Mutation(
+        "one content type",
+        ENDPOINT,
+        replace("_check_media_type", "len($TYPES) != 1", "not $TYPES"),
+        "tests/api/test_requests.py::test_content_type_must_be_json",
+    ),
+    Mutation(
+        "declared header",
+        "session_service/api/responses.py",
+        replace("session_headers", 'b"etag"', 'b"x-etag"'),
+        "tests/operations/test_get_session.py::test_200_with_all_saved_answers",
+    ),
+    Mutation(
+        "content security policy of the page",
+        "session_service/api/docs.py",
+        replace("", "\"script-src 'self'\"", '"script-src *"'),
+        "tests/api/test_docs.py::test_each_file_is_served",
+    ),
+    Mutation(
+        "allowed origins",
+        "session_service/api/cors.py",
+        force("Cors._origin", "$ORIGIN in self._origins", value=True),
+        "tests/api/test_cors.py::test_other_origins_can_read_nothing",
+    ),
+    Mutation(
+        "readiness during graceful shutdown",
+        HEALTH,
+        force("HealthChecks.readiness", "self._draining", value=False),
+        "tests/api/test_health.py::test_readiness_is_draining_during_graceful_shutdown",
+    ),
+    Mutation(
+        "one health check of a store at a time",
+        HEALTH,
+        force("CachedCheck.run", "self._running and self._running.done()", value=True),
+        "tests/api/test_health.py::test_a_health_check_times_out",
+    ),
+    Mutation(
+        "circuit breaker of Redis in the health check",
+        HEALTH,
+        force("HealthChecks._is_redis_up", "self._redis_available()", value=True),
+        "tests/api/test_health.py::test_a_redis_failure_in_a_request_is_reported_at_once",
+    ),
+]

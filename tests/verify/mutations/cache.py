@@ -1,0 +1,119 @@
+"""Mutations of the session cache, and of the Redis client below it."""
+
+from tests.verify.mutations.mutation import (
+    Mutation,
+    force,
+    remove,
+    replace,
+    replace_lua,
+    set_constant,
+)
+
+CACHE = "session_service/storage/session_cache.py"
+REDIS = "session_service/storage/redis.py"
+STORE = "session_service/storage/session_store.py"
+
+MUTATIONS = [
+    Mutation(
+        "version that the client has seen",
+        CACHE,
+        force("SessionCache.get", "$ENTRY.version >= seen_version", value=True),
+        "tests/operations/test_get_session.py::test_200_skips_a_stale_cache_entry",
+    ),
+    Mutation(
+        "lifetime of an entry",
+        CACHE,
+        force("SessionCache.get", "$TIME < $ENTRY.good_until", value=True),
+        "tests/storage/test_session_cache.py::test_an_expired_entry_is_a_miss_but_keeps_older_versions_out",
+    ),
+    Mutation(
+        "session id in an entry",
+        CACHE,
+        force("_decode", "$ID.decode() != str(session_id)", value=False),
+        "tests/storage/test_session_cache.py::test_an_invalid_entry_is_a_cache_miss",
+    ),
+    Mutation(
+        "no older version over a newer one",
+        CACHE,
+        replace_lua("_PUT_IF_NEWER", "not $HELD or $HELD <= tonumber(version)", "true"),
+        "tests/storage/test_session_cache.py::test_an_older_version_never_replaces_a_newer",
+    ),
+    Mutation(
+        "time for which Redis keeps an entry",
+        CACHE,
+        replace_lua("_PUT_IF_NEWER", "'px', ARGV[1]", "'px', 1"),
+        "tests/storage/test_session_cache.py::test_a_cache_hit_needs_no_postgresql",
+    ),
+    Mutation(
+        "newest version of a batch",
+        CACHE,
+        replace("SessionCache.put_if_newer", "sorted($FILLS, key=$KEY)", "$FILLS"),
+        "tests/storage/test_session_cache.py::test_the_newest_version_of_a_batch_is_cached",
+    ),
+    Mutation(
+        "tombstones before reads",
+        CACHE,
+        remove("SessionCache._write_tombstones", "while self._dirty: $$$"),
+        "tests/storage/test_redis_outages.py::test_a_failed_cache_write_becomes_a_tombstone",
+    ),
+    Mutation(
+        "wait after too many dirty sessions",
+        CACHE,
+        force("SessionCache._write_tombstones", "$TIME >= self._blind_until", value=True),
+        "tests/storage/test_redis_outages.py::test_too_many_dirty_sessions_disable_the_cache_for_cache_seconds",
+    ),
+    Mutation(
+        "old entry deleted when Redis is full",
+        CACHE,
+        remove("SessionCache._write", "await self.client.call(lambda: self.client.commands.delete(*$KEYS))"),
+        "tests/storage/test_redis_outages.py::test_redis_full",
+    ),
+    Mutation(
+        "circuit breaker of Redis",
+        REDIS,
+        remove("RedisClient.call", "self._trip($ERROR)"),
+        "tests/storage/test_redis_outages.py::test_redis_killed_and_back",
+    ),
+    Mutation(
+        "time limit of Redis",
+        REDIS,
+        set_constant("TIMEOUT_TICKS", "800"),
+        "tests/storage/test_redis_outages.py::test_redis_frozen",
+    ),
+    Mutation(
+        "delays of the event loop not counted as Redis's",
+        REDIS,
+        replace("RedisClient.call", "TickTimeout()", "asyncio.timeout(0.05)"),
+        "tests/storage/test_redis_outages.py::test_a_suspended_service_does_not_trip_the_circuit_breaker",
+    ),
+    Mutation(
+        "one question for Redis's clock at a time",
+        REDIS,
+        force("RedisClient.clock", "self._measuring is None or self._measuring.done()", value=True),
+        "tests/storage/test_session_cache.py::test_concurrent_reads_share_redis_commands",
+    ),
+    Mutation(
+        "entry no longer good than its session",
+        STORE,
+        remove("SessionStore._lifetime", "$SECONDS = min($$$)"),
+        "tests/operations/test_get_session.py::test_410_for_an_expired_session_in_the_cache",
+    ),
+    Mutation(
+        "entry no longer good than CACHE_SECONDS",
+        STORE,
+        replace("SessionStore._lifetime", "float(self._settings.cache_seconds)", "3600.0"),
+        "tests/storage/test_session_cache.py::test_an_entry_expires_after_cache_seconds",
+    ),
+    Mutation(
+        "version of a rejected write in the cache",
+        STORE,
+        replace("SessionStore._results", '$ROW.status != "expired"', '$ROW.verdict == "ok"'),
+        "tests/storage/test_session_cache.py::test_rejected_writes_update_the_cache",
+    ),
+    Mutation(
+        "owner check of a cached session",
+        STORE,
+        force("SessionStore.read", "$OWNER in (None, $SESSION.user_id)", value=True),
+        "tests/api/auth/test_ownership.py::test_a_foreign_session_is_like_a_missing_one",
+    ),
+]

@@ -1,0 +1,62 @@
+"""Mutations of session_service/sessions/."""
+
+from tests.verify.mutations.mutation import Mutation, force, remove, replace
+
+MUTATIONS = [
+    Mutation(
+        "operation in the digest of a write",
+        "session_service/sessions/codec.py",
+        replace(
+            "Digester.__call__",
+            "_converter.unstructure($WRITE)",
+            "{**_converter.unstructure($WRITE), 'operation': ''}",
+        ),
+        "tests/operations/test_update_progress_idempotency.py::test_422_for_another_write_with_the_same_idempotency_key",
+    ),
+    Mutation(
+        "secret key of the digests",
+        "session_service/sessions/codec.py",
+        replace(
+            "Digester.__call__", "hmac.digest($KEY, $TEXT, $HASH)", "hmac.digest(b'unknown', $TEXT, $HASH)"
+        ),
+        "tests/sessions/test_digests.py::test_a_cleared_answer_cannot_be_guessed_from_its_digest",
+    ),
+    Mutation(
+        "declared body of a session",
+        "session_service/sessions/codec.py",
+        replace(
+            "encode_session", "_converter.unstructure($SESSION, Session)", "_converter.unstructure($SESSION)"
+        ),
+        "tests/operations/test_get_session.py::test_200_with_all_saved_answers",
+    ),
+    Mutation(
+        "rejection of repeated names in JSON",
+        "session_service/sessions/codec.py",
+        force("parse", '$BODY.count(b":") != $MEMBERS and $REST', value=False),
+        "tests/api/test_requests.py::test_invalid_json_is_rejected",
+    ),
+    Mutation(
+        "declared status of an error",
+        "session_service/sessions/errors.py",
+        replace("SessionConflictError", "409", "412"),
+        "tests/operations/test_update_progress_preconditions.py::test_409_on_a_stale_version",
+    ),
+    Mutation(
+        "declared code of an error",
+        "session_service/sessions/errors.py",
+        replace("SessionConflictError", '"SESSION_CONFLICT"', '"CONFLICT"'),
+        "tests/api/test_errors.py::test_each_class_has_the_code_and_status_of_its_schema",
+    ),
+    Mutation(
+        "owner check of a start",
+        "session_service/sessions/service.py",
+        remove("SessionService.start", "_check_owner($OWNER, $USER)"),
+        "tests/api/auth/test_ownership.py::test_a_user_starts_only_its_own_sessions",
+    ),
+    Mutation(
+        "time limit chosen by services only",
+        "session_service/sessions/service.py",
+        force("SessionService._check_learner_start", "$START.time_limit_seconds is not None", value=False),
+        "tests/api/auth/test_learners.py::test_a_learner_may_not_choose_its_time_limit",
+    ),
+]

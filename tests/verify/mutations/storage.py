@@ -1,0 +1,141 @@
+"""Mutations of session_service/storage/ where it uses PostgreSQL."""
+
+from tests.verify.mutations.mutation import Mutation, force, remove, replace, set_argument
+
+STORE = "session_service/storage/session_store.py"
+STATEMENTS = "session_service/storage/statements.py"
+POOL = "session_service/storage/pool.py"
+CONNECTION = "session_service/storage/connection.py"
+
+MUTATIONS = [
+    Mutation(
+        "repeat of a write that found its row locked",
+        STORE,
+        force("SessionStore.write", '$RESULT is None or $RESULT.verdict != "busy"', value=True),
+        "tests/traffic/test_row_locks.py::test_a_row_lock_delays_no_other_session",
+    ),
+    Mutation(
+        "rejected batch repeated one by one",
+        STORE,
+        set_argument("SessionStore.__init__", "retry_singly_on", "()"),
+        "tests/traffic/test_batched_statements.py::test_a_row_that_violates_a_constraint_fails_alone",
+    ),
+    Mutation(
+        "no repeat of a batch with an unknown outcome",
+        STORE,
+        set_argument("SessionStore.__init__", "retry_singly_on", "(RejectedError, ServiceUnavailableError)"),
+        "tests/traffic/test_batched_statements.py::test_a_lost_connection_makes_each_outcome_of_the_batch_unknown",
+    ),
+    Mutation(
+        "connections that lists leave to others",
+        STORE,
+        replace(
+            "SessionStore.__init__",
+            "Batcher(self._list, concurrency=$COUNT, max_batch_size=$SIZE)",
+            "Batcher(self._list, concurrency=64, max_batch_size=$SIZE)",
+        ),
+        "tests/traffic/test_batched_statements.py::test_slow_lists_leave_connections_for_other_operations",
+    ),
+    Mutation(
+        "owner check of a list",
+        STORE,
+        replace("SessionStore.find", "$OWNER or $FILTER.user_id", "$FILTER.user_id"),
+        "tests/api/auth/test_ownership.py::test_a_user_lists_only_its_own_sessions",
+    ),
+    Mutation(
+        "separate queues of owner and others",
+        STORE,
+        replace("SessionStore.write", "(session_id, owner)", "session_id"),
+        "tests/api/auth/test_concurrent_access.py::test_foreign_writes_do_not_delay_the_owner",
+    ),
+    Mutation(
+        "one write of a row in a batch",
+        STORE,
+        force("SessionStore._write", "$WRITE.ordinality in $REPEATED", value=False),
+        "tests/api/auth/test_concurrent_access.py::test_concurrent_writes_of_a_user_and_a_service_are_serialized",
+    ),
+    Mutation(
+        "check of a connection before use",
+        POOL,
+        force("ConnectionPool._acquire", "$CONNECTION.is_alive()", value=True),
+        "tests/verify/faults/test_postgres.py::test_postgresql_is_restarted_while_idle",
+    ),
+    Mutation(
+        "circuit breaker of PostgreSQL",
+        POOL,
+        force("ConnectionPool._acquire", "self.is_down", value=False),
+        "tests/verify/faults/test_circuit_breaker.py::test_the_open_circuit_breaker_rejects_without_a_wait",
+    ),
+    Mutation(
+        "reconnection in the background",
+        POOL,
+        remove("ConnectionPool._reconnect_later", "await self.check()"),
+        "tests/verify/faults/test_circuit_breaker.py::test_the_circuit_breaker_closes_by_itself",
+    ),
+    Mutation(
+        "circuit breaker for requests that wait",
+        CONNECTION,
+        remove("Breaker.trip", "self.reject_waiters()"),
+        "tests/verify/faults/test_circuit_breaker.py::test_the_circuit_breaker_rejects_waiting_requests",
+    ),
+    Mutation(
+        "use of the connections that are left",
+        CONNECTION,
+        replace("Breaker.is_open", "self._is_refused and $CLOSED", "self._is_refused"),
+        "tests/verify/faults/test_circuit_breaker.py::test_remaining_connections_keep_the_circuit_breaker_closed",
+    ),
+    Mutation(
+        "timeout not counted as a refusal",
+        CONNECTION,
+        replace("Connection.connect", "psycopg.errors.ConnectionTimeout", "()"),
+        "tests/verify/faults/test_circuit_breaker.py::test_a_frozen_postgresql_keeps_the_circuit_breaker_closed",
+    ),
+    Mutation(
+        "encoding of a connection",
+        CONNECTION,
+        replace("", '"client_encoding"', '"fallback_application_name"'),
+        "tests/storage/test_database_settings.py::test_no_setting_of_the_database_changes_a_response",
+    ),
+    Mutation(
+        "repeat of a read on another connection",
+        STATEMENTS,
+        force("_run", "$FILE.writes or not $CONNECTION.broken", value=True),
+        "tests/verify/faults/test_postgres.py::test_responses_of_postgresql_are_fragmented",
+    ),
+    Mutation(
+        "no repeat of a write",
+        STATEMENTS,
+        replace("_run", "$FILE.writes or not $CONNECTION.broken", "not $CONNECTION.broken"),
+        "tests/traffic/test_batched_statements.py::test_a_lost_connection_makes_each_outcome_of_the_batch_unknown",
+    ),
+    Mutation(
+        "records checked against their class",
+        STATEMENTS,
+        remove("_read", "sql_files.check_record($FILE, $CLASS)"),
+        "tests/storage/test_statements.py::test_a_class_that_contradicts_the_record_stops_the_start",
+    ),
+    Mutation(
+        "class for a statement that takes records",
+        STATEMENTS,
+        force("_read", "file.record", value=False),
+        "tests/storage/test_statements.py::test_a_statement_with_records_needs_their_class",
+    ),
+    Mutation(
+        "records checked against the SQL text",
+        "session_service/storage/sql_files.py",
+        force("_check_recordset", "$COLUMNS != declared", value=False),
+        "tests/storage/test_statements.py::test_a_misspelt_column_of_a_record_stops_the_start",
+    ),
+    Mutation(
+        "values that a database returns changed",
+        "session_service/storage/readiness.py",
+        force("ReadinessCheck._probe", "codec.encode($ROW) != codec.encode(PROBE)", value=False),
+        "tests/api/test_health.py::test_a_postgresql_that_returns_other_values_is_not_ready",
+    ),
+    Mutation(
+        "checksum of a migration",
+        "session_service/storage/migrations.py",
+        force("pending", "$CHECKSUMS[$NAME] != _checksum($FILE)", value=False),
+        "tests/storage/test_migrations.py::test_a_changed_migration_is_rejected",
+    ),
+]
