@@ -1,16 +1,11 @@
 """Startup checks: the service does not start on a database that could lose or hide data."""
 
-import os
-import subprocess
-import sys
-
 import psycopg
 import pytest
 
-from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.database_settings import ROLE, with_options
-from tests.support.service import free_port
+from tests.support.service import failed_start
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
@@ -69,17 +64,6 @@ def test_row_level_security_is_rejected(
 
 def _start_error(urls: Urls, module: str) -> str:
     """Return the line with which a failed start ends."""
-    ended = subprocess.run(
-        [sys.executable, "-m", module],
-        cwd=ROOT,
-        env={**os.environ, **urls, "PORT": str(free_port())},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 1
-    (line,) = [line for line in ended.stdout.splitlines() if line]
+    (line,) = [line for line in failed_start(urls, module).splitlines() if line]
     assert line.startswith("session-service: ")
     return line
