@@ -169,7 +169,8 @@ def test_repeated_failures_end_the_supervisor(migrated: Urls, tmp_path: Path) ->
         await_ends(workers)
         log = group.log.read_text()
     assert log.splitlines()[-1].startswith("session-service: gave up: 5 workers in a row ended within 10 s")
-    assert log.count(" ended with ") == 5
+    # The killed worker, and on a slow machine a start that takes longer than 10 s, are not among the five.
+    assert log.count(" ended with ") >= 5
 
 
 @pytest.mark.parametrize("count", ["0", "65", "two"])
