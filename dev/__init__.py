@@ -1,1 +1,1 @@
-"""Tools for development: private servers, benchmarks. Not part of the container image."""
+"""Tools for development: private servers, the benchmark. Not part of the container image."""

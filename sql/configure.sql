@@ -11,8 +11,8 @@
 --   *_cost, work_mem, other enable_*, parallel workers, jit_*, geqo, io, vacuum_*      plans and speed, not results
 --   log_*, track_*, debug_print_*  the server's logs and statistics
 --
--- Settings that only a superuser can change are checked by list_unfit_settings instead. tests/storage/test_database_settings.py
--- changes all the others and expects exact replies.
+-- Settings that only a superuser can change are checked by list_unfit_settings instead.
+-- tests/storage/test_role_settings.py changes all the others and expects exact responses.
 --
 -- Names are qualified: until search_path is set, another schema could shadow the functions.
 select

@@ -1,4 +1,4 @@
-"""The servers and services that the tests share."""
+"""Fixtures: servers and services that the tests share."""
 
 import asyncio
 import functools
@@ -18,23 +18,23 @@ from dev.reaper import ROOT
 from session_service.server import connections
 from session_service.storage import migrations
 from tests.support import burner, issuer
-from tests.support.service import Service, copy_house, folder, running
+from tests.support.service import Service, copy_repository, folder, running
 from tests.support.waiting import eventually
 
 Urls = dict[str, str]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--busy`, with which the tests share the processors with processes that only spin."""
+    """Add the option `--busy`: spinning processes compete with the tests for the processors."""
     parser.addoption("--busy", action="store_true", help="load every processor while the tests run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the tests open as many files as the system allows: an ordinary user's 1 024 are no crowd."""
+    """Raise the limit on open files: the default of 1,024 is too low for the overload tests."""
     connections.max_connections()
     if config.getoption("--busy") and not hasattr(config, "workerinput"):
         load = ExitStack()
-        load.enter_context(burner.burning())
+        load.enter_context(burner.cpu_load())
         config.add_cleanup(load.close)
 
 
@@ -45,7 +45,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a tool that this machine does not have."""
+    """Skip tests that need a tool that is missing on this machine."""
     for item in items:
         for mark in item.iter_markers("needs"):
             if not _is_there(mark.args[0]):
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @functools.cache
 def _is_there(tool: str) -> bool:
     if tool == "node":
-        return subprocess.run([ROOT / "bin" / "has-node"], check=False).returncode == 0
+        return subprocess.run([ROOT / "bin" / "lib" / "has-node"], check=False).returncode == 0
     if tool == "mount":
         return (
             subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode
@@ -65,7 +65,7 @@ def _is_there(tool: str) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests have to tell, and list what could not run here."""
+    """Print the recorded properties of tests, and list the skipped tests."""
     for report in terminalreporter.stats.get("passed", []):
         for name, value in report.user_properties:
             terminalreporter.write_line(f"{name}:\n{value}")
@@ -74,7 +74,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def migrate(urls: Urls) -> None:
-    """Migrate as the tables' owner, so that the service's role can work."""
+    """Migrate as the owner of the tables, with rights for the role of the service."""
     asyncio.run(migrations.migrate(urls["MIGRATION_DATABASE_URL"], service_url=urls["DATABASE_URL"]))
 
 
@@ -84,56 +84,58 @@ def _named(urls: Urls, database: str) -> Urls:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Urls]:
-    """A PostgreSQL and a Redis that stay up for the whole run."""
+    """PostgreSQL and Redis for the whole run."""
     with folder() as base, reaper.servers(base) as urls:
         yield urls
 
 
 @pytest.fixture(scope="session")
 def migrated(servers: Urls) -> Urls:
-    """The servers, with the schema in the database."""
+    """The URLs of the servers, with a migrated database."""
     migrate(servers)
     return servers
 
 
 @pytest.fixture(scope="session")
 def service(migrated: Urls) -> Iterator[Service]:
-    """A service in good order; tests that break things start their own."""
+    """A running service; tests that break something start their own."""
     with running(migrated) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
-def guarded(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that asks for tokens."""
-    with running(migrated, **issuer.guarded(tmp_path_factory.mktemp("issuer") / "keys.json")) as service:
+def service_with_tokens(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that requires tokens."""
+    with running(
+        migrated, **issuer.token_settings(tmp_path_factory.mktemp("issuer") / "keys.json")
+    ) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
-def limited(migrated: Urls) -> Iterator[Service]:
-    """A service that lets each caller ask sixty times a minute."""
+def service_with_rate_limit(migrated: Urls) -> Iterator[Service]:
+    """A service with a rate limit of sixty requests a minute for each principal."""
     with running(migrated, RATE_LIMIT="60") as service:
         yield service
 
 
 @pytest.fixture
 def database(migrated: Urls) -> Iterator[psycopg.Connection]:
-    """A connection of the operator's to the service's database."""
+    """A connection to the database of the service, as the owner of the tables."""
     with psycopg.connect(migrated["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
 def cache(migrated: Urls) -> Iterator[Redis]:
-    """A connection to the service's Redis."""
+    """A connection to the Redis of the service."""
     with Redis.from_url(migrated["REDIS_URL"]) as connection:
         yield connection
 
 
 @contextmanager
-def fresh(migrated: Urls) -> Iterator[Urls]:
-    """Make an empty database beside the shared Redis, where the service's role is, and drop it."""
+def empty_database(migrated: Urls) -> Iterator[Urls]:
+    """Create an empty database in the shared PostgreSQL, and drop it at the end."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(migrated["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f"create database {name} template template0 strategy file_copy")
@@ -143,41 +145,41 @@ def fresh(migrated: Urls) -> Iterator[Urls]:
 
 @pytest.fixture
 def fresh_database(migrated: Urls) -> Iterator[Urls]:
-    """An empty database of the test's own."""
-    with fresh(migrated) as urls:
+    """URLs with an empty database for one test."""
+    with empty_database(migrated) as urls:
         yield urls
 
 
 @pytest.fixture(scope="session")
-def broken_service(servers: Urls) -> Iterator[Service]:
-    """A service whose table was taken away while it ran: whatever needs it is a bug to the service."""
+def service_without_table(servers: Urls) -> Iterator[Service]:
+    """A service whose table was renamed while it ran: every statement fails unexpectedly."""
     with psycopg.connect(servers["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute("create database broken template template0 strategy file_copy")
     urls = _named(servers, "broken")
     migrate(urls)
     with running(urls, CACHE_SECONDS="1") as service:
         with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
-            connection.execute("alter table quiz_sessions rename to taken_away")
-        # For a second it says what it found when it last looked.
+            connection.execute("alter table quiz_sessions rename to renamed")
+        # The result of a health check is cached for a second.
         eventually(lambda: service.client.get("/health").status_code != 200)
         yield service
 
 
 @pytest.fixture(scope="session")
-def defective_service(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose health checks have a bug."""
-    house = copy_house(tmp_path_factory.mktemp("defective"))
-    file = house / "session_service" / "api" / "health.py"
+def service_with_health_bug(migrated: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a bug in its health checks."""
+    repository = copy_repository(tmp_path_factory.mktemp("defective"))
+    file = repository / "session_service" / "api" / "health.py"
     text, call = file.read_text(), "self._postgres.run()"
     assert call in text
     file.write_text(text.replace(call, "self._absent.run()"))
-    with running(migrated, house) as service:
+    with running(migrated, repository) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
-def cut_off_service(servers: Urls) -> Iterator[Service]:
-    """A service whose PostgreSQL has stopped, with a Redis that has not."""
+def service_without_postgresql(servers: Urls) -> Iterator[Service]:
+    """A service whose PostgreSQL has stopped; its Redis runs."""
     with folder() as base:
         with reaper.servers(base) as urls:
             migrate(urls)

@@ -1,4 +1,4 @@
-"""Tests the served contract: the files of the Swagger UI page, openapi.yaml and openapi.json."""
+"""Tests of the served contract: the files of the Swagger UI page, openapi.yaml and openapi.json."""
 
 import hashlib
 import re
@@ -15,31 +15,31 @@ from tests.support.service import Service
 @pytest.mark.parametrize("path", FILES)
 def test_each_file_is_served(service: Service, path: str) -> None:
     """The ETag of a file is the hash of its bytes, with any query; HEAD returns the same headers."""
-    reply = service.client.get(path)
-    assert reply.headers["etag"] == f'"{hashlib.sha256(reply.content).hexdigest()}"'
-    assert reply.content
+    response = service.client.get(path)
+    assert response.headers["etag"] == f'"{hashlib.sha256(response.content).hexdigest()}"'
+    assert response.content
     for same in (service.client.head(path), service.client.get(path, params={"a": "b"})):
         assert same.status_code == 200
-        assert _lasting(same) == _lasting(reply)
+        assert _without_changing_headers(same) == _without_changing_headers(response)
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_a_file_that_is_known_is_not_sent_again(service: Service, path: str) -> None:
-    """A client that names the ETag, alone, weak or among others, or `*`, gets 304; with another, the file."""
+def test_304_for_a_known_etag(service: Service, path: str) -> None:
+    """If-None-Match with the ETag, alone, weak or in a list, or `*`, gets 304; with another, the file."""
     etag = service.client.get(path).headers["etag"]
     for given in (etag, f"W/{etag}", f'"other", {etag}', "*"):
         for method in ("GET", "HEAD"):
-            reply = service.client.request(method, path, headers={"if-none-match": given})
-            assert (reply.status_code, reply.headers["etag"]) == (304, etag)
+            response = service.client.request(method, path, headers={"if-none-match": given})
+            assert (response.status_code, response.headers["etag"]) == (304, etag)
     assert service.client.get(path, headers={"if-none-match": '"other"'}).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
-def test_a_file_is_only_read(service: Service, method: str) -> None:
-    """Methods other than GET and HEAD are rejected, with Allow."""
+def test_405_for_methods_other_than_get_and_head(service: Service, method: str) -> None:
+    """Methods other than GET and HEAD are 405, with Allow."""
     for path in FILES:
-        reply = service.client.request(method, path)
-        assert (reply.status_code, reply.headers["allow"]) == (405, "GET, HEAD")
+        response = service.client.request(method, path)
+        assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize(
@@ -56,18 +56,18 @@ def test_a_file_is_only_read(service: Service, method: str) -> None:
         "/openapi.yml",
     ],
 )
-def test_nothing_else_is_served(service: Service, path: str) -> None:
-    """Every other path is unknown, also that of another file in the installed package."""
+def test_404_for_other_files(service: Service, path: str) -> None:
+    """Every other path is 404, also that of another file in the installed package."""
     assert service.client.get(service.url + path).status_code == 404
 
 
-def test_the_contract_is_served_as_it_is(service: Service) -> None:
+def test_the_contract_is_served_unchanged(service: Service) -> None:
     """`/openapi.yaml` is the file, byte for byte, and `/openapi.json` the same document."""
     assert service.client.get("/openapi.yaml").content == FILE.read_bytes()
     assert service.client.get("/openapi.json").json() == DOCUMENT == yaml.safe_load(FILE.read_text())
 
 
-def test_the_contract_makes_no_list_by_accident() -> None:
+def test_the_contract_has_no_accidental_markdown_list() -> None:
     """No line of prose starts with a number and a full stop: Markdown would make it a list."""
     assert re.findall(r"^ *\d+[.)] .*", FILE.read_text(), re.MULTILINE) == []
 
@@ -84,5 +84,5 @@ def test_no_file_refers_to_another_host(service: Service) -> None:
         assert re.findall(r"@import|url\(\"?(?!\"?data:)", texts[path]) == [], path
 
 
-def _lasting(reply: httpx.Response) -> dict[str, str]:
-    return {name: value for name, value in reply.headers.items() if name not in ("date", "x-request-id")}
+def _without_changing_headers(response: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name not in ("date", "x-request-id")}

@@ -1,4 +1,4 @@
-"""The errors that the code can raise are the errors that the contract declares."""
+"""Tests that the errors in the code are those in the contract."""
 
 import re
 from typing import Any
@@ -13,14 +13,14 @@ from tests.support.conformance import DOCUMENT, PATHS, resolved
 
 COMPONENTS = DOCUMENT["components"]
 INFO = DOCUMENT["info"]["description"]
-# Status and code of each row that has a status, a code, a cause, a remedy and a word on retries.
-CATALOGUE = re.findall(r"^\| (\d+) \| `?(\w+)[^|]* \| [^|]+ \| [^|]+ \| [^|]+ \|$", INFO, re.MULTILINE)
+# Status and code of each complete row: status, code, cause, remedy, retries.
+ERROR_TABLE = re.findall(r"^\| (\d+) \| `?(\w+)[^|]* \| [^|]+ \| [^|]+ \| [^|]+ \|$", INFO, re.MULTILINE)
 
 
-def test_each_class_is_a_response_and_each_response_a_class() -> None:
-    """Every error class has its entry under components/responses, and every error there its class.
+def test_error_classes_and_error_responses_match() -> None:
+    """Each error class has a response in the contract, and each error response a class.
 
-    SessionEndedError is where the contract has two errors under one status.
+    SessionEndedError exists only in the contract: it joins two errors of one status.
     """
     declared = {name for name in COMPONENTS["responses"] if name.endswith("Error")} - {"SessionEndedError"}
     assert {kind.__name__ for kind in _kinds()} == declared
@@ -33,11 +33,11 @@ def test_each_class_has_the_code_and_status_of_its_schema() -> None:
         if schema is None:
             continue
         fields = schema["properties"]
-        told = tuple(fields[name]["const"] for name in ("error", "errorCode", "statusCode"))
-        assert told == (kind.__name__, kind.code, kind.status)
+        declared = tuple(fields[name]["const"] for name in ("error", "errorCode", "statusCode"))
+        assert declared == (kind.__name__, kind.code, kind.status)
 
 
-def test_each_response_stands_under_its_own_status() -> None:
+def test_each_error_is_declared_under_its_status() -> None:
     """An operation declares an error under the status that the error is sent with."""
     kinds = {kind.__name__: kind.status for kind in _kinds()} | {"SessionEndedError": 410}
     for item in PATHS.values():
@@ -47,16 +47,16 @@ def test_each_response_stands_under_its_own_status() -> None:
                 assert int(status) == kinds.get(name, int(status))
 
 
-def test_the_catalogue_has_every_error() -> None:
-    """The table in the contract's description has a row with a remedy for each error code and status."""
+def test_the_error_table_is_complete() -> None:
+    """The table of errors in the contract's description has one row per error code and status."""
     kinds = {(str(kind.status), kind.code) for kind in _kinds() if kind is not ServiceUnhealthyError}
-    assert set(CATALOGUE) == kinds | {("503", "none")}
-    assert len(CATALOGUE) == len(set(CATALOGUE))
+    assert set(ERROR_TABLE) == kinds | {("503", "none")}
+    assert len(ERROR_TABLE) == len(set(ERROR_TABLE))
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_each_operation_links_to_the_catalogue(path: str) -> None:
-    """An operation's description says when to use it, and links to the section that has its errors."""
+def test_each_operation_links_to_the_error_table(path: str) -> None:
+    """Each operation's description starts with "Use it" and links once to the table of errors."""
     assert '<a id="errors"></a>\n\n## Errors\n' in INFO
     for operation in PATHS[path].values():
         assert operation["description"].startswith("Use it ")
@@ -64,13 +64,13 @@ def test_each_operation_links_to_the_catalogue(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_catalogue_has_each_declared_error(path: str) -> None:
-    """Every error that an operation declares has a row under its status and its code."""
+def test_the_error_table_has_each_declared_error(path: str) -> None:
+    """Every error that an operation declares is in the table of errors."""
     for operation in PATHS[path].values():
         for status, response in operation["responses"].items():
             if status >= "4":
                 declared = {(status, code) for code in _codes(resolved(response))}
-                assert declared <= set(CATALOGUE)
+                assert declared <= set(ERROR_TABLE)
 
 
 def _codes(response: dict[str, Any]) -> list[str]:

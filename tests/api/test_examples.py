@@ -1,4 +1,4 @@
-"""Every example in the document is executed for real: what it shows is what the running service does."""
+"""Tests that every example in the contract is what the running service accepts and returns."""
 
 import json
 import re
@@ -12,9 +12,10 @@ import psycopg
 import pytest
 from redis import Redis
 
-from tests.api.test_health import ask_at_the_end
+from tests.api.contract_examples import HEADERS, OPERATIONS, PARAMETERS, REQUESTS, RESPONSES, nodes
+from tests.api.test_health import readiness_during_shutdown
 from tests.conftest import Urls, migrate
-from tests.support.conformance import DOCUMENT, PATHS, resolved, validator
+from tests.support.conformance import DOCUMENT, resolved, validator
 from tests.support.issuer import bearer
 from tests.support.raw_http import HEALTH, exchange
 from tests.support.service import Service, running
@@ -23,39 +24,9 @@ from tests.support.waiting import eventually
 START = "/api/sessions/start"
 ID, TIME = r"[0-9a-f]{8}-[0-9a-f-]{27}", r"20\d\d-[0-9T:.-]+Z"
 COMPONENTS = DOCUMENT["components"]
-OPERATIONS = {
-    operation["operationId"]: (method, path, operation)
-    for path, item in PATHS.items()
-    for method, operation in item.items()
-}
 
-# What the document shows: `operation.example`, `operation.parameter`, `response.example`, `header`.
-REQUESTS = {
-    f"{operation}.{name}": resolved(example)["value"]
-    for operation, (_, _, spec) in OPERATIONS.items()
-    for media in spec.get("requestBody", {}).get("content", {}).values()
-    for name, example in media.get("examples", {}).items()
-}
-PARAMETERS = {
-    f"{operation}.{parameter['name']}": {**resolved(parameter["schema"]), **parameter}
-    for operation, (_, path, spec) in OPERATIONS.items()
-    for parameter in map(resolved, DOCUMENT["paths"][path].get("parameters", []) + spec.get("parameters", []))
-}
-RESPONSES = {
-    f"{response}.{name}": resolved(example)["value"]
-    for response, spec in COMPONENTS["responses"].items()
-    for media in spec.get("content", {}).values()
-    for name, example in media.get("examples", {}).items()
-}
-HEADERS = {
-    name: resolved(header)["example"]
-    for spec in COMPONENTS["responses"].values()
-    for name, header in spec["headers"].items()
-    if "example" in resolved(header)
-}
-
-# What each request is told, status and version: on a session just started, and on one saved to since.
-SENT = {
+# Status and ETag of each request example: on a new session, and on one at version 2.
+REQUEST_OUTCOMES = {
     "startSession.defaultLimit": ('201 "1"', '201 "1"'),
     "startSession.ownLimit": ('201 "1"', '201 "1"'),
     "startSession.resume": ('200 "1"', '200 "2"'),
@@ -68,8 +39,8 @@ SENT = {
     "completeSession.lastAnswers": ('200 "2"', '409 "2"'),
 }
 
-# What a request with each parameter is told: on a session at version 3, and when it is sent once more.
-SENT_WITH = {
+# Status and ETag with each parameter example: on a session at version 3, and when it is repeated.
+PARAMETER_OUTCOMES = {
     "startSession.Idempotency-Key": ('201 "1"', '200 "1"'),
     "listSessions.user_id": ("200", "200"),
     "listSessions.quiz_id": ("200", "200"),
@@ -94,22 +65,22 @@ SENT_WITH = {
 
 
 def _session(service: Service, version: int, **fields: object) -> str:
-    """Return the id of a session of ada's that has come to the version as those in the document have."""
+    """Return the id of a new session of ada, saved to until it has the version, as the examples show it."""
     session_id = str(service.start(user_id="ada", **fields)["id"])
-    time.sleep(0.002)  # a time that the document shows as later has to be
+    time.sleep(0.002)  # times that differ in an example must differ in the response, too
     for question, answer in ((3, "Paris"), (4, ["a", "c"]))[: version - 1]:
         assert service.save(session_id, question, answer).status_code == 200
     return session_id
 
 
 def _expired(service: Service) -> str:
-    """Return the id of a session with one answer that is stored as expired, and so stays as it is."""
+    """Return the id of a session with one answer that the sweeper has marked as expired."""
     session_id = _session(service, 2, time_limit_seconds=3)
-    expired = _wait(
-        lambda: service.read(session_id), lambda told: told.get("session", {}).get("version") == 3
+    expired = _response_when(
+        lambda: service.read(session_id), lambda body: body.get("session", {}).get("version") == 3
     )
     session = expired.json()["session"]
-    # Once in a long while the sweeper comes within a millisecond of the end: not what the document shows.
+    # The example shows different times; rarely the sweeper runs within a millisecond of the expiry.
     return session_id if session["updated_at"] > session["expires_at"] else _expired(service)
 
 
@@ -126,26 +97,28 @@ def _reuse_a_key(service: Service) -> httpx.Response:
 
 
 def _ask_health(service: Service) -> httpx.Response:
-    # On a busy machine the service may doubt its Redis for a second.
-    return _wait(lambda: service.client.get("/health"), lambda health: health["checks"]["redis"] == "up")
+    # On a busy machine the circuit breaker of Redis may be open for a second.
+    return _response_when(
+        lambda: service.client.get("/health"), lambda health: health["checks"]["redis"] == "up"
+    )
 
 
 def _ask_too_often(service: Service) -> httpx.Response:
     return next(reply for _ in range(100) if (reply := service.read(uuid4())).status_code == 429)
 
 
-def _wait(ask: Callable[[], httpx.Response], ready: Callable[[Any], bool]) -> httpx.Response:
-    replies: list[httpx.Response] = []
+def _response_when(ask: Callable[[], httpx.Response], ready: Callable[[Any], bool]) -> httpx.Response:
+    responses: list[httpx.Response] = []
 
     def is_ready() -> bool:
-        replies.append(ask())
-        return ready(replies[-1].json())
+        responses.append(ask())
+        return ready(responses[-1].json())
 
-    eventually(is_ready, lambda: replies[-1].text)
-    return replies[-1]
+    eventually(is_ready, lambda: responses[-1].text)
+    return responses[-1]
 
 
-# What has each response told, by the service that tells it.
+# Requests that get each response example, by the fixture of the service.
 SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
     "service": {
         "Session.inProgress": lambda at: at.read(_session(at, 3)),
@@ -167,39 +140,39 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
         "Liveness.alive": lambda at: at.client.get("/health/live"),
         "Readiness.ready": lambda at: at.client.get("/health/ready"),
         "RequestTimeoutError.requestTimeoutError": lambda at: exchange(
-            at.url, b"GET /health HTTP/1.1\r\n", asked=(HEALTH,)
+            at.url, b"GET /health HTTP/1.1\r\n", targets=(HEALTH,)
         )[0],
         "UriTooLongError.uriTooLongError": lambda at: at.client.get("/api/sessions?user_id=" + 4096 * "x"),
         "HeadersTooLargeError.headersTooLargeError": lambda at: at.client.get(
             "/health", headers=[(f"x-{number}", "1") for number in range(101)]
         ),
     },
-    "guarded": {
+    "service_with_tokens": {
         "UnauthenticatedError.unauthenticatedError": lambda at: at.read(uuid4()),
         "ForbiddenError.forbiddenError": lambda at: at.client.get(
             "/api/sessions", params={"user_id": "grace"}, headers=bearer("ada")
         ),
     },
-    "limited": {"RateLimitedError.rateLimitedError": _ask_too_often},
-    "service_of_one": {"SessionPage.last": lambda at: at.client.get("/api/sessions")},
-    "broken_service": {"InternalServerError.internalServerError": lambda at: at.read(uuid4())},
-    "cut_off_service": {
+    "service_with_rate_limit": {"RateLimitedError.rateLimitedError": _ask_too_often},
+    "service_with_one_session": {"SessionPage.last": lambda at: at.client.get("/api/sessions")},
+    "service_without_table": {"InternalServerError.internalServerError": lambda at: at.read(uuid4())},
+    "service_without_postgresql": {
         "ServiceUnavailableError.serviceUnavailableError": lambda at: at.read(uuid4()),
-        # For a second the probes answer with their verdict of before.
-        "ServiceUnhealthyError.unhealthy": lambda at: _wait(
+        # Health checks are cached for a second.
+        "ServiceUnhealthyError.unhealthy": lambda at: _response_when(
             lambda: at.client.get("/health"),
-            lambda told: told["checks"] == {"postgres": "down", "redis": "up"},
+            lambda body: body["checks"] == {"postgres": "down", "redis": "up"},
         ),
-        "ServiceNotReadyError.unavailable": lambda at: _wait(
-            lambda: at.client.get("/health/ready"), lambda told: told["status"] != "ready"
+        "ServiceNotReadyError.unavailable": lambda at: _response_when(
+            lambda: at.client.get("/health/ready"), lambda body: body["status"] != "ready"
         ),
     },
-    "service_to_end": {"ServiceNotReadyError.draining": ask_at_the_end},
+    "service_to_shut_down": {"ServiceNotReadyError.draining": readiness_during_shutdown},
 }
-WHERE = {name: fixture for fixture, scenarios in SCENARIOS.items() for name in scenarios}
+FIXTURES = {name: fixture for fixture, scenarios in SCENARIOS.items() for name in scenarios}
 
-# The response that shows each header.
-TOLD = {
+# The response example that has each header.
+HEADER_SOURCES = {
     "etag": "Session.inProgress",
     "location": "StartedSession.started",
     "retry-after": "SessionConflictError.sessionConflictError",
@@ -209,8 +182,8 @@ TOLD = {
 
 
 @pytest.fixture
-def service_of_one(fresh_database: Urls) -> Iterator[Service]:
-    """A service that has one session."""
+def service_with_one_session(fresh_database: Urls) -> Iterator[Service]:
+    """A service whose database has one session."""
     migrate(fresh_database)
     with running(fresh_database) as service:
         _session(service, 3)
@@ -218,15 +191,15 @@ def service_of_one(fresh_database: Urls) -> Iterator[Service]:
 
 
 @pytest.fixture
-def service_to_end(migrated: Urls) -> Iterator[Service]:
-    """A service that nobody else needs."""
+def service_to_shut_down(migrated: Urls) -> Iterator[Service]:
+    """A service that the test shuts down."""
     with running(migrated) as service:
         yield service
 
 
 @pytest.fixture
-def planted(service: Service, database: psycopg.Connection, cache: Redis) -> Iterator[str]:
-    """The id that the document shows, of a session at version 3; the key that it shows is unused."""
+def example_session_id(service: Service, database: psycopg.Connection, cache: Redis) -> Iterator[str]:
+    """The session id of the contract's example, of a session at version 3; the example key is unused."""
     session_id = COMPONENTS["parameters"]["SessionId"]["example"]
     key = COMPONENTS["parameters"]["IdempotencyKey"]["example"]
 
@@ -234,7 +207,7 @@ def planted(service: Service, database: psycopg.Connection, cache: Redis) -> Ite
         database.execute("delete from quiz_sessions where id = %s or start_key = %s", [session_id, key])
         cache.delete(f"session:{session_id}")
 
-    # Schemathesis sends the examples, too.
+    # Schemathesis also sends the examples.
     clear()
     query = "update quiz_sessions set id = %s where id = %s"
     database.execute(query, [session_id, _session(service, 3)])
@@ -244,25 +217,27 @@ def planted(service: Service, database: psycopg.Connection, cache: Redis) -> Ite
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_every_request_example_is_accepted(service: Service, name: str) -> None:
-    """It succeeds on what its summary speaks of; what is for version 1 only is refused on another."""
+    """A request example succeeds; one with a version is 409 on a session of another version."""
     operation, _ = name.split(".")
-    told = [_send(service, operation, _session(service, version), REQUESTS[name]) for version in (1, 2)]
-    assert tuple(told) == SENT[name]
+    seen = [_send(service, operation, _session(service, version), REQUESTS[name]) for version in (1, 2)]
+    assert tuple(seen) == REQUEST_OUTCOMES[name]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_every_parameter_example_does_what_it_is_for(service: Service, planted: str, name: str) -> None:
-    """Each operation that takes the parameter is sent the example, twice."""
+def test_every_parameter_example_works(service: Service, example_session_id: str, name: str) -> None:
+    """A parameter example, sent twice to each operation that has it, has the expected status and ETag."""
     operation, parameter = name.split(".")
     place, example = PARAMETERS[name]["in"], str(PARAMETERS[name]["example"])
     headers, query = ({parameter: example} if place == kind else {} for kind in ("header", "query"))
     body = next((body for request, body in REQUESTS.items() if request.startswith(f"{operation}.")), None)
-    told = [_send(service, operation, planted, body, headers=headers, params=query) for _ in range(2)]
-    assert tuple(told) == SENT_WITH[name]
+    seen = [
+        _send(service, operation, example_session_id, body, headers=headers, params=query) for _ in range(2)
+    ]
+    assert tuple(seen) == PARAMETER_OUTCOMES[name]
 
 
-def test_the_cache_control_example_asks_the_database(service: Service, database: psycopg.Connection) -> None:
-    """With it a change is seen that the cache does not know of."""
+def test_the_cache_control_example_bypasses_the_cache(service: Service, database: psycopg.Connection) -> None:
+    """The example of Cache-Control reads a change that the cache does not have."""
     session_id = _session(service, 1)
     database.execute("update quiz_sessions set current_question = 9 where id = %s", [session_id])
     header = {"cache-control": PARAMETERS["getSession.Cache-Control"]["example"]}
@@ -270,37 +245,37 @@ def test_the_cache_control_example_asks_the_database(service: Service, database:
 
 
 @pytest.mark.parametrize("name", RESPONSES)
-def test_every_response_example_is_answered(request: pytest.FixtureRequest, name: str) -> None:
-    """The reply is the example to the word, but for ids and times."""
-    reply = SCENARIOS[WHERE[name]][name](request.getfixturevalue(WHERE[name]))
+def test_every_response_example_is_returned(request: pytest.FixtureRequest, name: str) -> None:
+    """A response equals its example, except for ids and times."""
+    reply = SCENARIOS[FIXTURES[name]][name](request.getfixturevalue(FIXTURES[name]))
     assert _masked(reply.json()) == _masked(RESPONSES[name])
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_every_header_example_is_answered(request: pytest.FixtureRequest, name: str) -> None:
-    """The header is the example to the letter, but for ids."""
-    response = TOLD[name]
-    reply = SCENARIOS[WHERE[response]][response](request.getfixturevalue(WHERE[response]))
+def test_every_header_example_is_returned(request: pytest.FixtureRequest, name: str) -> None:
+    """A header equals its example, except for ids."""
+    response = HEADER_SOURCES[name]
+    reply = SCENARIOS[FIXTURES[response]][response](request.getfixturevalue(FIXTURES[response]))
     assert _masked(reply.headers[name]) == _masked(str(HEADERS[name]))
 
 
-def test_every_example_has_its_scenario() -> None:
-    """No example is left out, wherever it stands, and no scenario is without its example."""
-    assert REQUESTS.keys() == SENT.keys()
-    assert PARAMETERS.keys() == SENT_WITH.keys()
-    assert RESPONSES.keys() == WHERE.keys()
-    assert HEADERS.keys() == TOLD.keys()
-    nodes = list(_nodes(DOCUMENT))
-    shown = sum(len(node.get("examples", {})) for node in nodes if "schema" in node)
+def test_every_example_is_tested() -> None:
+    """Every example in the contract is tested, and every test has an example."""
+    assert REQUESTS.keys() == REQUEST_OUTCOMES.keys()
+    assert PARAMETERS.keys() == PARAMETER_OUTCOMES.keys()
+    assert RESPONSES.keys() == FIXTURES.keys()
+    assert HEADERS.keys() == HEADER_SOURCES.keys()
+    found = list(nodes(DOCUMENT))
+    shown = sum(len(node.get("examples", {})) for node in found if "schema" in node)
     assert shown == len(REQUESTS) + len(RESPONSES)
-    assert not [media for node in nodes for media in node.get("content", {}).values() if "example" in media]
-    used = {node["$ref"] for node in nodes if "$ref" in node}
+    assert not [media for node in found for media in node.get("content", {}).values() if "example" in media]
+    used = {node["$ref"] for node in found if "$ref" in node}
     assert {f"#/components/examples/{name}" for name in COMPONENTS["examples"]} <= used
 
 
 def test_every_example_fits_its_schema() -> None:
-    """What the contract shows is what it says: in bodies, parameters, headers and schemas."""
-    for node in _nodes(DOCUMENT):
+    """Examples in bodies, parameters, headers and schemas are valid against their schema."""
+    for node in nodes(DOCUMENT):
         named = node.get("examples", {}) if "schema" in node else {}
         values = [resolved(example)["value"] for example in named.values()]
         values += [node["example"]] if "example" in node else []
@@ -309,22 +284,14 @@ def test_every_example_fits_its_schema() -> None:
 
 
 def _send(service: Service, operation: str, session_id: str, body: object, **extra: Any) -> str:
-    """Send a request and return what it was told: the status and, where there is one, the ETag."""
+    """Send a request; return the status and the ETag of its response."""
     method, path, _ = OPERATIONS[operation]
     reply = service.client.request(method, path.format(id=session_id), json=body, **extra)
     return f"{reply.status_code} {reply.headers.get('etag', '')}".rstrip()
 
 
-def _nodes(node: object) -> Iterator[dict[str, Any]]:
-    """Return every object of the document."""
-    if isinstance(node, dict):
-        yield node
-    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _nodes(inner)
-
-
 def _masked(value: object) -> str:
-    """Return the value as JSON with a number for each id and each time: equal and in order stay what is."""
+    """Return the value as JSON with ids and times replaced by their order: equal ones stay equal."""
     text = json.dumps(value, sort_keys=True, indent=1)
     ids, times = list(dict.fromkeys(re.findall(ID, text))), sorted(set(re.findall(TIME, text)))
     text = re.sub(ID, lambda found: f"id {ids.index(found[0])}", text)

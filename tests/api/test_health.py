@@ -1,4 +1,4 @@
-"""Probes: answered at any rate and in any state of the stores, and no load on what they ask about."""
+"""Tests of the health checks: correct under load and in every state of the stores, cached for a second."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from session_service.storage.readiness import ReadinessCheck
 from tests.conftest import Urls, migrate
 from tests.support import clock, conformance
 from tests.support.inspection import listens, unread, waiting_for_locks
-from tests.support.service import Service, copy_house, folder, running
+from tests.support.service import Service, copy_repository, folder, running
 from tests.support.waiting import LIMIT, eventually
 
 PROBES = ("/health", "/health/live", "/health/ready")
@@ -32,69 +32,69 @@ DOWN = {"/health": 503, "/health/live": 200, "/health/ready": 503}
 UP = dict.fromkeys(PROBES, 200)
 
 
-class Store:
-    """A store that answers when the test says so, and counts how often it is asked."""
+class ControlledStore:
+    """A store whose check completes when the test says so; counts the checks."""
 
     def __init__(self) -> None:
-        self.asked = 0
-        self.answers = asyncio.Event()
+        self.checks = 0
+        self.released = asyncio.Event()
 
-    async def ask(self) -> bool:
-        """Wait, and say that it is up."""
-        self.asked += 1
-        await self.answers.wait()
+    async def run(self) -> bool:
+        """Wait, and report success."""
+        self.checks += 1
+        await self.released.wait()
         return True
 
 
-def test_a_store_is_asked_once_a_second_by_one_for_all() -> None:
-    """However many want to know, and whoever of them leaves, there is one question at a time."""
+def test_health_checks_are_shared_and_cached() -> None:
+    """Concurrent callers share one check, also if one is cancelled; its result is cached for a second."""
 
     async def run() -> None:
-        store = Store()
-        asked = CachedCheck(store.ask)
-        probes = [asyncio.create_task(asked.run()) for _ in range(500)]
+        store = ControlledStore()
+        check = CachedCheck(store.run)
+        probes = [asyncio.create_task(check.run()) for _ in range(500)]
         await asyncio.sleep(0.1)
         probes[0].cancel()
-        store.answers.set()
+        store.released.set()
         assert await asyncio.gather(*probes[1:]) == [True] * 499
-        assert await asked.run()
-        assert store.asked == 1
+        assert await check.run()
+        assert store.checks == 1
         await asyncio.sleep(1)
-        assert await asked.run()
-        assert store.asked == 2
+        assert await check.run()
+        assert store.checks == 2
 
     clock.run(run())
 
 
-def test_a_store_that_stands_still_is_down_and_asked_no_more() -> None:
-    """Without an answer within a second the word is no, and it is no at once until there is an answer."""
+def test_a_health_check_times_out() -> None:
+    """A check without a result within a second fails at once for all callers until it ends."""
 
     async def run() -> None:
-        store = Store()
-        asked = CachedCheck(store.ask)
-        assert not await asked.run()
+        store = ControlledStore()
+        check = CachedCheck(store.run)
+        assert not await check.run()
         passed = asyncio.get_running_loop().time()
-        assert await asyncio.gather(*(asked.run() for _ in range(500))) == [False] * 500
+        assert await asyncio.gather(*(check.run() for _ in range(500))) == [False] * 500
         assert asyncio.get_running_loop().time() == passed
-        assert store.asked == 1
-        store.answers.set()
+        assert store.checks == 1
+        store.released.set()
         await asyncio.sleep(0)
-        assert await asked.run()
-        assert store.asked == 2
+        assert await check.run()
+        assert store.checks == 2
 
     clock.run(run())
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Database]:
-    """A PostgreSQL of the tests' own, migrated."""
+    """A private PostgreSQL, migrated."""
     with folder() as base, servers.postgres(base, servers.postgres_homes()[0], base) as server:
         migrate({"DATABASE_URL": server.url, "MIGRATION_DATABASE_URL": server.owner_url})
         yield server
 
 
-def test_probes_need_nothing_of_the_requests(fresh_database: Urls) -> None:
-    """While operators' locks hold up every connection there is, any number of probes is told the truth."""
+def test_health_checks_do_not_use_the_connection_pool_of_requests(fresh_database: Urls) -> None:
+    """Health checks succeed while locks block every connection of the requests' pool."""
     migrate(fresh_database)
     with (
         running(fresh_database, DATABASE_POOL_SIZE="2") as service,
@@ -103,7 +103,7 @@ def test_probes_need_nothing_of_the_requests(fresh_database: Urls) -> None:
         ThreadPoolExecutor(8) as probes,
     ):
         session_id = service.start()["id"]
-        _forget()
+        _await_expiry()
         with database.transaction():
             database.execute("lock table quiz_sessions in share row exclusive mode")
             stuck = [
@@ -113,37 +113,39 @@ def test_probes_need_nothing_of_the_requests(fresh_database: Urls) -> None:
                 ),
             ]
             eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 2)
-            asked = [probes.submit(service.client.get, PROBES[number % 3]) for number in range(24)]
-            assert {probe.result().status_code for probe in asked} == {200}
+            responses = [probes.submit(service.client.get, PROBES[number % 3]) for number in range(24)]
+            assert {response.result().status_code for response in responses} == {200}
             assert not any(request.done() for request in stuck)
         assert [request.result().status_code for request in stuck] == [200, 201]
 
 
-def test_a_frozen_postgresql_is_told_as_down(postgres: Database, migrated: Urls) -> None:
-    """A PostgreSQL that stands still is down to any number of probes within moments, and up when it thaws."""
+def test_a_frozen_postgresql_is_down(postgres: Database, migrated: Urls) -> None:
+    """A frozen PostgreSQL is reported as down, at any rate of probes without a leak, and as up afterwards."""
     urls = migrated | {"DATABASE_URL": postgres.url}
     with running(urls) as service, ThreadPoolExecutor(20) as probes:
         with _frozen(postgres):
-            _await_told(service, DOWN)
+            _await_statuses(service, DOWN)
             opened = psutil.Process(service.process.pid).num_fds()
-            asked = [probes.submit(service.client.get, PROBES[number % 3]) for number in range(300)]
-            assert {(one.result().url.path, one.result().status_code) for one in asked} == set(DOWN.items())
+            responses = [probes.submit(service.client.get, PROBES[number % 3]) for number in range(300)]
+            assert {(one.result().url.path, one.result().status_code) for one in responses} == set(
+                DOWN.items()
+            )
             assert psutil.Process(service.process.pid).num_fds() <= opened + 20
-        _await_told(service, UP)
+        _await_statuses(service, UP)
 
 
-def test_a_database_that_takes_no_writes_is_told_as_down(postgres: Database, migrated: Urls) -> None:
-    """Failed over to a server that only reads, the service wants no requests, until it can save again."""
+def test_a_read_only_postgresql_is_not_ready(postgres: Database, migrated: Urls) -> None:
+    """After a failover to a read-only server the service is not ready until writes succeed again."""
     urls = migrated | {"DATABASE_URL": postgres.url}
     with running(urls) as service, psycopg.connect(postgres.owner_url, autocommit=True) as operator:
-        for mode, told in (("on", DOWN), ("off", UP)):
+        for mode, statuses in (("on", DOWN), ("off", UP)):
             operator.execute(f"alter system set default_transaction_read_only = {mode}")
             operator.execute("select pg_reload_conf()")
-            _await_told(service, told)
+            _await_statuses(service, statuses)
 
 
-def test_a_database_that_returns_other_values_is_down(postgres: Database) -> None:
-    """A value that comes back changed is no success of the readiness check."""
+def test_a_postgresql_that_returns_other_values_is_not_ready(postgres: Database) -> None:
+    """The readiness check fails if PostgreSQL returns a value other than the one that was sent."""
 
     async def configure(connection: Connection) -> None:
         connection.adapters.register_loader("int4", FloatLoader)
@@ -158,10 +160,10 @@ def test_a_database_that_returns_other_values_is_down(postgres: Database) -> Non
     asyncio.run(run())
 
 
-def test_a_setting_that_is_not_pinned_is_not_ready(fresh_database: Urls, tmp_path: Path) -> None:
-    """A service without the date format of its own is 503, not 200 or 500, where it cannot read dates."""
+def test_a_postgresql_with_another_date_style_is_not_ready(fresh_database: Urls, tmp_path: Path) -> None:
+    """Without its own DateStyle the service is 503, not 200 or 500, while it cannot parse dates."""
     migrate(fresh_database)
-    file = copy_house(tmp_path) / "sql" / "configure.sql"
+    file = copy_repository(tmp_path) / "sql" / "configure.sql"
     pin = "('datestyle', 'ISO, MDY'),"
     assert pin in file.read_text()
     file.write_text(file.read_text().replace(pin, ""))
@@ -174,14 +176,14 @@ def test_a_setting_that_is_not_pinned_is_not_ready(fresh_database: Urls, tmp_pat
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and pid <> pg_backend_pid()"
         )
-        _await_told(service, DOWN)
+        _await_statuses(service, DOWN)
 
 
-def test_a_connection_that_has_broken_is_no_word_on_the_server(postgres: Database, migrated: Urls) -> None:
-    """A PostgreSQL that has closed the connections of before is up as soon as it takes new ones."""
+def test_broken_connections_do_not_fail_the_health_check(postgres: Database, migrated: Urls) -> None:
+    """A PostgreSQL that has closed the pooled connections is up as soon as it accepts new ones."""
     urls = migrated | {"DATABASE_URL": postgres.url}
     with running(urls) as service, psycopg.connect(postgres.owner_url, autocommit=True) as operator:
-        _forget()
+        _await_expiry()
         ended = operator.execute(
             "select pid, pg_terminate_backend(pid) from pg_stat_activity "
             "where pid <> pg_backend_pid() and backend_type = 'client backend'"
@@ -189,11 +191,11 @@ def test_a_connection_that_has_broken_is_no_word_on_the_server(postgres: Databas
         pids = [pid for pid, _ in ended]
         left = "select from pg_stat_activity where pid = any (%s)"
         eventually(lambda: not operator.execute(left, [pids]).fetchall())
-        assert _told(service) == UP
+        assert _statuses(service) == UP
 
 
-def test_what_a_request_has_found_out_of_redis_counts_at_once(migrated: Urls) -> None:
-    """Redis is told as down with the first request that misses it, however lately it was seen to be up."""
+def test_a_redis_failure_in_a_request_is_reported_at_once(migrated: Urls) -> None:
+    """A Redis failure that a request has seen is reported at once, despite a cached result."""
     with (
         folder() as base,
         servers.redis(base, base) as redis,
@@ -208,48 +210,48 @@ def test_what_a_request_has_found_out_of_redis_counts_at_once(migrated: Urls) ->
 
 
 @pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
-def test_a_service_that_ends_wants_no_requests(migrated: Urls, server: str) -> None:
-    """Once told to end, a service tells it on the connections that it still has."""
+def test_readiness_is_draining_during_graceful_shutdown(migrated: Urls, server: str) -> None:
+    """Graceful shutdown: readiness is 503 draining on connections that are still open."""
     with running(migrated, SERVER=server) as service:
-        reply = ask_at_the_end(service)
-        assert (reply.status_code, reply.json()["status"]) == (503, "draining")
+        response = readiness_during_shutdown(service)
+        assert (response.status_code, response.json()["status"]) == (503, "draining")
 
 
-def ask_at_the_end(service: Service) -> httpx.Response:
-    """Tell the service to end, and return what it says of its readiness on a connection that it still has."""
+def readiness_during_shutdown(service: Service) -> httpx.Response:
+    """Return the readiness response of a service during its graceful shutdown, on an open connection."""
     connection = HTTPConnection(urlsplit(service.url).netloc, timeout=LIMIT)
     connection.putrequest("GET", "/health/ready")
     connection.putheader("content-length", "2")
     connection.endheaders()
-    # With a request under way the service does not end; this one has begun to arrive.
+    # A shutdown waits for this request, which has begun to arrive.
     eventually(lambda: unread(service.url) == 0)
     service.process.terminate()
     eventually(lambda: not listens(service.url))
     connection.send(b"{}")
-    with connection.getresponse() as told:
-        reply = httpx.Response(told.status, headers=told.getheaders(), content=told.read())
-    reply.request = httpx.Request("GET", f"{service.url}/health/ready")
-    conformance.check(reply)
+    with connection.getresponse() as raw:
+        response = httpx.Response(raw.status, headers=raw.getheaders(), content=raw.read())
+    response.request = httpx.Request("GET", f"{service.url}/health/ready")
+    conformance.check(response)
     assert service.process.wait(LIMIT) == 0
-    return reply
+    return response
 
 
-def _forget() -> None:
-    """Wait until what the stores said is of no use any more."""
+def _await_expiry() -> None:
+    """Wait until the cached results have expired."""
     time.sleep(1.1)
 
 
-def _told(service: Service) -> dict[str, int]:
+def _statuses(service: Service) -> dict[str, int]:
     return {path: service.client.get(path).status_code for path in PROBES}
 
 
-def _await_told(service: Service, told: dict[str, int]) -> None:
-    eventually(lambda: _told(service) == told)
+def _await_statuses(service: Service, statuses: dict[str, int]) -> None:
+    eventually(lambda: _statuses(service) == statuses)
 
 
 @contextmanager
 def _frozen(server: Database) -> Iterator[None]:
-    """Stop a server with all its processes, and let them go on in the end."""
+    """Suspend all processes of a server until the block ends."""
     main = psutil.Process(server.process.pid)
     family = [main, *main.children(recursive=True)]
     for process in family:

@@ -1,4 +1,4 @@
-"""Messages of refused requests: each names the field, the rule and the limit, and no value that was sent."""
+"""Tests of error messages: each names the field, the rule and the limit, and repeats no value."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ PROGRESS = f"{SESSION}/progress"
 BODY: dict[str, Any] = {"user_id": "ada", "quiz_id": 7}
 QUESTION_KEY = "which must match: A question id as a key, 0 to 2147483647 in canonical decimal"
 
-# Method, path, body or query, and the place and the message of each detail.
+# Method, path, body, and the path and message of each detail.
 CASES: dict[str, tuple[str, str, Any, list[tuple[str, str]]]] = {
     "an answer of 10 001 characters": (
         "PUT",
@@ -126,39 +126,39 @@ CASES: dict[str, tuple[str, str, Any, list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_400_names_the_place_the_rule_and_the_limit(service: Service, case: str) -> None:
-    """Each detail says where, which rule and which limit, in a sentence that a person understands."""
-    method, path, body, expected = CASES[case]
-    reply = service.client.request(method, path, json=body)
-    assert reply.status_code == 400
-    details = sorted((detail["path"], detail["message"]) for detail in reply.json()["details"])
-    for (place, message), (expected_place, expected_message) in zip(details, expected, strict=True):
-        assert place == expected_place
+def test_400_names_the_field_the_rule_and_the_limit(service: Service, case: str) -> None:
+    """Each detail of a 400 has the path of a field, and a message with the rule and its limit."""
+    method, target, body, expected = CASES[case]
+    response = service.client.request(method, target, json=body)
+    assert response.status_code == 400
+    details = sorted((detail["path"], detail["message"]) for detail in response.json()["details"])
+    for (path, message), (expected_path, expected_message) in zip(details, expected, strict=True):
+        assert path == expected_path
         assert message.startswith(expected_message)
 
 
-def test_no_pattern_of_the_contract_is_shown_to_a_client() -> None:
-    """Each schema with a pattern has a description, which a message shows instead."""
+def test_messages_describe_patterns() -> None:
+    """Each schema with a pattern has a description, which messages show instead of the pattern."""
     schemas = read(FILE)["components"]["schemas"].items()
     assert [name for name, schema in schemas if "pattern" in schema and not schema.get("description")] == []
 
 
-def test_413_says_which_limit(service: Service) -> None:
-    """A body that is too large and a session that would be are told apart, each with its number."""
-    reply = service.client.post(START, content=b" " * 262_145)
-    assert reply.json()["message"] == "The body has over 262144 bytes."
+def test_413_names_the_limit(service: Service) -> None:
+    """A 413 for the body and one for the session have different messages, each with its limit."""
+    response = service.client.post(START, content=b" " * 262_145)
+    assert response.json()["message"] == "The body has over 262144 bytes."
     session_id = service.start()["id"]
-    replies = [service.save(session_id, number, ["\u00fc" * 1_000] * 100) for number in range(6)]
+    responses = [service.save(session_id, number, ["\u00fc" * 1_000] * 100) for number in range(6)]
     assert (
-        replies[-1].json()["message"]
+        responses[-1].json()["message"]
         == "The session would have over 10000 answers, or 1048576 bytes of them."
     )
 
 
-def test_414_says_the_limit(service: Service) -> None:
-    """A target that is too long is told how long it may be."""
-    reply = service.client.get("/api/sessions?user_id=" + "x" * 5000)
-    assert (reply.status_code, "4096" in reply.json()["message"]) == (414, True)
+def test_414_names_the_limit(service: Service) -> None:
+    """The message of a 414 has the maximum length."""
+    response = service.client.get("/api/sessions?user_id=" + "x" * 5000)
+    assert (response.status_code, "4096" in response.json()["message"]) == (414, True)
 
 
 @pytest.mark.parametrize(
@@ -173,11 +173,13 @@ def test_414_says_the_limit(service: Service) -> None:
         ({"content-type": "application/json; charset=latin1"}, "content type application/json"),
     ],
 )
-def test_415_says_what_is_not_taken(service: Service, headers: dict[str, str], message: str) -> None:
-    """A content encoding and a content type are told apart."""
-    reply = service.client.post(START, content=b"{}", headers=headers)
-    assert reply.status_code == 415
-    assert message in reply.json()["message"]
+def test_415_names_the_content_type_or_encoding(
+    service: Service, headers: dict[str, str], message: str
+) -> None:
+    """The message of a 415 names the content type or the content encoding."""
+    response = service.client.post(START, content=b"{}", headers=headers)
+    assert response.status_code == 415
+    assert message in response.json()["message"]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_415_says_what_is_not_taken(service: Service, headers: dict[str, str], m
         {"content-type": "application/json", "content-encoding": "identity"},
     ],
 )
-def test_other_ways_to_say_json_are_taken(service: Service, headers: dict[str, str]) -> None:
-    """The usual spelling of the charset, and the encoding that is none, change nothing."""
+def test_equivalent_content_types_are_accepted(service: Service, headers: dict[str, str]) -> None:
+    """Other spellings of the charset, and the encoding identity, are accepted."""
     content = service.client.build_request("POST", START, json=BODY).content
     assert service.client.post(START, content=content, headers=headers).status_code == 201

@@ -1,4 +1,4 @@
-"""Behind a path prefix, and behind a proxy that compresses, links and entity tags lead to the session."""
+"""Tests of ROOT_PATH and reverse proxies: links and entity tags behind a prefix and behind compression."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import yaml
 from tests.conftest import Urls
 from tests.support import conformance
 from tests.support.proxies import behind_nginx, nginx
-from tests.support.service import Service, judged_behind_proxy, running
+from tests.support.service import Service, running, validated_client_behind_proxy
 
 PREFIX = "/quiz"
 BODY = {"user_id": "ada", "quiz_id": 7}
@@ -24,15 +24,15 @@ COMPRESSED = """
 
 @pytest.fixture(scope="module")
 def prefixed(migrated: Urls) -> Iterator[Service]:
-    """A service that is reached under the prefix."""
+    """A service with ROOT_PATH."""
     with running(migrated, ROOT_PATH=PREFIX) as service:
         yield service
 
 
 @pytest.mark.needs("nginx")
 @pytest.mark.parametrize("target", ["/", ""], ids=["stripped", "left on"])
-def test_a_session_is_found_under_the_prefix(prefixed: Service, target: str) -> None:
-    """`Location` leads to the session, whether the proxy strips the prefix or leaves it on the path."""
+def test_location_has_the_root_path(prefixed: Service, target: str) -> None:
+    """`Location` leads to the session, whether or not the proxy strips the prefix from the path."""
     with behind_nginx(prefixed, PREFIX, target) as client:
         started = client.post(f"{PREFIX}/api/sessions/start", json=BODY)
         assert started.headers["location"] == f"{PREFIX}/api/sessions/{started.json()['id']}"
@@ -43,8 +43,8 @@ def test_a_session_is_found_under_the_prefix(prefixed: Service, target: str) -> 
 
 @pytest.mark.needs("nginx")
 @pytest.mark.parametrize("target", ["/", ""], ids=["stripped", "left on"])
-def test_the_documentation_refers_to_the_prefix(prefixed: Service, target: str) -> None:
-    """Each file of the page is found under the prefix, and the contract says that it is the server."""
+def test_the_docs_page_has_the_root_path(prefixed: Service, target: str) -> None:
+    """Each file of the docs page is found under the prefix, and the contract's server URL is the prefix."""
     with behind_nginx(prefixed, PREFIX, target) as client:
         page = client.get(f"{PREFIX}/docs")
         for path in re.findall(r'(?:src|href)="(?!data:)([^"]*)"', page.text):
@@ -58,12 +58,12 @@ def test_the_documentation_refers_to_the_prefix(prefixed: Service, target: str) 
 
 
 @pytest.mark.parametrize("root_path", ["/api", "/api/sessions", "/a/b.c/d~e_f-g/"])
-def test_a_prefix_that_looks_like_a_path_of_the_contract(migrated: Urls, root_path: str) -> None:
-    """Paths with and without the prefix lead to the same operation, whatever the prefix is."""
+def test_root_path_like_a_path_of_the_contract(migrated: Urls, root_path: str) -> None:
+    """With a prefix like a path of the contract, paths with and without it lead to the same operation."""
     prefix = root_path.rstrip("/")
     with (
         running(migrated, ROOT_PATH=root_path) as service,
-        judged_behind_proxy(service.url, prefix) as unstripped,
+        validated_client_behind_proxy(service.url, prefix) as unstripped,
     ):
         for client, before in ((service.client, ""), (unstripped, prefix)):
             started = client.post(f"{before}/api/sessions/start", json=BODY)
@@ -78,8 +78,8 @@ def test_a_prefix_that_looks_like_a_path_of_the_contract(migrated: Urls, root_pa
 @pytest.mark.parametrize(
     "root_path", ["quiz", "/quiz//x", "/a b", "/../x", "/.", "/quiz?x", "https://x/quiz"]
 )
-def test_a_prefix_that_is_none_stops_the_start(migrated: Urls, root_path: str) -> None:
-    """ROOT_PATH is a path, or the start ends with a line that names it."""
+def test_an_invalid_root_path_fails_the_start(migrated: Urls, root_path: str) -> None:
+    """An invalid ROOT_PATH fails the start, with one line that names it."""
     with (
         pytest.raises(AssertionError, match="ROOT_PATH has to be a path prefix"),
         running(migrated, ROOT_PATH=root_path),
@@ -88,11 +88,11 @@ def test_a_prefix_that_is_none_stops_the_start(migrated: Urls, root_path: str) -
 
 
 @pytest.mark.needs("nginx")
-def test_a_tag_that_nginx_has_made_weak_counts(service: Service) -> None:
-    """Where a proxy compresses, the ETag that a client got is good for `If-Match` and `If-None-Match`."""
+def test_a_weak_etag_is_valid(service: Service) -> None:
+    """An ETag that nginx has made weak is valid in `If-Match` and `If-None-Match`."""
     with (
         nginx(f"location / {{ proxy_pass {service.url}; }}", COMPRESSED) as url,
-        judged_behind_proxy(url) as client,
+        validated_client_behind_proxy(url) as client,
     ):
         session = client.post("/api/sessions/start", json=BODY).json()
         path = f"/api/sessions/{session['id']}"

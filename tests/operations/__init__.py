@@ -1,1 +1,1 @@
-"""A file for each operation, a test for each status that it declares."""
+"""Tests of the operations: at least one file for each, at least one test for each declared status."""

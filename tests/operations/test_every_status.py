@@ -1,13 +1,14 @@
-"""No operation declares a status that no test produces."""
+"""Checks that a test exists for each declared status of each operation."""
 
 import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from tests.support.conformance import PATHS
 
-DECLARED = [
+DECLARED: list[tuple[str, str]] = [
     (operation["operationId"], status)
     for item in PATHS.values()
     for operation in item.values()
@@ -17,16 +18,20 @@ DECLARED = [
 
 @pytest.mark.parametrize(("operation", "status"), DECLARED)
 def test_every_declared_status_has_a_test(operation: str, status: str) -> None:
-    """The file named after an operation, or the one for all, has a test named after each status.
+    """The files named after an operation, or the shared one, have a test named after each status.
 
-    conftest sees to its truth.
+    conftest.py checks that such a test receives the status.
     """
-    name = re.sub(r"([A-Z])", r"_\1", operation).lower()
-    modules = [import_module(f"tests.operations.test_{one}") for one in (name, "every_operation")]
+    names = {path.stem for path in Path(__file__).parent.glob(f"test_{_snake_case(operation)}*.py")}
+    modules = [import_module(f"tests.operations.{name}") for name in (*names, "test_every_operation")]
     assert [test for module in modules for test in vars(module) if test.startswith(f"test_{status}_")]
 
 
 def operation_id(module: str) -> str:
-    """Return the operation that a module of this folder is named after."""
-    first, *rest = module.rsplit(".test_", 1)[1].split("_")
-    return first + "".join(word.capitalize() for word in rest)
+    """Return the operation whose name a module of this folder begins with."""
+    name = module.rsplit(".test_", 1)[1]
+    return next(operation for operation, _ in DECLARED if name.startswith(_snake_case(operation)))
+
+
+def _snake_case(operation: str) -> str:
+    return re.sub(r"([A-Z])", r"_\1", operation).lower()

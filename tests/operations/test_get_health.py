@@ -12,17 +12,17 @@ from tests.support.waiting import eventually
 
 
 def test_200_healthy(service: Service) -> None:
-    """With both stores the service is healthy."""
-    # On a busy machine the service may doubt its Redis for a second.
-    reply = told(service, "/health", lambda reply: reply.json()["status"] == "healthy")
-    body = reply.json()
-    assert reply.status_code == 200
+    """The service is healthy if PostgreSQL and Redis are up."""
+    # On a busy machine the circuit breaker for Redis may be open for a second.
+    response = await_probe(service, "/health", lambda response: response.json()["status"] == "healthy")
+    body = response.json()
+    assert response.status_code == 200
     assert body["checks"] == {"postgres": "up", "redis": "up"}
     assert body["requestId"] == "probe-1"
 
 
 def test_200_degraded_without_redis(migrated: Urls) -> None:
-    """Without Redis everything works, and the service says what is missing."""
+    """Without Redis the health is degraded, and all operations work."""
     with folder() as base, reaper.servers(base) as others:
         gone = others["REDIS_URL"]
     with running(migrated, REDIS_URL=gone) as service:
@@ -35,57 +35,59 @@ def test_200_degraded_without_redis(migrated: Urls) -> None:
 
 
 def test_400_for_an_unknown_query_parameter(service: Service) -> None:
-    """No parameter is ignored in silence."""
+    """An unknown query parameter is rejected, not ignored."""
     assert service.client.get("/health", params={"deep": "1"}).status_code == 400
 
 
 def test_413_over_256_kib(service: Service) -> None:
-    """The limit on bodies holds for a request that needs none, too."""
+    """A body over 256 KiB is rejected, even if the operation has no body."""
     assert service.client.request("GET", "/health", content=b" " * (256 * 1024 + 1)).status_code == 413
 
 
-def test_500_for_a_bug(defective_service: Service) -> None:
-    """A health check that fails for a bug of the service is the error of every other operation."""
-    assert defective_service.client.get("/health").status_code == 500
+def test_500_for_a_bug(service_with_health_bug: Service) -> None:
+    """An unexpected error in a health check gets the usual 500."""
+    assert service_with_health_bug.client.get("/health").status_code == 500
 
 
-def test_503_unhealthy_without_the_table(broken_service: Service) -> None:
-    """A database without the service's table is unhealthy, in the shape of every other verdict."""
-    reply = broken_service.client.get("/health")
-    assert (reply.status_code, reply.json()["status"]) == (503, "unhealthy")
-    assert reply.json()["checks"]["postgres"] == "down"
+def test_503_unhealthy_without_the_table(service_without_table: Service) -> None:
+    """A database without the table is unhealthy."""
+    response = service_without_table.client.get("/health")
+    assert (response.status_code, response.json()["status"]) == (503, "unhealthy")
+    assert response.json()["checks"]["postgres"] == "down"
     fault = 'not ready: relation "quiz_sessions" does not exist'
-    eventually(lambda: fault in broken_service.log.read_text())
+    eventually(lambda: fault in service_without_table.log.read_text())
 
 
-def test_503_unhealthy_without_the_right_to_the_table(fresh_database: Urls) -> None:
-    """A database that denies the service its table is unhealthy, and healthy once it does not any more."""
+def test_503_unhealthy_without_privileges_on_the_table(fresh_database: Urls) -> None:
+    """Without privileges on the table the health is unhealthy; it recovers with the privileges."""
     migrate(fresh_database)
     with (
         running(fresh_database) as service,
         psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as owner,
     ):
         owner.execute("revoke update on quiz_sessions from session_service")
-        reply = told(service, "/health", lambda reply: reply.status_code != 200)
-        assert (reply.status_code, reply.json()["checks"]["postgres"]) == (503, "down")
+        response = await_probe(service, "/health", lambda response: response.status_code != 200)
+        assert (response.status_code, response.json()["checks"]["postgres"]) == (503, "down")
         owner.execute("grant update on quiz_sessions to session_service")
-        assert told(service, "/health", lambda reply: reply.status_code == 200)
+        assert await_probe(service, "/health", lambda response: response.status_code == 200)
 
 
-def test_503_unhealthy_without_postgresql(cut_off_service: Service) -> None:
-    """Without PostgreSQL the service says so, in the shape of its other answers."""
-    reply = told(cut_off_service, "/health", lambda reply: reply.status_code != 200)
-    assert (reply.status_code, reply.json()["status"]) == (503, "unhealthy")
-    assert reply.json()["checks"]["postgres"] == "down"
+def test_503_unhealthy_without_postgresql(service_without_postgresql: Service) -> None:
+    """Without PostgreSQL the health is unhealthy."""
+    response = await_probe(
+        service_without_postgresql, "/health", lambda response: response.status_code != 200
+    )
+    assert (response.status_code, response.json()["status"]) == (503, "unhealthy")
+    assert response.json()["checks"]["postgres"] == "down"
 
 
-def told(service: Service, path: str, settled: Callable[[httpx.Response], bool]) -> httpx.Response:
-    """Return what a probe is told once it is no more what was true up to a second ago."""
+def await_probe(service: Service, path: str, expected: Callable[[httpx.Response], bool]) -> httpx.Response:
+    """Return the response to a probe once it is the expected one: results are cached for up to a second."""
 
-    def settled_reply() -> httpx.Response | None:
-        reply = service.client.get(path, headers={"x-request-id": "probe-1"})
-        return reply if settled(reply) else None
+    def expected_response() -> httpx.Response | None:
+        response = service.client.get(path, headers={"x-request-id": "probe-1"})
+        return response if expected(response) else None
 
-    found = eventually(settled_reply)
+    found = eventually(expected_response)
     assert found is not None
     return found

@@ -9,20 +9,20 @@ import psycopg
 import pytest
 
 from tests.support.issuer import SERVICE_SCOPE, bearer
-from tests.support.service import Service, await_end
+from tests.support.service import Service, await_expiry
 from tests.support.waiting import eventually
 
 PATH = "/api/sessions/start"
 BODY = {"user_id": "ada", "quiz_id": 7}
 
 
-def test_201_with_a_session_that_runs(service: Service) -> None:
-    """A new session is in progress, at version 1, without answers, and stored."""
-    reply = service.client.post(PATH, json=BODY)
-    session = reply.json()
-    assert reply.status_code == 201
-    assert reply.headers["location"] == f"/api/sessions/{session['id']}"
-    assert reply.headers["etag"] == '"1"'
+def test_201_with_a_new_session(service: Service) -> None:
+    """A new session is in progress, at version 1, without answers, and readable."""
+    response = service.client.post(PATH, json=BODY)
+    session = response.json()
+    assert response.status_code == 201
+    assert response.headers["location"] == f"/api/sessions/{session['id']}"
+    assert response.headers["etag"] == '"1"'
     assert UUID(session["id"]).version == 4
     assert (session["status"], session["version"], session["answers"]) == ("in_progress", 1, {})
     assert session["completed_at"] is None
@@ -30,20 +30,20 @@ def test_201_with_a_session_that_runs(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("limit", "seconds"), [({}, 1800), ({"time_limit_seconds": 90}, 90)])
-def test_201_with_the_time_that_was_asked_for(service: Service, limit: dict[str, int], seconds: int) -> None:
-    """The time runs for `time_limit_seconds`, by default for the service's own limit."""
+def test_201_with_the_requested_time_limit(service: Service, limit: dict[str, int], seconds: int) -> None:
+    """The time limit is `time_limit_seconds`, by default the limit of the service."""
     session = service.client.post(PATH, json=BODY | limit).json()
     started, expires = (datetime.fromisoformat(session[name]) for name in ("started_at", "expires_at"))
     assert expires - started == timedelta(seconds=seconds)
 
 
 def test_201_each_time_for_the_same_user_and_quiz(service: Service) -> None:
-    """Two starts are two attempts."""
+    """Two starts create two sessions."""
     assert service.start(**BODY)["id"] != service.start(**BODY)["id"]
 
 
 def test_201_with_times_in_whole_milliseconds(service: Service, database: psycopg.Connection) -> None:
-    """What is told of a time is exactly what is stored."""
+    """The times in a response are exactly the stored ones."""
     session = service.start()
     names = ("started_at", "expires_at", "last_saved_at", "created_at", "updated_at")
     query = f"select {', '.join(names)} from quiz_sessions where id = %s"  # noqa: S608 - the names above
@@ -68,43 +68,45 @@ def test_201_with_times_in_whole_milliseconds(service: Service, database: psycop
         ({"status": "completed"}, "body"),
     ],
 )
-def test_400_names_the_place(service: Service, change: dict[str, object], path: str) -> None:
-    """Whatever does not fit the contract is refused, and the reply says where, not what."""
-    reply = service.client.post(PATH, json=BODY | change)
-    assert reply.status_code == 400
-    assert {detail["path"] for detail in reply.json()["details"]} == {path}
+def test_400_names_the_field(service: Service, change: dict[str, object], path: str) -> None:
+    """An invalid field is rejected by its path, without its value."""
+    response = service.client.post(PATH, json=BODY | change)
+    assert response.status_code == 400
+    assert {detail["path"] for detail in response.json()["details"]} == {path}
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b'{"user_id":"a","quiz_id":NaN}', b"\xff", b'"\\ud800"']
 )
-def test_400_for_what_is_no_json_object(service: Service, content: bytes) -> None:
-    """A body that is missing, malformed or no object is refused."""
-    reply = service.client.post(PATH, content=content, headers={"content-type": "application/json"})
-    assert reply.status_code == 400
+def test_400_for_a_body_that_is_no_json_object(service: Service, content: bytes) -> None:
+    """A missing or malformed body, or one that is no object, is rejected."""
+    response = service.client.post(PATH, content=content, headers={"content-type": "application/json"})
+    assert response.status_code == 400
 
 
 def test_400_for_an_unknown_query_parameter(service: Service) -> None:
-    """No parameter is ignored in silence."""
-    reply = service.client.post(PATH, json=BODY, params={"dry_run": "1"})
-    assert reply.status_code == 400
-    assert reply.json()["details"][0]["path"] == "query"
+    """An unknown query parameter is rejected, not ignored."""
+    response = service.client.post(PATH, json=BODY, params={"dry_run": "1"})
+    assert response.status_code == 400
+    assert response.json()["details"][0]["path"] == "query"
 
 
-def test_403_for_another_user(guarded: Service) -> None:
-    """A learner's token starts nothing for others; a service's does."""
+def test_403_for_another_user(service_with_tokens: Service) -> None:
+    """A learner cannot start a session for another user; a service can."""
     body = BODY | {"user_id": "grace"}
-    reply = guarded.client.post(PATH, json=body, headers=bearer("ada"))
-    assert reply.status_code == 403
-    assert guarded.client.post(PATH, json=body, headers=bearer("grace")).status_code == 201
+    response = service_with_tokens.client.post(PATH, json=body, headers=bearer("ada"))
+    assert response.status_code == 403
+    assert service_with_tokens.client.post(PATH, json=body, headers=bearer("grace")).status_code == 201
     assert (
-        guarded.client.post(PATH, json=body, headers=bearer("back-end", scope=SERVICE_SCOPE)).status_code
+        service_with_tokens.client.post(
+            PATH, json=body, headers=bearer("back-end", scope=SERVICE_SCOPE)
+        ).status_code
         == 201
     )
 
 
 def test_413_over_256_kib(service: Service) -> None:
-    """A body over the limit is refused, one at the limit is read."""
+    """A body over 256 KiB is rejected, one of exactly 256 KiB is accepted."""
     start = b'{"user_id":"ada","quiz_id":7'
     headers = {"content-type": "application/json"}
     at_limit = start + b" " * (256 * 1024 - len(start) - 1) + b"}"
@@ -124,35 +126,35 @@ def test_413_over_256_kib(service: Service) -> None:
     ],
 )
 def test_415_for_anything_but_plain_json(service: Service, headers: dict[str, str]) -> None:
-    """The body has to be application/json in UTF-8, not encoded."""
-    reply = service.client.post(PATH, content=b'{"user_id":"ada","quiz_id":7}', headers=headers)
-    assert reply.status_code == 415
+    """The body must be application/json in UTF-8, without a content encoding."""
+    response = service.client.post(PATH, content=b'{"user_id":"ada","quiz_id":7}', headers=headers)
+    assert response.status_code == 415
 
 
-def test_500_tells_nothing_but_the_request_id(broken_service: Service) -> None:
-    """A bug is told in the contract's shape, with its detail in the log only."""
-    reply = broken_service.client.post(PATH, json=BODY)
-    assert reply.status_code == 500
-    assert "quiz_sessions" not in reply.text
-    line = f"request {reply.json()['requestId']} failed"
-    eventually(lambda: line in broken_service.log.read_text())
+def test_500_reveals_only_the_request_id(service_without_table: Service) -> None:
+    """An unexpected error has the contract's shape, and its detail is only in the log."""
+    response = service_without_table.client.post(PATH, json=BODY)
+    assert response.status_code == 500
+    assert "quiz_sessions" not in response.text
+    line = f"request {response.json()['requestId']} failed"
+    eventually(lambda: line in service_without_table.log.read_text())
 
 
-def test_503_without_postgresql(cut_off_service: Service) -> None:
-    """Nothing starts while the database is out of reach, and the client knows that it may try again."""
-    reply = cut_off_service.client.post(PATH, json=BODY)
-    assert reply.status_code == 503
-    assert reply.json()["retryable"] is True
+def test_503_without_postgresql(service_without_postgresql: Service) -> None:
+    """A start without the database gets a retryable 503."""
+    response = service_without_postgresql.client.post(PATH, json=BODY)
+    assert response.status_code == 503
+    assert response.json()["retryable"] is True
 
 
-def test_200_resumes_the_newest_that_runs(service: Service) -> None:
-    """`resume` finds the newest running session of user and quiz, however it was started."""
+def test_200_resumes_the_newest_running_session(service: Service) -> None:
+    """`resume` returns the newest running session of the user and quiz."""
     user = f"user-{uuid4()}"
     ended, older, newest = (service.start(user_id=user) for _ in range(3))
     service.start(user_id=user, quiz_id=8)
     body = {"user_id": user, "quiz_id": 7, "if_active": "resume"}
-    reply = service.client.post(PATH, json=body)
-    assert (reply.status_code, reply.json()) == (200, newest)
+    response = service.client.post(PATH, json=body)
+    assert (response.status_code, response.json()) == (200, newest)
     service.complete(newest["id"])
     service.complete(ended["id"])
     assert service.client.post(PATH, json=body).json() == older
@@ -160,37 +162,39 @@ def test_200_resumes_the_newest_that_runs(service: Service) -> None:
     assert service.client.post(PATH, json=body).status_code == 201
 
 
-def test_201_where_what_there_is_is_over(service: Service) -> None:
-    """A session past its time is not resumed, swept or not."""
+def test_201_instead_of_resuming_an_expired_session(service: Service) -> None:
+    """An expired session is not resumed, even before the sweeper has marked it."""
     first = service.start(user_id="ben", time_limit_seconds=1, if_active="resume")
-    await_end(first)
+    await_expiry(first)
     second = service.start(user_id="ben", if_active="resume")
     assert second["id"] != first["id"]
 
 
-def test_200_for_all_but_one_of_the_resumes_that_race(service: Service) -> None:
-    """However many resumes race, they make one session."""
+def test_200_for_all_but_one_of_concurrent_resumes(service: Service) -> None:
+    """Concurrent resumes create one session."""
     for _ in range(5):
         body = {"user_id": f"user-{uuid4()}", "quiz_id": 7, "if_active": "resume"}
         with ThreadPoolExecutor(16) as clients:
-            replies = list(clients.map(lambda _, body=body: service.client.post(PATH, json=body), range(16)))
-        assert sorted(reply.status_code for reply in replies) == [200] * 15 + [201]
-        assert len({reply.json()["id"] for reply in replies}) == 1
+            responses = list(
+                clients.map(lambda _, body=body: service.client.post(PATH, json=body), range(16))
+            )
+        assert sorted(response.status_code for response in responses) == [200] * 15 + [201]
+        assert len({response.json()["id"] for response in responses}) == 1
 
 
-def test_200_for_all_but_one_of_the_repeats_that_race(service: Service) -> None:
-    """However many starts with one key race, they make one session, and each is told it."""
+def test_200_for_all_but_one_of_concurrent_starts_with_one_idempotency_key(service: Service) -> None:
+    """Concurrent starts with one idempotency key create one session, and each returns it."""
     for _ in range(5):
         body, headers = BODY | {"user_id": f"user-{uuid4()}"}, {"idempotency-key": "k"}
         with ThreadPoolExecutor(16) as clients:
             post = partial(service.client.post, PATH, json=body, headers=headers)
-            replies = [sent.result() for sent in [clients.submit(post) for _ in range(16)]]
-        assert sorted(reply.status_code for reply in replies) == [200] * 15 + [201]
-        assert len({reply.json()["id"] for reply in replies}) == 1
+            responses = [sent.result() for sent in [clients.submit(post) for _ in range(16)]]
+        assert sorted(response.status_code for response in responses) == [200] * 15 + [201]
+        assert len({response.json()["id"] for response in responses}) == 1
 
 
-def test_200_for_a_repeat_with_the_session_as_it_is_now(service: Service) -> None:
-    """A repeat of a start is told what became of its session, also after its end."""
+def test_200_for_a_repeated_start_with_the_current_session(service: Service) -> None:
+    """A repeated start returns the current session, also a completed one."""
     body, headers = BODY | {"user_id": f"user-{uuid4()}"}, {"idempotency-key": "start-1"}
     session_id = service.client.post(PATH, json=body, headers=headers).json()["id"]
     saved = service.save(session_id, 1, "x").json()
@@ -200,25 +204,27 @@ def test_200_for_a_repeat_with_the_session_as_it_is_now(service: Service) -> Non
     assert service.client.post(PATH, json=body, headers=headers).json() == completed
 
 
-def test_201_for_the_same_key_of_another_user(service: Service) -> None:
-    """A start's key belongs to its user."""
+def test_201_for_the_same_idempotency_key_of_another_user(service: Service) -> None:
+    """The idempotency key of a start belongs to its user."""
     headers = {"idempotency-key": "shared"}
     users = [f"user-{uuid4()}" for _ in range(2)]
-    replies = [service.client.post(PATH, json=BODY | {"user_id": user}, headers=headers) for user in users]
-    assert [reply.status_code for reply in replies] == [201, 201]
+    responses = [service.client.post(PATH, json=BODY | {"user_id": user}, headers=headers) for user in users]
+    assert [response.status_code for response in responses] == [201, 201]
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 129, "\u00fc", "a,b"])
-def test_400_for_a_key_that_is_none(service: Service, key: str) -> None:
-    """A key is 1 to 128 of its characters."""
-    reply = service.client.post(PATH, json=BODY, headers=[(b"idempotency-key", key.encode("latin-1"))])
-    assert reply.status_code == 400
-    assert reply.json()["details"][0]["path"] == "header.Idempotency-Key"
+def test_400_for_an_invalid_idempotency_key(service: Service, key: str) -> None:
+    """An idempotency key has 1 to 128 allowed characters."""
+    response = service.client.post(PATH, json=BODY, headers=[(b"idempotency-key", key.encode("latin-1"))])
+    assert response.status_code == 400
+    assert response.json()["details"][0]["path"] == "header.Idempotency-Key"
 
 
 @pytest.mark.parametrize("change", [{"quiz_id": 8}, {"time_limit_seconds": 60}, {"if_active": "resume"}])
-def test_422_for_anything_else_under_the_key(service: Service, change: dict[str, object]) -> None:
-    """A key stands for one start, and nothing is started under it that is not that one."""
+def test_422_for_another_start_with_the_same_idempotency_key(
+    service: Service, change: dict[str, object]
+) -> None:
+    """An idempotency key identifies one start; another start with it creates nothing."""
     body, headers = BODY | {"user_id": f"user-{uuid4()}"}, {"idempotency-key": "start-1"}
     assert service.client.post(PATH, json=body, headers=headers).status_code == 201
     assert service.client.post(PATH, json=body | change, headers=headers).status_code == 422

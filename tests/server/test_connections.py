@@ -1,4 +1,4 @@
-"""Tests connections on both servers: bounds and timeouts of a head, pipelining, graceful shutdown."""
+"""Tests of connections on both servers: header limits and timeouts, pipelining, graceful shutdown."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from dev.reaper import ROOT
 from session_service.server.hypercorn.task_group import ReceiveQueue
 from tests.conftest import Urls
 from tests.support.inspection import listens, waiting_for_locks
-from tests.support.raw_http import HEALTH, connected, exchange, replies
+from tests.support.raw_http import HEALTH, connected, exchange, parse_responses
 from tests.support.service import Service, free_port, running
 from tests.support.waiting import LIMIT, eventually
 
@@ -29,99 +29,96 @@ END = b"connection: close\r\n\r\n"
 
 @pytest.fixture(scope="module", params=SERVERS)
 def either(request: pytest.FixtureRequest, migrated: Urls) -> Iterator[Service]:
-    """A service on the one server, then on the other."""
+    """A service on Hypercorn, then on uvicorn."""
     with running(migrated, SERVER=request.param) as service:
         yield service
 
 
-def test_a_common_head_is_served(either: Service) -> None:
-    """A head of 12 KiB is served, whole or in pieces, and the reply carries a date and no server's name."""
+def test_large_headers_are_accepted(either: Service) -> None:
+    """Headers of 12 KiB are accepted, too_large or in pieces; the response has a Date and no Server."""
     pieces = [HEAD[:20], HEAD[20:], b"x: " + b"x" * 12_000 + b"\r\n", END]
     for sent in ([b"".join(pieces)], pieces):
-        (reply,) = exchange(either.url, *sent, asked=(HEALTH,))
-        assert reply.status_code == 200
-        assert "date" in reply.headers
-        assert "server" not in reply.headers
+        (response,) = exchange(either.url, *sent, targets=(HEALTH,))
+        assert response.status_code == 200
+        assert "date" in response.headers
+        assert "server" not in response.headers
 
 
-def test_a_reply_carries_the_time(either: Service) -> None:
-    """The date of a reply is that of its second, or of the one before."""
+def test_responses_have_a_current_date(either: Service) -> None:
+    """The Date of a response is less than two seconds old."""
     for _ in range(2):
         before = time.time()
-        (reply,) = exchange(either.url, HEAD + END, asked=(HEALTH,))
-        date = parsedate_to_datetime(reply.headers["date"]).timestamp()
+        (response,) = exchange(either.url, HEAD + END, targets=(HEALTH,))
+        date = parsedate_to_datetime(response.headers["date"]).timestamp()
         assert before - 2 < date <= time.time()
         time.sleep(2)
 
 
-def test_a_head_has_room_for_16_kib_and_100_lines(either: Service) -> None:
-    """With one byte or one line more than that it is 431, in one piece or in several, ended or not."""
+def test_header_limits(either: Service) -> None:
+    """Headers have at most 16 KiB and 100 lines; one byte or line more is 431, complete or not."""
     room = 16 * 1024 - len(HEAD + b"x: \r\n" + END)
     fits = (b"x: %s\r\n" % (b"x" * room), b"x: x\r\n" * 98)
-    whole = (b"x: %s\r\n" % (b"x" * (room + 1)), b"x: x\r\n" * 99, b"x: %s\r\n" % (b"x" * 1000) * 80)
-    endless = (b"x: " + b"x" * 80_000, b"x: %s\r\n" % (b"x" * 1000) * 80)
-    sendings = [(200, [HEAD + lines + END]) for lines in fits] + [(200, [HEAD, lines, END]) for lines in fits]
-    sendings += [(431, [HEAD + lines + END]) for lines in whole] + [
-        (431, [HEAD, lines, END]) for lines in whole
+    too_large = (b"x: %s\r\n" % (b"x" * (room + 1)), b"x: x\r\n" * 99, b"x: %s\r\n" % (b"x" * 1000) * 80)
+    unterminated = (b"x: " + b"x" * 80_000, b"x: %s\r\n" % (b"x" * 1000) * 80)
+    cases = [(200, [HEAD + lines + END]) for lines in fits] + [(200, [HEAD, lines, END]) for lines in fits]
+    cases += [(431, [HEAD + lines + END]) for lines in too_large] + [
+        (431, [HEAD, lines, END]) for lines in too_large
     ]
-    sendings += [(431, [HEAD + lines]) for lines in endless] + [(431, [HEAD, lines]) for lines in endless]
-    for status, sending in sendings:
-        told = exchange(either.url, *sending, asked=(HEALTH,))
-        assert [reply.status_code for reply in told] == [status]
+    cases += [(431, [HEAD + lines]) for lines in unterminated] + [
+        (431, [HEAD, lines]) for lines in unterminated
+    ]
+    for status, sent in cases:
+        received = exchange(either.url, *sent, targets=(HEALTH,))
+        assert [response.status_code for response in received] == [status]
 
 
-def test_a_slow_head_is_cut_off(either: Service) -> None:
-    """A head has 5 s, however steadily its bytes come, then it is 408; without a byte the connection ends."""
+def test_slowloris_headers_time_out(either: Service) -> None:
+    """Slowloris: headers that take longer than 5 s are 408; without a byte the connection is closed."""
     served = HEAD + b"\r\n"
-    sendings: dict[tuple[bytes, bytes], list[int]] = {
+    cases: dict[tuple[bytes, bytes], list[int]] = {
         (b"", b""): [],
         (b"G", b""): [408],
         (b"\r\n", b"\r\n"): [],
         (HEAD, b"x"): [408],
         (served + HEAD, b"x"): [200, 408],
     }
-    with ThreadPoolExecutor(len(sendings)) as clients:
-        told = clients.map(lambda sending: _trickle(either.url, *sending), sendings)
-        for statuses, replies in zip(sendings.values(), told, strict=True):
-            assert [reply.status_code for reply in replies] == statuses
+    with ThreadPoolExecutor(len(cases)) as clients:
+        received = clients.map(lambda sent: _trickle(either.url, *sent), cases)
+        for statuses, responses in zip(cases.values(), received, strict=True):
+            assert [response.status_code for response in responses] == statuses
 
 
-@pytest.mark.parametrize(
-    "target", [b"//health", b"*", b"http://x", b"ftp://x/health", b"/nowhere?\"'<>", b"/%00%ff"]
-)
-def test_a_strange_target_reaches_the_service(either: Service, target: bytes) -> None:
-    """A target that is no path of the contract's gets the contract's own reply."""
-    (reply,) = exchange(either.url, HEAD.replace(b"/health", target) + END, asked=(("GET", "/nowhere"),))
-    assert reply.json()["errorCode"] == "ROUTE_NOT_FOUND"
-
-
-def test_pipelined_requests_are_answered_in_order(either: Service) -> None:
-    """Requests that are sent at once get their replies one after the other."""
+def test_pipelined_responses_are_in_order(either: Service) -> None:
+    """Pipelined requests get their responses in order."""
     heads = [HEAD + b"x-request-id: r%d\r\n" % number for number in range(5)]
     sent = b"".join(head + b"\r\n" for head in heads[:-1]) + heads[-1] + END
-    told = exchange(either.url, sent, asked=(HEALTH,))
-    assert [reply.headers["x-request-id"] for reply in told] == [f"r{number}" for number in range(5)]
+    received = exchange(either.url, sent, targets=(HEALTH,))
+    assert [response.headers["x-request-id"] for response in received] == [
+        f"r{number}" for number in range(5)
+    ]
 
 
-def test_the_end_of_a_client_finds_room() -> None:
-    """An application that reads no more keeps nobody from telling it that its client is gone."""
+def test_a_disconnect_is_delivered_to_a_full_queue() -> None:
+    """A disconnect is delivered although the application no longer reads the full receive queue."""
 
     async def fill() -> list[str]:
-        inbox = ReceiveQueue()
-        pieces = [asyncio.create_task(inbox.put({"type": "http.request"})) for _ in range(20)]
+        queue = ReceiveQueue()
+        pieces = [asyncio.create_task(queue.put({"type": "http.request"})) for _ in range(20)]
         await asyncio.sleep(0)
         assert not all(piece.done() for piece in pieces)
         async with asyncio.timeout(LIMIT):
-            await inbox.put({"type": "http.disconnect"})
+            await queue.put({"type": "http.disconnect"})
             await asyncio.gather(*pieces)
-        return [(await inbox.get())["type"] for _ in range(22)]
+        return [(await queue.get())["type"] for _ in range(22)]
 
     assert asyncio.run(fill()) == ["http.request"] * 20 + ["http.disconnect"] * 2
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_the_end_waits_for_replies(server: str, migrated: Urls, database: psycopg.Connection) -> None:
-    """A reply in flight when the service is told to end arrives whole and as the last of its connection."""
+def test_graceful_shutdown_waits_for_in_flight_requests(
+    server: str, migrated: Urls, database: psycopg.Connection
+) -> None:
+    """Graceful shutdown: an in-flight request gets its response, with `Connection: close`."""
     with running(migrated, SERVER=server) as service, ThreadPoolExecutor(1) as clients:
         session = service.start()
         with database.transaction():
@@ -139,23 +136,26 @@ def test_the_end_waits_for_replies(server: str, migrated: Urls, database: psycop
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_the_end_waits_for_what_is_on_its_way(server: str, migrated: Urls) -> None:
-    """A connection that was idle when the service was told to end has a reply yet, and that is its last."""
+def test_graceful_shutdown_serves_one_last_request(server: str, migrated: Urls) -> None:
+    """Graceful shutdown: an idle connection can send one last request, whose response closes it."""
     with running(migrated, SERVER=server) as service, connected(service.url) as connection:
         connection.sendall(HEAD + b"\r\n")
-        told = connection.recv(65536)
+        received = connection.recv(65536)
         service.process.terminate()
         eventually(lambda: not listens(service.url))
         connection.sendall(HEAD + b"\r\n")
         while more := connection.recv(65536):
-            told += more
-        assert [reply.headers.get("connection") for reply in replies(told, HEALTH)] == [None, "close"]
+            received += more
+        assert [response.headers.get("connection") for response in parse_responses(received, HEALTH)] == [
+            None,
+            "close",
+        ]
         assert service.process.wait(LIMIT) == 0
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_start_that_fails(server: str, fresh_database: Urls) -> None:
-    """On either server a service that cannot start says why in a line and exits with 1."""
+def test_a_failed_start_exits_with_its_reason(server: str, fresh_database: Urls) -> None:
+    """A failed start logs one line with the reason, without a traceback, and exits with status 1."""
     ended = subprocess.run(
         [sys.executable, "-m", "session_service"],
         cwd=ROOT,
@@ -171,8 +171,8 @@ def test_a_start_that_fails(server: str, fresh_database: Urls) -> None:
 
 
 def _trickle(url: str, start: bytes, more: bytes) -> list[httpx.Response]:
-    """Send a start, then more of it twice a second; return the replies when the connection has ended."""
-    told = b""
+    """Send a start, then more of it twice a second; return the responses when the connection ends."""
+    received = b""
     end = time.monotonic() + LIMIT
     with connected(url) as connection, suppress(ConnectionError):
         connection.sendall(start)
@@ -186,5 +186,5 @@ def _trickle(url: str, start: bytes, more: bytes) -> list[httpx.Response]:
             else:
                 if not data:
                     break
-                told += data
-    return replies(told, HEALTH)
+                received += data
+    return parse_responses(received, HEALTH)

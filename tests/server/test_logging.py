@@ -1,4 +1,4 @@
-"""Tests the log: a slow reader delays no request, and dropped lines are counted."""
+"""Tests of the log: a slow reader delays no request, and dropped lines are counted."""
 
 import os
 import re
@@ -15,12 +15,12 @@ from attrs import field, frozen
 from dev import servers
 from dev.reaper import ROOT
 from tests.conftest import Urls
-from tests.support.service import Service, await_reply, folder, free_port
+from tests.support.service import Service, await_serving, folder, free_port
 from tests.support.waiting import LIMIT
 
 LONG = "/nowhere/" + 3900 * "x"
-PIPE = 40  # lines of that length are more than a pipe holds
-ROOM = 1200  # are more than there is room for
+PIPE = 40  # number of such lines that fill a pipe
+LINES = 1200  # number of such lines that also fill the service's buffer
 
 
 @frozen
@@ -55,7 +55,7 @@ def _unread(urls: Urls, **settings: str) -> Iterator[tuple[Service, Reader]]:
     )
     os.close(writer)
     try:
-        await_reply(url, process)
+        await_serving(url, process)
         service = Service(process, url, Path(os.devnull))
         with service.client:
             yield service, reader
@@ -70,22 +70,22 @@ def _unread(urls: Urls, **settings: str) -> Iterator[tuple[Service, Reader]]:
         os.close(descriptor)
 
 
-def test_what_was_lost_is_counted(migrated: Urls) -> None:
+def test_dropped_log_lines_are_counted(migrated: Urls) -> None:
     """A reader that continues after a pause gets the buffered lines, and the number of dropped ones."""
     with _unread(migrated) as (service, reader), ThreadPoolExecutor(8) as clients:
-        assert {reply.status_code for reply in clients.map(service.client.get, [LONG] * ROOM)} == {404}
+        assert {response.status_code for response in clients.map(service.client.get, [LONG] * LINES)} == {404}
     lines = reader.lines()
     written = sum(LONG in line for line in lines)
-    lost = sum(
-        int(told) for told in re.findall(r"^\S+ (\d+) lines were lost", "\n".join(lines), re.MULTILINE)
+    dropped = sum(
+        int(count) for count in re.findall(r"^\S+ (\d+) lines were lost", "\n".join(lines), re.MULTILINE)
     )
     assert written > PIPE
-    assert lost > 0
-    assert written + lost == ROOM
+    assert dropped > 0
+    assert written + dropped == LINES
 
 
-def test_nothing_that_is_told_holds_up_a_request(migrated: Urls) -> None:
-    """With a full output, a service that logs a warning continues, and writes the warning later."""
+def test_warnings_delay_no_request(migrated: Urls) -> None:
+    """With a full pipe, a service that logs a warning continues, and writes the warning later."""
     with folder() as base, servers.redis(base, base) as redis:
         with _unread(migrated, REDIS_URL=redis.url) as (service, reader):
             session_id = service.start()["id"]

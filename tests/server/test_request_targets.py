@@ -1,4 +1,4 @@
-"""Request targets (RFC 9112, 3.2): each form is read in one way, by both servers."""
+"""Tests of request targets (RFC 9112, 3.2): each form has one meaning, the same on both servers."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 LIVE = "/health/live"
 LIST = "/api/sessions"
 NOWHERE = "/nowhere"
-# The target, the method, the path that it is for, the status of the reply, and the path in the log.
+# Target, method, path that is requested, status of the response, path in the log.
 TARGETS = [
     ("http://quiz.example/health/live", "GET", LIVE, 200, LIVE),
     ("https://quiz.example/health/live", "GET", LIVE, 200, LIVE),
@@ -43,38 +43,40 @@ TARGETS = [
     ("*", "OPTIONS", NOWHERE, 404, "*"),
     ("http://quiz.example", "OPTIONS", NOWHERE, 404, "/"),
     ("quiz.example:80", "CONNECT", NOWHERE, 404, "quiz.example:80"),
+    ("/nowhere?\"'<>", "GET", NOWHERE, 404, "/nowhere"),
+    ("/%00%ff", "GET", NOWHERE, 404, "/%00%ff"),
     ("/health/live", "GET", LIVE, 200, LIVE),
 ]
 
 
 @pytest.fixture(scope="module", params=["hypercorn", "uvicorn"])
 def service(request: pytest.FixtureRequest, migrated: Urls) -> Iterator[Service]:
-    """A service on the one server, then on the other."""
+    """A service on Hypercorn, then on uvicorn."""
     with running(migrated, SERVER=request.param) as service:
         yield service
 
 
 @pytest.mark.parametrize("case", TARGETS, ids=lambda case: f"{case[1]} {case[0]}")
-def test_a_target_is_for_one_path(service: Service, case: tuple[str, str, str, int, str]) -> None:
-    """A whole URL is for its path and query (RFC 9112, 3.2.2), which is what the log has of it."""
+def test_absolute_form_is_handled_as_its_path(service: Service, case: tuple[str, str, str, int, str]) -> None:
+    """A target in absolute-form is handled and logged as its path (RFC 9112, 3.2.2)."""
     target, method, path, status, logged = case
-    reply, line = _ask(service, method, target, path)
-    assert reply.status_code == status
+    response, line = _ask(service, method, target, path)
+    assert response.status_code == status
     assert line == f"{method} {logged} {status}"
 
 
-def test_a_target_has_room_for_4_kib(service: Service) -> None:
-    """The bound is that of path and query: scheme and host of a whole URL do not count."""
-    room = "x" * (4096 - len("/api/sessions") - len("user_id="))
+def test_a_target_has_at_most_4_kib(service: Service) -> None:
+    """Path and query have at most 4 KiB; scheme and host of a target in absolute-form do not count."""
+    longest = "x" * (4096 - len("/api/sessions") - len("user_id="))
     for host in ("", "http://quiz.example", f"http://{'quiz.' * 50}example"):
-        for query, status in ((f"user_id={room}", 400), (f"user_id={room}x", 414)):
-            reply, line = _ask(service, "GET", f"{host}/api/sessions?{query}", LIST)
-            assert reply.status_code == status
+        for query, status in ((f"user_id={longest}", 400), (f"user_id={longest}x", 414)):
+            response, line = _ask(service, "GET", f"{host}/api/sessions?{query}", LIST)
+            assert response.status_code == status
             assert line == f"GET /api/sessions {status}"
 
 
-def test_the_authority_of_a_target_replaces_host() -> None:
-    """A Host beside a whole URL is ignored (RFC 9112, 3.2.2); other forms leave the headers as they are."""
+def test_the_authority_replaces_host() -> None:
+    """The authority of a target in absolute-form replaces Host (RFC 9112, 3.2.2); other forms keep it."""
     headers = [(b"accept", b"*/*"), (b"host", b"x")]
     assert origin_form(b"HTTPS://Quiz.example:80/a?b", headers) == (
         b"/a?b",
@@ -86,10 +88,10 @@ def test_the_authority_of_a_target_replaces_host() -> None:
 
 
 def _ask(service: Service, method: str, target: str, path: str) -> tuple[httpx.Response, str]:
-    """Return the reply, and its log line's method, path and status."""
+    """Return the response, and method, path and status in its log line."""
     name = f"target-{uuid4()}"
     head = f"{method} {target} HTTP/1.1\r\nhost: x\r\nx-request-id: {name}\r\nconnection: close\r\n\r\n"
-    (reply,) = exchange(service.url, head.encode(), asked=((method, path),))
+    (response,) = exchange(service.url, head.encode(), targets=((method, path),))
     pattern = re.compile(rf"{name} (.*) \S+ms$", re.MULTILINE)
     (line,) = eventually(lambda: pattern.findall(service.log.read_text()))
-    return reply, line
+    return response, line

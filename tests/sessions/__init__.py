@@ -1,1 +1,1 @@
-"""Tests of the domain's rules: time limits, digests, and a model of a session."""
+"""Tests of the domain's rules: expiry, digests of idempotent writes, and a model of a session."""

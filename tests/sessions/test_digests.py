@@ -1,4 +1,4 @@
-"""Digests of keyed writes: nothing about a cleared answer can be found out from what is stored."""
+"""Digests of writes with an idempotency key: the stored digests reveal nothing about cleared answers."""
 
 import hashlib
 import hmac
@@ -28,8 +28,10 @@ def _save(service: Service, session_id: object, answer: object, key: str = "k") 
     return service.save(session_id, 1, answer, {"idempotency-key": key})
 
 
-def test_a_cleared_answer_cannot_be_found_by_trying(service: Service, database: psycopg.Connection) -> None:
-    """Without the installation's key no hash of a candidate is the digest of a short answer."""
+def test_a_cleared_answer_cannot_be_guessed_from_its_digest(
+    service: Service, database: psycopg.Connection
+) -> None:
+    """Without the secret key, the digest of a short answer cannot be found by brute force."""
     session_id = service.start()["id"]
     _save(service, session_id, "B")
     _save(service, session_id, None, "clear")
@@ -43,8 +45,8 @@ def test_a_cleared_answer_cannot_be_found_by_trying(service: Service, database: 
         assert hmac.digest(b"", text, "sha256").hex() not in digest
 
 
-def test_each_installation_has_a_secret_of_its_own(migrated: Urls, fresh_database: Urls) -> None:
-    """Two databases get two keys by their migrations, and a second migration keeps the first key."""
+def test_each_installation_has_its_own_digest_key(migrated: Urls, fresh_database: Urls) -> None:
+    """The migration of each database creates another key; a second migration keeps it."""
     migrate(fresh_database)
     keys = [_secret(migrated), _secret(fresh_database)]
     migrate(fresh_database)
@@ -60,7 +62,7 @@ def _secret(urls: Urls) -> str:
 
 
 def test_a_completed_session_keeps_no_digest(service: Service, database: psycopg.Connection) -> None:
-    """The column is empty once the session is completed, also where the completion has a key."""
+    """A completion deletes all digests of the session, also its own."""
     session_id = service.start()["id"]
     _save(service, session_id, "B")
     assert len(_stored(database, session_id)) == 1
@@ -70,7 +72,7 @@ def test_a_completed_session_keeps_no_digest(service: Service, database: psycopg
 
 
 def test_an_expired_session_keeps_no_digest(service: Service, database: psycopg.Connection) -> None:
-    """The column is empty once the sweeper has stored that the session is over."""
+    """The sweeper deletes all digests of an expired session."""
     session_id = service.start(time_limit_seconds=1)["id"]
     _save(service, session_id, "B")
     query = "select status from quiz_sessions where id = %s"
@@ -78,8 +80,8 @@ def test_an_expired_session_keeps_no_digest(service: Service, database: psycopg.
     assert _stored(database, session_id) == []
 
 
-def test_a_key_is_recognised_by_every_instance(migrated: Urls, service: Service) -> None:
-    """Instances of one installation make the same digests: a repeat is 200, another write is 422."""
+def test_an_idempotency_key_works_on_every_instance(migrated: Urls, service: Service) -> None:
+    """Instances with the same database compute the same digests: a repeat is 200, another write is 422."""
     session_id = service.start()["id"]
     saved = _save(service, session_id, "B").json()
     with running(migrated) as other:
@@ -87,8 +89,8 @@ def test_a_key_is_recognised_by_every_instance(migrated: Urls, service: Service)
         assert _save(other, session_id, "C").status_code == 422
 
 
-def test_another_digest_key_makes_no_false_422(migrated: Urls, service: Service) -> None:
-    """After DIGEST_KEY was changed a write of before that is repeated, or its start, is a repeat."""
+def test_a_changed_digest_key_causes_no_422(migrated: Urls, service: Service) -> None:
+    """After a change of DIGEST_KEY, a repeat of an earlier write or start is still a repeat."""
     body = {"user_id": "digest-key", "quiz_id": 7}
     with running(migrated, DIGEST_KEY=KEY) as old:
         started = old.client.post("/api/sessions/start", json=body, headers={"idempotency-key": "s"}).json()
@@ -102,18 +104,16 @@ def test_another_digest_key_makes_no_false_422(migrated: Urls, service: Service)
 
 
 @pytest.mark.parametrize("digest", ["a" * 64, "", "0123.4"])
-def test_digests_of_older_releases_count_as_equal(
-    service: Service, database: psycopg.Connection, digest: str
-) -> None:
-    """A retry that crosses the upgrade is a repeat, whatever form its digest has."""
+def test_digests_of_older_releases_match(service: Service, database: psycopg.Connection, digest: str) -> None:
+    """A repeat after an upgrade is a repeat, whatever format the stored digest has."""
     session = service.start()
     update = "update quiz_sessions set recent_writes = %s where id = %s"
     database.execute(update, [[f"k {digest}"], session["id"]])
     assert _save(service, session["id"], "B").json() == session
 
 
-def test_the_migration_drops_the_digests_of_ended_sessions(fresh_database: Urls) -> None:
-    """Digests without a key that an older release has left in ended sessions are gone after bin/migrate."""
+def test_the_migration_deletes_the_digests_of_ended_sessions(fresh_database: Urls) -> None:
+    """The migration deletes unkeyed digests of ended sessions."""
     migrate(fresh_database)
     with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database:
         database.execute("drop table installation_secrets")
@@ -131,8 +131,8 @@ def test_the_migration_drops_the_digests_of_ended_sessions(fresh_database: Urls)
         assert rows.fetchall() == [("completed", []), ("expired", []), ("in_progress", ["k digest"])]
 
 
-def test_a_digest_key_that_is_short_is_refused(migrated: Urls) -> None:
-    """A DIGEST_KEY that could be guessed stops the start with a line that does not repeat it."""
+def test_a_short_digest_key_is_rejected(migrated: Urls) -> None:
+    """A DIGEST_KEY that is too short stops the start, with an error that does not include the key."""
     with (
         pytest.raises(AssertionError) as stopped,
         running(migrated, DIGEST_KEY="canary"),

@@ -1,4 +1,4 @@
-"""One session, several clients, against a model in plain Python: whatever they do, in whatever order."""
+"""Model-based test: random requests of several clients to a session, compared with a model in Python."""
 
 from typing import Any, Literal
 from uuid import uuid4
@@ -23,12 +23,12 @@ END = "update quiz_sessions set expires_at = date_trunc('milliseconds', clock_ti
 KEYS = st.one_of(st.none(), st.sampled_from(["k1", "k2", "k3"]))
 
 
-Naming = Literal["current", "stale", "future"] | None
+ExpectedVersion = Literal["current", "stale", "future"] | None
 
 
 @frozen
 class Sent:
-    """A write as it is sent, and what it means."""
+    """A write: the request, and its effect in the model."""
 
     method: str
     path: str
@@ -38,7 +38,7 @@ class Sent:
 
 
 class Machine(RuleBasedStateMachine):
-    """Each rule is one request of one client; the model says what has to come back."""
+    """The state machine: each rule sends one request and compares the response with the model."""
 
     service: Service
     database: psycopg.Connection
@@ -46,7 +46,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        """A new session."""
+        """Start a session."""
         self.user = f"user-{uuid4()}"
         self.body = {"user_id": self.user, "quiz_id": 7}
         self.headers = {"idempotency-key": "start"}
@@ -58,8 +58,10 @@ class Machine(RuleBasedStateMachine):
         self.keyed: list[tuple[Sent, dict[str, str], int | None, Any]] = []
 
     @rule(question=QUESTIONS, answer=CHANGES, version=VERSIONS, key=KEYS, tagged=st.booleans())
-    def save(self, question: int, answer: Any, version: Naming, key: str | None, *, tagged: bool) -> None:
-        """One answer."""
+    def save(
+        self, question: int, answer: Any, version: ExpectedVersion, key: str | None, *, tagged: bool
+    ) -> None:
+        """Save one answer."""
         body = {"question_id": question, "answer": answer}
         sent = Sent("PUT", "progress", body, {str(question): answer}, question)
         self._write(sent, version, key, tagged=tagged)
@@ -72,110 +74,121 @@ class Machine(RuleBasedStateMachine):
         tagged=st.booleans(),
     )
     def save_many(
-        self, changes: dict[str, Any], question: int | None, version: Naming, key: str | None, *, tagged: bool
+        self,
+        changes: dict[str, Any],
+        question: int | None,
+        version: ExpectedVersion,
+        key: str | None,
+        *,
+        tagged: bool,
     ) -> None:
-        """Several answers in one step."""
+        """Save several answers in one request."""
         body = {"answers": changes} | ({} if question is None else {"current_question": question})
         self._write(Sent("PATCH", "progress", body, changes, question), version, key, tagged=tagged)
 
     @rule(
         changes=st.dictionaries(QUESTIONS.map(str), CHANGES), version=VERSIONS, key=KEYS, tagged=st.booleans()
     )
-    def complete(self, changes: dict[str, Any], version: Naming, key: str | None, *, tagged: bool) -> None:
-        """The end, with or without last answers."""
+    def complete(
+        self, changes: dict[str, Any], version: ExpectedVersion, key: str | None, *, tagged: bool
+    ) -> None:
+        """Complete the session, with or without answers."""
         body = {"answers": changes} if changes else {}
         self._write(Sent("POST", "complete", body, changes, None), version, key, tagged=tagged)
 
     @precondition(lambda self: self.keyed)
     @rule(back=st.integers(1, 5))
     def repeat(self, back: int) -> None:
-        """A keyed write of before, once more: whatever landed since, it has one effect."""
+        """Repeat an earlier write with its idempotency key."""
         self._send(*self.keyed[-min(back, len(self.keyed))])
 
     @precondition(lambda self: self.status == "in_progress")
     @rule()
     def expire(self) -> None:
-        """The time is over: its end is moved to now, in the database, where no clock of the test decides."""
+        """Expire the session: set its time limit to the current time of the database."""
         self.database.execute(END, [self.id])
         self.cache.delete(f"session:{self.id}")
         self.status = "expired"
 
     @rule()
     def start_again(self) -> None:
-        """A repeat of the start is told the session as it is."""
-        reply = self.service.client.post("/api/sessions/start", json=self.body, headers=self.headers)
-        assert reply.status_code == 200
-        self._same(reply.json())
+        """Repeat the start, which returns the current session."""
+        response = self.service.client.post("/api/sessions/start", json=self.body, headers=self.headers)
+        assert response.status_code == 200
+        self._check_session(response.json())
 
     @rule()
     def resume(self) -> None:
-        """A resume finds the session while it runs; another start under its key is refused."""
+        """Resume the session if it is in progress; another start with its idempotency key gets 422."""
         body = {"user_id": self.user, "quiz_id": 7, "if_active": "resume"}
         if self.status == "in_progress":
-            reply = self.service.client.post("/api/sessions/start", json=body)
-            assert reply.status_code == 200
-            self._same(reply.json())
-        refused = self.service.client.post("/api/sessions/start", json=body, headers=self.headers)
-        assert refused.status_code == 422
+            response = self.service.client.post("/api/sessions/start", json=body)
+            assert response.status_code == 200
+            self._check_session(response.json())
+        rejected = self.service.client.post("/api/sessions/start", json=body, headers=self.headers)
+        assert rejected.status_code == 422
 
-    @rule(has=st.booleans(), fresh=st.booleans())
-    def read(self, *, has: bool, fresh: bool) -> None:
-        """A read shows what the model holds, by whatever way it comes."""
-        headers = ({"if-none-match": f'"{self.version}"'} if has else {}) | (
-            {"cache-control": "no-cache"} if fresh else {}
+    @rule(conditional=st.booleans(), no_cache=st.booleans())
+    def read(self, *, conditional: bool, no_cache: bool) -> None:
+        """Read the session, conditionally or without the cache."""
+        headers = ({"if-none-match": f'"{self.version}"'} if conditional else {}) | (
+            {"cache-control": "no-cache"} if no_cache else {}
         )
-        reply = self.service.read(self.id, headers)
+        response = self.service.read(self.id, headers)
         if self.status == "expired":
-            assert reply.status_code == 410
-            self._same(reply.json()["session"])
-        elif has:
-            assert reply.status_code == 304
+            assert response.status_code == 410
+            self._check_session(response.json()["session"])
+        elif conditional:
+            assert response.status_code == 304
         else:
-            assert reply.status_code == 200
-            self._same(reply.json())
+            assert response.status_code == 200
+            self._check_session(response.json())
 
     @invariant()
-    def listed_as_it_is(self) -> None:
-        """The list shows the session's status."""
+    def listed_with_its_status(self) -> None:
+        """Check that the list shows the status of the session."""
         if hasattr(self, "id"):
             page = self.service.client.get("/api/sessions", params={"user_id": self.user}).json()
             assert [(item["id"], item["status"]) for item in page["items"]] == [(self.id, self.status)]
 
-    def _write(self, sent: Sent, naming: Naming, key: str | None, *, tagged: bool) -> None:
+    def _write(self, sent: Sent, version: ExpectedVersion, key: str | None, *, tagged: bool) -> None:
         headers = {} if key is None else {"idempotency-key": key}
-        named = {None: None, "current": self.version, "stale": self.version - 1, "future": self.version + 1}[
-            naming
-        ]
-        if not named:
-            named = None
+        expected_version = {
+            None: None,
+            "current": self.version,
+            "stale": self.version - 1,
+            "future": self.version + 1,
+        }[version]
+        if not expected_version:
+            expected_version = None
         elif tagged:
-            headers["if-match"] = f'"{named}"'
+            headers["if-match"] = f'"{expected_version}"'
         else:
-            sent.body["version"] = named
-        written = (key, (sent.method, sent.path, sent.changes, sent.question, named))
+            sent.body["version"] = expected_version
+        written = (key, (sent.method, sent.path, sent.changes, sent.question, expected_version))
         if key is not None:
-            self.keyed.append((sent, headers, named, written))
-        self._send(sent, headers, named, written)
+            self.keyed.append((sent, headers, expected_version, written))
+        self._send(sent, headers, expected_version, written)
 
-    def _send(self, sent: Sent, headers: dict[str, str], named: int | None, written: Any) -> None:
+    def _send(self, sent: Sent, headers: dict[str, str], expected_version: int | None, written: Any) -> None:
         path = f"/api/sessions/{self.id}/{sent.path}"
-        reply = self.service.client.request(sent.method, path, json=sent.body, headers=headers)
-        expected = self._judge(sent, named, written)
-        assert reply.status_code == expected, reply.text
+        response = self.service.client.request(sent.method, path, json=sent.body, headers=headers)
+        expected = self._expected_status(sent, expected_version, written)
+        assert response.status_code == expected, response.text
         if expected == 200 and self.status == "in_progress" and written not in self.keys:
             self._apply(sent, written)
         if expected in (200, 409, 410):
-            self._same(reply.json().get("session", reply.json()))
+            self._check_session(response.json().get("session", response.json()))
 
-    def _judge(self, sent: Sent, named: int | None, written: Any) -> int:
-        """Return the status that the contract's order of judgement leads to."""
+    def _expected_status(self, sent: Sent, expected_version: int | None, written: Any) -> int:
+        """Return the status by the contract's order of checks: session status, idempotency key, version."""
         if self.status == "completed":
             return 200 if sent.path == "complete" and self._merged(sent) == self.answers else 410
         if self.status == "expired":
             return 410
         if written[0] is not None and written[0] in [known for known, _ in self.keys]:
             return 200 if written in self.keys else 422
-        return 409 if named not in (None, self.version) else 200
+        return 409 if expected_version not in (None, self.version) else 200
 
     def _apply(self, sent: Sent, written: Any) -> None:
         self.version += 1
@@ -188,19 +201,19 @@ class Machine(RuleBasedStateMachine):
     def _merged(self, sent: Sent) -> dict[str, Any]:
         return {k: v for k, v in (self.answers | sent.changes).items() if v is not None}
 
-    def _same(self, session: dict[str, Any]) -> None:
-        told = (session["id"], session["answers"], session["current_question"])
-        assert told == (self.id, self.answers, self.question)
-        # The sweeper's mark is a version of its own.
+    def _check_session(self, session: dict[str, Any]) -> None:
+        actual = (session["id"], session["answers"], session["current_question"])
+        assert actual == (self.id, self.answers, self.question)
+        # The sweeper increments the version.
         assert session["version"] in {self.version, self.version + (self.status == "expired")}
         assert session["status"] == self.status
 
 
 @pytest.mark.parametrize("examples", [40])
-def test_the_service_does_what_the_model_does(
+def test_the_service_agrees_with_the_model(
     service: Service, database: psycopg.Connection, cache: Redis, examples: int
 ) -> None:
-    """Start, save, batch, complete, expire, resume, repeat: the reply is always the model's."""
+    """Random sequences of start, save, complete, expire, resume and repeat get the responses of the model."""
     Machine.service, Machine.database, Machine.cache = service, database, cache
     machine = Machine.TestCase
     machine.settings = settings(
@@ -208,7 +221,7 @@ def test_the_service_does_what_the_model_does(
         stateful_step_count=25,
         deadline=None,
         database=None,
-        # A history as it happened says more than the shortest one, and comes at once.
+        # Without shrinking, which takes long and hides the timing of the failure.
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

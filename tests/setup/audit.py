@@ -1,6 +1,6 @@
-"""Known vulnerabilities in what the service installs: bin/audit [lock file].
+"""bin/audit [lock file]: known vulnerabilities in the installed packages.
 
-An audit that could not look at every package has found nothing out, and fails.
+A package that could not be audited is a failure.
 """
 
 import json
@@ -16,17 +16,17 @@ from dev.reaper import ROOT
 
 
 def main() -> None:
-    """Audit a lock file, the container's by default; exit with 1 unless every package is known as good."""
+    """Audit a lock file, by default the container's; exit with 1 if there is a finding."""
     lock = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "requirements" / "service.lock"
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--require-hashes"]
     command += ["--disable-pip", "--progress-spinner", "off", "--format", "json"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     report = json.loads(run.stdout) if run.stdout.startswith("{") else {"dependencies": []}
-    faults = judge(report, locked(lock))
-    print("\n".join(faults) or f"{len(locked(lock))} packages audited, no known vulnerability")
-    if faults and run.stderr:
+    found = findings(report, locked(lock))
+    print("\n".join(found) or f"{len(locked(lock))} packages audited, no known vulnerability")
+    if found and run.stderr:
         print(run.stderr.strip().splitlines()[-1], file=sys.stderr)
-    sys.exit(1 if faults else 0)
+    sys.exit(1 if found else 0)
 
 
 def locked(lock: Path) -> set[str]:
@@ -36,13 +36,13 @@ def locked(lock: Path) -> set[str]:
     return {one.name for one in wanted if one.marker is None or one.marker.evaluate()}
 
 
-def judge(report: dict[str, Any], wanted: set[str]) -> list[str]:
-    """Return what is wrong with pip-audit's report on the packages wanted, or with the packages."""
+def findings(report: dict[str, Any], wanted: set[str]) -> list[str]:
+    """Return the findings in pip-audit's report: vulnerabilities, and packages that were not audited."""
     audited = {one["name"]: one["vulns"] for one in report["dependencies"] if "skip_reason" not in one}
-    faults = [f"{name}: not audited" for name in sorted(wanted - audited.keys())]
+    found = [f"{name}: not audited" for name in sorted(wanted - audited.keys())]
     for name, vulnerabilities in sorted(audited.items()):
-        faults += [f"{name}: {one['id']}" for one in vulnerabilities]
-    return faults
+        found += [f"{name}: {one['id']}" for one in vulnerabilities]
+    return found
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""bin/serve, bin/smoke and bin/migrate, as a newcomer runs them."""
+"""Tests of bin/serve, bin/smoke and bin/migrate."""
 
 import os
 import shutil
@@ -16,24 +16,24 @@ import pytest
 from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.issuer import SERVICE_SCOPE, bearer
-from tests.support.service import Service, await_reply, copy_house, free_port, judged
-from tests.support.validating_proxy import judging
+from tests.support.service import Service, await_serving, copy_repository, free_port, validated_client
+from tests.support.validating_proxy import validating_proxy
 from tests.support.waiting import LIMIT, await_ends
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Path]:
-    """A copy of the checkout, with the same environment and no data yet."""
-    copy_house(tmp_path)
+    """A copy of the checkout with the same virtual environment, without data."""
+    copy_repository(tmp_path)
     yield tmp_path
-    asked = "from dev import reaper; print(reaper.default_base())"
-    command = [".venv/bin/python", "-c", asked]
-    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    shutil.rmtree(told.stdout.strip(), ignore_errors=True)
+    program = "from dev import reaper; print(reaper.default_base())"
+    command = [".venv/bin/python", "-c", program]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    shutil.rmtree(run.stdout.strip(), ignore_errors=True)
 
 
-def test_serve_finds_its_data_again_and_leaves_nothing_behind(clone: Path) -> None:
-    """Ctrl-C ends the service and its servers; started again it has the sessions of before."""
+def test_serve_keeps_its_data_and_stops_its_servers(clone: Path) -> None:
+    """bin/serve keeps its data across restarts; Ctrl-C stops the service and its servers."""
     with _serving(clone) as (client, process):
         assert client.get("/health").json()["status"] == "healthy"
         session = client.post("/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}).json()
@@ -46,8 +46,8 @@ def test_serve_finds_its_data_again_and_leaves_nothing_behind(clone: Path) -> No
         assert client.get(f"/api/sessions/{session['id']}").json() == session
 
 
-def test_serve_works_on_a_database_that_is_given(clone: Path, fresh_database: Urls) -> None:
-    """It is migrated as its owner and served from as the other role; no worker is told of the owner."""
+def test_serve_with_a_given_database(clone: Path, fresh_database: Urls) -> None:
+    """bin/serve migrates a given database as its owner; workers do not have the owner's URL."""
     urls = {name: fresh_database[name] for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL")}
     with _serving(clone, "--workers", "2", **urls) as (client, process):
         client.post("/api/sessions/start", json={"user_id": "ada", "quiz_id": 7})
@@ -58,8 +58,8 @@ def test_serve_works_on_a_database_that_is_given(clone: Path, fresh_database: Ur
         assert service.execute("select user_id from quiz_sessions").fetchall() == [("ada",)]
 
 
-def test_servers_end_with_a_serve_that_is_killed(clone: Path) -> None:
-    """However bin/serve dies, its servers do not outlive it, and the next start recovers."""
+def test_servers_of_a_killed_serve_stop(clone: Path) -> None:
+    """The servers of a killed bin/serve stop, and the next start recovers."""
     with _serving(clone) as (client, process):
         session = client.post("/api/sessions/start", json={"user_id": "ada", "quiz_id": 7}).json()
         family = _family(process)
@@ -69,19 +69,19 @@ def test_servers_end_with_a_serve_that_is_killed(clone: Path) -> None:
         assert client.get(f"/api/sessions/{session['id']}").json() == session
 
 
-def test_serve_recovers_from_a_keeper_that_is_killed(clone: Path) -> None:
-    """Servers that lost their keeper hold their data until they end; their stale pid file holds nothing."""
+def test_serve_recovers_from_a_killed_reaper(clone: Path) -> None:
+    """After its reaper is killed bin/serve starts again once the old servers have stopped."""
     with _serving(clone) as (_, process):
         family = _family(process)
         postgres = [member for member in family if member.name() == "postgres"]
-        (keeper,) = [member for member in family if "dev.reaper" in member.cmdline()]
-        keeper.kill()
+        (reaper_process,) = [member for member in family if "dev.reaper" in member.cmdline()]
+        reaper_process.kill()
         process.kill()
         process.wait()
-        refused = subprocess.run(
+        rejected = subprocess.run(
             ["bin/serve"], cwd=clone, capture_output=True, text=True, check=False, env=_env(free_port())
         )
-        assert "another bin/serve is using" in refused.stderr
+        assert "another bin/serve is using" in rejected.stderr
         for member in family:
             if member.is_running():
                 member.kill()
@@ -90,22 +90,22 @@ def test_serve_recovers_from_a_keeper_that_is_killed(clone: Path) -> None:
         assert client.get("/health").json()["status"] == "healthy"
 
 
-def test_smoke_tells_each_step_and_the_verdict(service: Service) -> None:
-    """Against a service in order every check passes, a line each, and the exit status is 0."""
-    with judging(service.url) as judge:
-        run = subprocess.run(["bin/smoke", judge.url], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_smoke_prints_every_check(service: Service) -> None:
+    """bin/smoke prints one line per check, and exits with 0 if all pass."""
+    with validating_proxy(service.url) as proxy:
+        run = subprocess.run(["bin/smoke", proxy.url], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     lines = run.stdout.splitlines()
     assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 7
-    assert lines[-1] == f"{judge.url}: all 7 checks passed"
+    assert lines[-1] == f"{proxy.url}: all 7 checks passed"
 
 
-def test_smoke_brings_its_token(guarded: Service) -> None:
-    """Where tokens are asked for, all is well with one, and nothing is without."""
+def test_smoke_sends_its_token(service_with_tokens: Service) -> None:
+    """bin/smoke sends TOKEN; without it the checks of a service with authentication fail."""
     env = os.environ | {
         "TOKEN": bearer("smoke", scope=SERVICE_SCOPE)["authorization"].removeprefix("Bearer ")
     }
-    command = ["bin/smoke", guarded.url]
+    command = ["bin/smoke", service_with_tokens.url]
     run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -113,8 +113,8 @@ def test_smoke_brings_its_token(guarded: Service) -> None:
     assert run.stdout.endswith("6 of 7 checks failed\n")
 
 
-def test_smoke_fails_where_nothing_serves() -> None:
-    """Without a service, or with a broken one, the exit status is not 0."""
+def test_smoke_fails_without_a_service() -> None:
+    """bin/smoke exits with 1 if no service is running."""
     run = subprocess.run(
         ["bin/smoke", f"http://127.0.0.1:{free_port()}"],
         cwd=ROOT,
@@ -126,16 +126,16 @@ def test_smoke_fails_where_nothing_serves() -> None:
     assert run.stdout.splitlines()[-1].endswith("7 of 7 checks failed")
 
 
-def test_smoke_fails_on_a_broken_service(broken_service: Service) -> None:
-    """A service whose table is gone fails every check but those that need none."""
-    with judging(broken_service.url) as judge:
-        run = subprocess.run(["bin/smoke", judge.url], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_smoke_fails_on_a_broken_service(service_without_table: Service) -> None:
+    """bin/smoke fails each check that needs the table if the table is missing."""
+    with validating_proxy(service_without_table.url) as proxy:
+        run = subprocess.run(["bin/smoke", proxy.url], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stdout.splitlines()[-1].endswith("6 of 7 checks failed")
 
 
-def test_migrate_tells_what_it_applied(fresh_database: Urls) -> None:
-    """The first run names the files, the second has nothing to do."""
+def test_migrate_prints_applied_migrations(fresh_database: Urls) -> None:
+    """bin/migrate prints the migrations that it has applied, or that there are none."""
     runs = [
         subprocess.run(
             ["bin/migrate"],
@@ -165,8 +165,8 @@ def _serving(
         start_new_session=True,
     )
     try:
-        await_reply(url, process)
-        with judged(url) as client:
+        await_serving(url, process)
+        with validated_client(url) as client:
             yield client, process
     finally:
         if process.poll() is None:

@@ -1,4 +1,4 @@
-"""The container's own files: its health check asks the service, on whatever port it has."""
+"""Tests of the container's health check."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 
 def _check(port: int) -> int:
-    """Run the command of Dockerfile's HEALTHCHECK, with this Python, as in a container on the port."""
+    """Run the command of the Dockerfile's HEALTHCHECK with this Python; return its exit status."""
     found = re.search(
         r"^HEALTHCHECK(?:.*\\\n)* +CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
     )
@@ -26,14 +26,14 @@ def _check(port: int) -> int:
 
 
 @pytest.mark.parametrize("root_path", ["", "/quiz"])
-def test_the_health_check_asks_the_port_that_is_set(migrated: Urls, root_path: str) -> None:
-    """A service on another port is alive, and a port that nothing listens on is not."""
+def test_the_container_health_check_uses_the_port(migrated: Urls, root_path: str) -> None:
+    """The container's health check uses PORT and ROOT_PATH, and fails if nothing listens."""
     with running(migrated, ROOT_PATH=root_path) as service:
         assert _check(int(service.url.rsplit(":", 1)[1])) == 0
     assert _check(free_port()) != 0
 
 
-def test_a_database_that_is_away_is_no_reason_to_restart(cut_off_service: Service) -> None:
-    """The check asks whether the process is alive, not whether its stores are."""
-    eventually(lambda: cut_off_service.client.get("/health").status_code == 503)
-    assert _check(int(cut_off_service.url.rsplit(":", 1)[1])) == 0
+def test_the_container_health_check_succeeds_without_postgresql(service_without_postgresql: Service) -> None:
+    """The container's health check is a liveness check: it succeeds while PostgreSQL is down."""
+    eventually(lambda: service_without_postgresql.client.get("/health").status_code == 503)
+    assert _check(int(service_without_postgresql.url.rsplit(":", 1)[1])) == 0

@@ -1,4 +1,4 @@
-"""README.md, CONTRIBUTING.md and docs/ are true: commands, settings, rooms and links."""
+"""Tests of README.md, CONTRIBUTING.md and docs/: commands, settings, rooms and links are correct."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from dev.reaper import ROOT
 from session_service.settings import Settings
 from tests.conftest import Urls
 from tests.support.service import Service
-from tests.support.validating_proxy import judging
+from tests.support.validating_proxy import validating_proxy
 
 README = (ROOT / "README.md").read_text()
 SETTINGS = (ROOT / "docs" / "settings.md").read_text()
@@ -20,15 +20,15 @@ PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT
 
 
 @pytest.mark.needs("curl")
-def test_the_tour_prints_what_it_says(service: Service) -> None:
-    """Each command of the tour, run in its order, prints what is below it, except for ids and times."""
+def test_the_tour_prints_its_output(service: Service) -> None:
+    """Each command of the README's tour prints the output below it, except for ids and times."""
     (tour,) = re.findall(r"## Four requests\n.*?```console\n(.*?)```", README, re.DOTALL)
     steps = re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", tour, re.MULTILINE)
     assert len(steps) == 5
     session_id = ""
-    with judging(service.url) as judge:
+    with validating_proxy(service.url) as proxy:
         for command, printed in steps:
-            ready = command.replace("127.0.0.1:3005", judge.url)
+            ready = command.replace("127.0.0.1:3005", proxy.url)
             ready = re.sub(r"^id=.*", f"id={session_id}", ready)
             run = subprocess.run(
                 ["sh", "-c", f"id={session_id}; {ready}"], capture_output=True, text=True, check=True
@@ -38,7 +38,7 @@ def test_the_tour_prints_what_it_says(service: Service) -> None:
             session_id = found[1] if found else session_id
 
 
-def test_the_settings_are_all_there(migrated: Urls) -> None:
+def test_every_setting_is_documented(migrated: Urls) -> None:
     """The table of settings has every environment variable with its default."""
     rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|([^|]*)\|", SETTINGS, re.MULTILINE)
     listed = {
@@ -57,20 +57,20 @@ def test_the_settings_are_all_there(migrated: Urls) -> None:
 
 
 @pytest.mark.parametrize("text", [README, ARCHITECTURE], ids=["README", "architecture"])
-def test_every_room_is_on_the_map(text: str) -> None:
+def test_every_room_is_documented(text: str) -> None:
     """The README's map and the architecture name every room of the package."""
     rooms = {path.parent.name for path in (ROOT / "session_service").glob("*/__init__.py")}
     assert rooms == set(re.findall(r"`session_service/(\w+)/`", text))
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_link_leads_to_a_file(page: str) -> None:
-    """Relative links, and names of files in code style, are those of files in the repository."""
+def test_links_lead_to_files(page: str) -> None:
+    """Relative links and file names in code style lead to files in the repository."""
     text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
     folder = (ROOT / page).parent
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     assert [link for link in links if not (folder / link).exists()] == []
-    named = re.findall(r"`((?:session_service|sql|tests|dev|bench|bin|docs)/[\w/.-]*)", text)
+    named = re.findall(r"`((?:session_service|sql|tests|dev|contract|bin|docs)/[\w/.-]*)", text)
     assert [name for name in named if not Path(ROOT, name).exists()] == []
 
 

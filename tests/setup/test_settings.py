@@ -1,4 +1,4 @@
-"""Tests invalid settings: the start fails with one line that names the setting and repeats no value."""
+"""Tests of settings: an invalid one fails the start with one line that names it, without its value."""
 
 import os
 import socket
@@ -21,10 +21,10 @@ from tests.support.service import folder, free_port, running
 from tests.support.waiting import eventually
 
 SECRET = "S3cret"  # noqa: S105 - of no server
-GOOD = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d", "REDIS_URL": "redis://127.0.0.1:1"}
+VALID = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d", "REDIS_URL": "redis://127.0.0.1:1"}
 UNREADABLE = "/nowhere/authority.pem"
 
-WRONG_POSTGRESQL_URLS = {
+INVALID_POSTGRESQL_URLS = {
     f"u:{SECRET}@h/d?pgbouncer=true": 'has the unknown option "pgbouncer"',
     f"u:{SECRET}@h/d?schema=public": 'has the unknown option "schema"',
     f"u:{SECRET}@h/d?sslmode=prefer&connection_limit=5": 'has the unknown option "connection_limit"',
@@ -50,7 +50,7 @@ WRONG_POSTGRESQL_URLS = {
     f"u:{SECRET}@a..b/d": "has no valid host",
     f"u:{SECRET}@{'a' * 64}/d": "has no valid host",
 }
-WRONG_REDIS_URLS = {
+INVALID_REDIS_URLS = {
     f"redis://:{SECRET}@h?foo=bar": 'has the unknown option "foo"',
     f"redis://:{SECRET}@h?family=0": 'has the unknown option "family"',
     f"redis://:{SECRET}@h?decode_responses=true": 'has the unknown option "decode_responses"',
@@ -71,7 +71,7 @@ WRONG_REDIS_URLS = {
     f"unix://{SECRET}/redis.sock": "the absolute path of a socket",
     "unix://": "the absolute path of a socket",
 }
-OTHERS = {
+OTHER_INVALID_SETTINGS = {
     "HOST": ["\udcff", "a\nb", "a" * 254, "über"],
     "PORT": ["9" * 5000, "-1", "3005.0", "\udcff"],
     "SESSION_TIMEOUT_SECONDS": ["9" * 5000],
@@ -91,29 +91,32 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("url", WRONG_POSTGRESQL_URLS)
+@pytest.mark.parametrize("url", INVALID_POSTGRESQL_URLS)
 @pytest.mark.parametrize("name", ["DATABASE_URL", "MIGRATION_DATABASE_URL"])
-def test_a_wrong_postgresql_url(name: str, url: str) -> None:
-    """The line names the variable and the option of the URL that libpq rejects, and no value."""
+def test_an_invalid_postgresql_url(name: str, url: str) -> None:
+    """The line names the variable and the URL's option that libpq rejects, without values."""
     with pytest.raises(SettingError) as error:
-        migration_database_url({**GOOD, name: f"postgresql://{url}"})
-    _check(str(error.value), name, WRONG_POSTGRESQL_URLS[url])
+        migration_database_url({**VALID, name: f"postgresql://{url}"})
+    _check(str(error.value), name, INVALID_POSTGRESQL_URLS[url])
 
 
-@pytest.mark.parametrize("url", WRONG_REDIS_URLS)
-def test_a_wrong_redis_url(url: str) -> None:
-    """The line names the variable and the option of the URL that redis-py rejects, and no value."""
+@pytest.mark.parametrize("url", INVALID_REDIS_URLS)
+def test_an_invalid_redis_url(url: str) -> None:
+    """The line names the variable and the URL's option that redis-py rejects, without values."""
     with pytest.raises(SettingError) as error:
-        Settings.read({**GOOD, "REDIS_URL": url})
-    _check(str(error.value), "REDIS_URL", WRONG_REDIS_URLS[url])
+        Settings.read({**VALID, "REDIS_URL": url})
+    _check(str(error.value), "REDIS_URL", INVALID_REDIS_URLS[url])
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name in OTHERS for value in OTHERS[name]])
-def test_any_other_wrong_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name in OTHER_INVALID_SETTINGS for value in OTHER_INVALID_SETTINGS[name]],
+)
+def test_other_invalid_settings(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """The line names the variable: thousands of digits, bytes that are not UTF-8, variables of libpq."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingError) as error:
-        Settings.read({**GOOD, "ALLOW_UNAUTHENTICATED": "yes", name: value})
+        Settings.read({**VALID, "ALLOW_UNAUTHENTICATED": "yes", name: value})
     _check(str(error.value), name, "")
 
 
@@ -128,7 +131,7 @@ def test_any_other_wrong_setting(monkeypatch: pytest.MonkeyPatch, name: str, val
         "postgresql://u@bücher.example./d?sslmode=require&sslnegotiation=direct",
     ],
 )
-def test_a_postgresql_url_that_libpq_takes(url: str) -> None:
+def test_valid_postgresql_urls(url: str) -> None:
     """Every URL that libpq accepts is valid, and the check opens no connection."""
     store_urls.check_postgresql(url)
 
@@ -144,7 +147,7 @@ def test_a_postgresql_url_that_libpq_takes(url: str) -> None:
         "unix://:x@/nowhere/redis.sock?db=1",
     ],
 )
-def test_a_redis_url_that_redis_takes(url: str) -> None:
+def test_valid_redis_urls(url: str) -> None:
     """Every URL that the service can use is valid, also without a server at the address."""
     store_urls.check_redis(url)
 
@@ -155,12 +158,12 @@ def test_a_redis_socket_that_is_a_folder(tmp_path: Path) -> None:
         store_urls.check_redis(f"unix://{tmp_path}")
 
 
-def test_a_start_with_a_wrong_setting_is_one_line(migrated: Urls, tmp_path: Path) -> None:
+def test_a_start_with_an_invalid_setting_prints_one_line(migrated: Urls, tmp_path: Path) -> None:
     """The service, its supervisor, bin/migrate and bin/serve print that line only, and exit with status 1."""
     with _taken_port() as port:
         jwt = {"AUTH": "jwt", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a"}
         exposed = {"ALLOW_UNAUTHENTICATED": "yes"}
-        wrong = {
+        invalid = {
             "DATABASE_URL": {"DATABASE_URL": f"postgresql://u:{SECRET}@h/d?pgbouncer=true"},
             "REDIS_URL": {"REDIS_URL": f"redis://:{SECRET}@h?foo=bar"},
             "PGSSLMODE": {"PGSSLMODE": "bad"},
@@ -174,8 +177,8 @@ def test_a_start_with_a_wrong_setting_is_one_line(migrated: Urls, tmp_path: Path
             "JWT_KEYS: empty": {"JWT_KEYS": "/dev/null", **jwt},
         }
         starts = [
-            (name, _start(migrated | settings, *command))
-            for name, settings in wrong.items()
+            (name, _spawn(migrated | settings, *command))
+            for name, settings in invalid.items()
             for command in _commands(name)
         ]
         lines = [(name, process.communicate(timeout=60)[0], process) for name, process in starts]
@@ -184,14 +187,14 @@ def test_a_start_with_a_wrong_setting_is_one_line(migrated: Urls, tmp_path: Path
         _check(output.rstrip("\n").removeprefix("session-service: "), name.partition(":")[0], "")
 
 
-def test_a_node_of_a_redis_cluster_is_named(migrated: Urls) -> None:
-    """One line says that REDIS_URL leads to a cluster; everything works from PostgreSQL alone."""
+def test_a_redis_cluster_is_unsupported(migrated: Urls) -> None:
+    """A Redis cluster is logged as unsupported; the service works without the cache."""
     with _redis("--cluster-enabled", "yes") as url:
         _serves_without_a_cache(migrated, url, "cluster mode")
 
 
-def test_a_redis_sentinel_is_named(migrated: Urls) -> None:
-    """One line says that REDIS_URL leads to a Sentinel; everything works from PostgreSQL alone."""
+def test_a_redis_sentinel_is_unsupported(migrated: Urls) -> None:
+    """A Redis Sentinel is logged as unsupported; the service works without the cache."""
     with _redis("--sentinel") as url:
         _serves_without_a_cache(migrated, url, "sentinel mode")
 
@@ -203,7 +206,7 @@ def _serves_without_a_cache(env: Urls, url: str, mode: str) -> None:
         assert service.read(session_id).json()["answers"] == {"1": "x"}
         with Redis.from_url(url) as operator:
             before = _connections(operator)
-            # Each attempt to use it again is a connection of its own.
+            # Each attempt to use Redis again opens a connection.
             eventually(lambda: _connections(operator) >= before + 2)
             assert service.client.get("/health").json()["status"] == "degraded"
         log = service.log.read_text()
@@ -212,7 +215,7 @@ def _serves_without_a_cache(env: Urls, url: str, mode: str) -> None:
 
 
 def _commands(name: str) -> list[list[str]]:
-    """Return commands that read the setting: for the URL of the database, all of them."""
+    """Return the commands that read the setting."""
     serve, workers, launcher = (
         ["session_service"],
         ["session_service", "--workers", "2"],
@@ -227,7 +230,7 @@ def _commands(name: str) -> list[list[str]]:
     }.get(name, [serve])
 
 
-def _start(env: Urls, *command: str) -> subprocess.Popen[str]:
+def _spawn(env: Urls, *command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=ROOT,
@@ -256,7 +259,7 @@ def _taken_port() -> Iterator[int]:
 
 @contextmanager
 def _redis(*options: str) -> Iterator[str]:
-    """Run a Redis of a mode that the service does not support."""
+    """Run a Redis in a mode that the service does not support."""
     port = free_port()
     with folder() as base:
         file = base / "redis.conf"

@@ -1,4 +1,4 @@
-"""A service that cannot do its work does not start, and says in a line why."""
+"""Tests of failed starts: a service that cannot work does not start, and says why in one line."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from session_service.settings import SettingError, Settings
 from session_service.storage import queries
 from session_service.storage.connection import Connection
 from tests.conftest import Urls
-from tests.support.service import copy_house, free_port
+from tests.support.service import copy_repository, free_port
 from tests.support.waiting import LIMIT
 
 NOWHERE = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}
@@ -23,13 +23,13 @@ TOKENS = {"AUTH": "jwt", "JWT_KEYS": "/keys.json", "JWT_ISSUER": "https://x", "J
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
-    """A copy of the service, to be damaged."""
-    return copy_house(tmp_path)
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the checkout, to be modified."""
+    return copy_repository(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "told"),
+    ("file", "old", "new", "message"),
     [
         (
             "openapi.yaml",
@@ -78,14 +78,16 @@ def house(tmp_path: Path) -> Path:
         ),
     ],
 )
-def test_a_house_that_does_not_fit_together(house: Path, file: str, old: str, new: str, told: str) -> None:
-    """An operation without a handler, a handler without an operation, a statement that lies: no start."""
-    text = (house / file).read_text()
+def test_contract_code_and_sql_must_match(
+    checkout: Path, file: str, old: str, new: str, message: str
+) -> None:
+    """A service whose contract, code and SQL files do not match does not start."""
+    text = (checkout / file).read_text()
     assert old in text
-    (house / file).write_text(text.replace(old, new))
-    ended = _serve(NOWHERE, house)
+    (checkout / file).write_text(text.replace(old, new))
+    ended = _serve(NOWHERE, checkout)
     assert ended.returncode != 0
-    assert told in ended.stdout.splitlines()[-1]
+    assert message in ended.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -113,9 +115,9 @@ def test_a_house_that_does_not_fit_together(house: Path, file: str, old: str, ne
         ("LOG_LEVEL", "secret"),
     ],
 )
-def test_a_setting_out_of_its_range(name: str, value: str) -> None:
-    """A bad setting is named, without its value."""
-    assert "secret" not in _told(name, {**NOWHERE, name: value})
+def test_settings_out_of_range(name: str, value: str) -> None:
+    """An invalid setting is named, without its value."""
+    assert "secret" not in _setting_error(name, {**NOWHERE, name: value})
 
 
 @pytest.mark.parametrize(
@@ -130,34 +132,27 @@ def test_a_setting_out_of_its_range(name: str, value: str) -> None:
         ("JWT_ALGORITHMS", "RS256,HS256"),
     ],
 )
-def test_a_setting_of_tokens_out_of_its_range(name: str, value: str) -> None:
-    """Keys that anybody can exchange, signatures that anybody can make, tokens for anybody: no start."""
-    assert "secret" not in _told(name, {**NOWHERE, **TOKENS, name: value})
+def test_token_settings_out_of_range(name: str, value: str) -> None:
+    """Insecure or missing settings of tokens are named, without their values."""
+    assert "secret" not in _setting_error(name, {**NOWHERE, **TOKENS, name: value})
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "quiz.example"])  # noqa: S104 - refused
-def test_no_service_for_everybody_by_accident(host: str) -> None:
-    """Without authentication the service listens on this machine only, unless it is told otherwise."""
-    assert "ALLOW_UNAUTHENTICATED" in _told("HOST", {**NOWHERE, "HOST": host})
+def test_unauthenticated_service_is_loopback_only(host: str) -> None:
+    """Without authentication only a loopback HOST is valid, except with ALLOW_UNAUTHENTICATED=yes."""
+    assert "ALLOW_UNAUTHENTICATED" in _setting_error("HOST", {**NOWHERE, "HOST": host})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "::1", "localhost", "0.0.0.0"])  # noqa: S104 - and allowed
-def test_a_service_for_everybody_on_purpose(host: str) -> None:
-    """A loopback address, or the operator's word, is enough."""
+def test_unauthenticated_service_can_be_allowed(host: str) -> None:
+    """Without authentication a loopback HOST, or any with ALLOW_UNAUTHENTICATED=yes, is valid."""
     allowed = {"ALLOW_UNAUTHENTICATED": "yes"} if host == "0.0.0.0" else {}  # noqa: S104 - the same
     settings = Settings.read({**NOWHERE, **allowed, "HOST": host})
     assert settings.tokens is None
 
 
-def test_a_start_with_a_bad_setting() -> None:
-    """The line that names it is all that is said, and the exit status is not 0."""
-    ended = _serve({**NOWHERE, "PORT": "secret"})
-    assert ended.returncode == 1
-    assert ended.stdout == "session-service: PORT has to be a whole number from 1 to 65535\n"
-
-
-def test_a_port_that_is_taken(migrated: Urls) -> None:
-    """Another's port is left to it."""
+def test_a_port_in_use_fails_the_start(migrated: Urls) -> None:
+    """A port in use fails the start with one line."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -167,8 +162,8 @@ def test_a_port_that_is_taken(migrated: Urls) -> None:
     assert ended.stdout.startswith(f"session-service: cannot listen on HOST=127.0.0.1 PORT={port}: ")
 
 
-def test_a_database_without_the_schema(fresh_database: Urls) -> None:
-    """A database that was not migrated is not served from."""
+def test_missing_migrations_fail_the_start(fresh_database: Urls) -> None:
+    """A database that lacks migrations fails the start."""
     ended = _serve({**fresh_database, "PORT": str(free_port())})
     assert ended.returncode == 1
     assert "cannot start: the database lacks migrations" in ended.stdout
@@ -184,8 +179,10 @@ def test_a_database_without_the_schema(fresh_database: Urls) -> None:
         ("default_transaction_isolation", "repeatable read", "read committed"),
     ],
 )
-def test_a_database_that_may_forget(fresh_database: Urls, name: str, given: str, used: str) -> None:
-    """Whatever the database is set to, the service has what it acknowledges on the disk."""
+def test_durability_does_not_depend_on_the_database(
+    fresh_database: Urls, name: str, given: str, used: str
+) -> None:
+    """The service sets its own durability and isolation, whatever the database's defaults are."""
     with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f"alter database {connection.info.dbname} set {name} = '{given}'")
 
@@ -199,14 +196,14 @@ def test_a_database_that_may_forget(fresh_database: Urls, name: str, given: str,
     assert asyncio.run(configured()) == used
 
 
-def _told(name: str, env: Urls) -> str:
+def _setting_error(name: str, env: Urls) -> str:
     with pytest.raises(SettingError, match=f"^{name} has ") as raised:
         Settings.read(env)
     return str(raised.value)
 
 
 def _serve(env: Urls, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a service that is expected to give up."""
+    """Run a service that is expected to exit."""
     return subprocess.run(
         [sys.executable, "-m", "session_service"],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""The structure of the code: rooms, short functions and files, and no SQL in Python."""
+"""Tests of the code's structure: import directions, homes of libraries, short functions, no SQL in Python."""
 
 import ast
 import re
@@ -8,25 +8,20 @@ from pathlib import Path
 import pytest
 
 from dev.reaper import ROOT
-from tests.support.service import copy_house
+from tests.support.service import copy_repository
 
 PACKAGE = ROOT / "session_service"
 MODULES = sorted(
     str(path.relative_to(ROOT))
     for folder in ("session_service", "dev")
     for path in (ROOT / folder).rglob("*.py")
+    if "bench" not in path.relative_to(ROOT).parts
 )
 
 
 def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [str(ROOT / ".venv" / "bin" / "lint-imports"), "--no-cache"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def test_rooms_import_in_one_direction() -> None:
-    """No room imports from one above it; pyproject.toml has their order."""
-    linted = _lint_imports(ROOT)
-    assert linted.returncode == 0, linted.stdout
 
 
 @pytest.mark.parametrize(
@@ -39,17 +34,17 @@ def test_rooms_import_in_one_direction() -> None:
         ("server/serve.py", "from session_service import app"),
     ],
 )
-def test_an_import_in_the_other_direction_is_found(tmp_path: Path, file: str, line: str) -> None:
-    """An import that runs against the order fails bin/check."""
-    planted = copy_house(tmp_path) / "session_service" / file
+def test_import_directions_are_checked(tmp_path: Path, file: str, line: str) -> None:
+    """An import against the order of the rooms fails import-linter."""
+    planted = copy_repository(tmp_path) / "session_service" / file
     planted.write_text(f"{line}\n{planted.read_text()}")
     assert _lint_imports(tmp_path).returncode == 1
 
 
 @pytest.mark.parametrize("library", ["redis", "psycopg", "jwt", "hypercorn", "httptools"])
-def test_a_library_away_from_its_home_is_found(tmp_path: Path, library: str) -> None:
-    """A library that only one room may know is refused in the others."""
-    planted = copy_house(tmp_path) / "session_service" / "sessions" / "models.py"
+def test_homes_of_libraries_are_checked(tmp_path: Path, library: str) -> None:
+    """A library that is imported outside its room fails ruff."""
+    planted = copy_repository(tmp_path) / "session_service" / "sessions" / "models.py"
     planted.write_text(f"import {library}\n")
     command = [
         str(ROOT / ".venv" / "bin" / "ruff"),
@@ -64,17 +59,20 @@ def test_a_library_away_from_its_home_is_found(tmp_path: Path, library: str) -> 
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_nothing_stands_between_a_request_and_its_operation(module: str) -> None:
-    """There is no middleware: Starlette's costs a task or a generator each, and swallows cancellations."""
+def test_no_middleware(module: str) -> None:
+    """There is no middleware: Starlette's costs a task per request and swallows cancellations."""
     names = [node.module or "" for node in _nodes(module) if isinstance(node, ast.ImportFrom)]
     assert [name for name in names if "middleware" in name] == []
 
 
-def test_no_reply_goes_unjudged() -> None:
-    """The tests ask the service only in places that hold each reply against the contract."""
-    asking = re.compile(r"httpx\.(get|post|put|patch|delete|request|stream|(Async)?Client\()|urlopen")
+def test_http_clients_validate_responses() -> None:
+    """HTTP clients in the tests are created only where each response is validated against the contract."""
+    client_calls = re.compile(r"httpx\.(get|post|put|patch|delete|request|stream|(Async)?Client\()|urlopen")
     files = set((ROOT / "tests").rglob("*.py")) - {Path(__file__)}
-    assert {path.stem for path in files if asking.search(path.read_text())} == {"validating_proxy", "service"}
+    assert {path.stem for path in files if client_calls.search(path.read_text())} == {
+        "validating_proxy",
+        "service",
+    }
 
 
 @pytest.mark.parametrize("module", MODULES)

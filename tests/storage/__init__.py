@@ -1,1 +1,1 @@
-"""Tests of the session cache, statements, migrations, roles and TLS."""
+"""Tests of the session cache, statements, migrations, roles, database settings and TLS."""

@@ -1,4 +1,4 @@
-"""The migration runner: each file once, in order, whatever else runs."""
+"""Migrations: each file is applied once and in order, also by concurrent runs."""
 
 import asyncio
 import shutil
@@ -15,23 +15,23 @@ from tests.conftest import Urls
 NAMES = sorted(path.stem for path in FOLDER.glob("*.sql"))[1:]
 
 
-def test_each_file_is_applied_once(fresh_database: Urls) -> None:
-    """The first run applies everything, the second nothing."""
+def test_each_migration_is_applied_once(fresh_database: Urls) -> None:
+    """The first run applies all migrations, the second none."""
     url = fresh_database["MIGRATION_DATABASE_URL"]
     assert asyncio.run(migrations.migrate(url)) == NAMES
     assert asyncio.run(migrations.migrate(url)) == []
 
 
-def test_runners_at_the_same_time_share_the_work(fresh_database: Urls) -> None:
-    """However many instances migrate at once, each file is applied by one of them, and none fails."""
+def test_concurrent_runs_apply_each_migration_once(fresh_database: Urls) -> None:
+    """Of concurrent runs, one applies each migration, and none fails."""
     url = fresh_database["MIGRATION_DATABASE_URL"]
     with ThreadPoolExecutor(8) as runners:
         done = list(runners.map(lambda _: asyncio.run(migrations.migrate(url)), range(8)))
     assert sorted(name for names in done for name in names) == NAMES
 
 
-def test_a_file_that_was_changed_is_refused(fresh_database: Urls, tmp_path: Path) -> None:
-    """History is not rewritten: what was applied stays as it was, and a change needs a file of its own."""
+def test_a_changed_migration_is_rejected(fresh_database: Urls, tmp_path: Path) -> None:
+    """A migration that was changed after it was applied stops the run."""
     folder = shutil.copytree(FOLDER, tmp_path / "schema")
     url = fresh_database["MIGRATION_DATABASE_URL"]
     asyncio.run(migrations.migrate(url, folder))
@@ -40,8 +40,8 @@ def test_a_file_that_was_changed_is_refused(fresh_database: Urls, tmp_path: Path
         asyncio.run(migrations.migrate(url, folder))
 
 
-def test_a_file_that_fails_leaves_nothing_behind(fresh_database: Urls, tmp_path: Path) -> None:
-    """A file is applied whole or not at all, and the ones before it stay applied."""
+def test_a_failed_migration_is_rolled_back(fresh_database: Urls, tmp_path: Path) -> None:
+    """A migration that fails has no effect, and the ones before it stay applied."""
     folder = shutil.copytree(FOLDER, tmp_path / "schema")
     (folder / "9999_fails.sql").write_text("create table half_made (id integer); select 1 / 0;")
     url = fresh_database["MIGRATION_DATABASE_URL"]
@@ -53,8 +53,8 @@ def test_a_file_that_fails_leaves_nothing_behind(fresh_database: Urls, tmp_path:
     assert [name for (name,) in rows] == NAMES
 
 
-def test_every_constraint_and_index_carries_its_table_in_its_name(fresh_database: Urls) -> None:
-    """Constraints are named by hand: an error in a log says what was broken."""
+def test_constraint_names_begin_with_their_table(fresh_database: Urls) -> None:
+    """Constraints have explicit names, so that an error in the log identifies the table."""
     asyncio.run(migrations.migrate(fresh_database["MIGRATION_DATABASE_URL"]))
     query = """
         select conrelid::regclass::text, conname from pg_constraint

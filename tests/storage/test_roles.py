@@ -1,4 +1,4 @@
-"""What the service's role in the database may do, and what nobody but the tables' owner may."""
+"""Database roles: the privileges of the service, and those of the owner of the tables."""
 
 import asyncio
 import os
@@ -50,8 +50,8 @@ WARNING = "session-service: its role can drop its tables"
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_a_statement_that_the_service_has_no_need_of(migrated: Urls, statement: str) -> None:
-    """The service's role cannot delete a row, change a table, make anything or look behind it."""
+def test_unneeded_statements_are_denied(migrated: Urls, statement: str) -> None:
+    """The role of the service cannot delete rows, change tables, create objects or read other data."""
     with (
         psycopg.connect(migrated["DATABASE_URL"], autocommit=True) as service,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -59,8 +59,8 @@ def test_a_statement_that_the_service_has_no_need_of(migrated: Urls, statement: 
         service.execute(statement)
 
 
-def test_the_rights_are_these(migrated: Urls, database: psycopg.Connection) -> None:
-    """The service's role reads and writes its table, and reads the migrations and its own secret."""
+def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psycopg.Connection) -> None:
+    """The role reads and writes its table, and reads the migrations and its secret."""
     query = (
         "select table_name, privilege_type from information_schema.role_table_grants "
         "where grantee = 'session_service'"
@@ -75,8 +75,8 @@ def test_the_rights_are_these(migrated: Urls, database: psycopg.Connection) -> N
     ]
 
 
-def test_the_tables_of_another_database(fresh_database: Urls) -> None:
-    """What others keep on the same server is not the service's to read."""
+def test_tables_of_other_databases_are_not_readable(fresh_database: Urls) -> None:
+    """The role cannot read the tables of other databases on the server."""
     with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as other:
         other.execute("create table secrets (text text)")
     with (
@@ -86,8 +86,8 @@ def test_the_tables_of_another_database(fresh_database: Urls) -> None:
         service.execute("select * from secrets")
 
 
-def test_a_password_stands_in_no_log() -> None:
-    """A role that the migrations make has the URL's password, which the server was never told."""
+def test_postgresql_logs_no_password() -> None:
+    """A new role gets the password of the URL, which does not appear in the log of PostgreSQL."""
     password = f"secret {uuid4()}"
     with folder() as base, servers.postgres(base, servers.postgres_homes()[0], base) as server:
         with psycopg.connect(server.owner_url, autocommit=True) as owner:
@@ -97,19 +97,19 @@ def test_a_password_stands_in_no_log() -> None:
         url = f"postgresql://quizzes:{password.replace(' ', '%20')}@/postgres?host={base}"
         for _ in range(2):
             asyncio.run(migrations.migrate(server.owner_url, service_url=url))
-        _ask_for_passwords(base, server.owner_url)
+        _require_passwords(base, server.owner_url)
         with psycopg.connect(url) as service:
             service.execute("select from quiz_sessions")
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(url.replace("secret", "guess"))
-        told = (base / "postgres.log").read_text()
-    assert "create role" in told
-    assert "quizzes" in told
-    assert password not in told
+        log = (base / "postgres.log").read_text()
+    assert "create role" in log
+    assert "quizzes" in log
+    assert password not in log
 
 
-def test_a_role_that_another_makes_meanwhile(fresh_database: Urls) -> None:
-    """Databases of a server that are migrated at once share the role that one of them makes."""
+def test_concurrent_migrations_share_the_role(fresh_database: Urls) -> None:
+    """Concurrent migrations of two databases use the role that one of them creates."""
     role, url = f"role_{uuid4().hex}", fresh_database["MIGRATION_DATABASE_URL"]
     waiting = "select count(*) from pg_locks where not granted"
     with psycopg.connect(url, autocommit=True) as owner, ThreadPoolExecutor(1) as runner:
@@ -124,8 +124,8 @@ def test_a_role_that_another_makes_meanwhile(fresh_database: Urls) -> None:
         owner.execute(f"drop role {role}")
 
 
-def test_an_owner_who_may_make_no_roles(fresh_database: Urls) -> None:
-    """Whoever owns only the tables lets a role in that is there, and is told in a line if it is not."""
+def test_an_owner_without_createrole_uses_an_existing_role(fresh_database: Urls) -> None:
+    """Without CREATEROLE, the owner grants privileges to an existing role, or fails with one line."""
     owner = f"owner_{uuid4().hex}"
     url = fresh_database["MIGRATION_DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as superuser:
@@ -140,16 +140,16 @@ def test_an_owner_who_may_make_no_roles(fresh_database: Urls) -> None:
         superuser.execute(f"drop role {owner}")
 
 
-def test_a_service_that_could_do_more_says_so(migrated: Urls) -> None:
-    """A service with the owner's rights is warned of at its start, once; one with its own is not."""
+def test_a_service_with_the_privileges_of_the_owner_logs_a_warning(migrated: Urls) -> None:
+    """A service with the owner's role logs one warning at its start; one with its own role logs none."""
     owner = {**migrated, "DATABASE_URL": migrated["MIGRATION_DATABASE_URL"]}
-    with running(owner) as rich, running(migrated) as modest:
-        assert rich.log.read_text().count(WARNING) == 1
-        assert WARNING not in modest.log.read_text()
+    with running(owner) as privileged, running(migrated) as restricted:
+        assert privileged.log.read_text().count(WARNING) == 1
+        assert WARNING not in restricted.log.read_text()
 
 
-def test_a_role_that_was_not_let_in(fresh_database: Urls) -> None:
-    """A service that may not read its tables does not start, and says what to do."""
+def test_a_service_without_privileges_does_not_start(fresh_database: Urls) -> None:
+    """A service that cannot read its tables does not start, and the error says to run bin/migrate."""
     asyncio.run(migrations.migrate(fresh_database["MIGRATION_DATABASE_URL"]))
     ended = subprocess.run(
         [sys.executable, "-m", "session_service"],
@@ -165,27 +165,27 @@ def test_a_role_that_was_not_let_in(fresh_database: Urls) -> None:
 
 
 @pytest.mark.parametrize(
-    ("env", "told"),
+    ("env", "url"),
     [
         ({"DATABASE_URL": "postgres://a"}, "postgres://a"),
         ({"DATABASE_URL": "postgres://a", "MIGRATION_DATABASE_URL": ""}, "postgres://a"),
         ({"DATABASE_URL": "postgres://a", "MIGRATION_DATABASE_URL": "postgres://b"}, "postgres://b"),
     ],
 )
-def test_where_to_migrate(env: Urls, told: str) -> None:
-    """MIGRATION_DATABASE_URL names the owner's way in, and DATABASE_URL does where it is not set."""
-    assert migration_database_url(env) == told
+def test_migration_database_url_overrides_database_url(env: Urls, url: str) -> None:
+    """Migrations use MIGRATION_DATABASE_URL, or DATABASE_URL if it is not set."""
+    assert migration_database_url(env) == url
 
 
-def test_a_url_to_migrate_at_that_is_none() -> None:
-    """A bad MIGRATION_DATABASE_URL is named, without its value."""
+def test_an_invalid_migration_database_url_is_rejected() -> None:
+    """An invalid MIGRATION_DATABASE_URL is rejected by name, without its value."""
     with pytest.raises(SettingError, match=r"^MIGRATION_DATABASE_URL has to be") as error:
         migration_database_url({"DATABASE_URL": "postgres://a", "MIGRATION_DATABASE_URL": "mysql://secret@b"})
     assert "secret" not in str(error.value)
 
 
-def test_the_composed_service_is_not_the_owner() -> None:
-    """Composed, the service has settings that it starts with, and the owner's password nowhere."""
+def test_docker_compose_keeps_the_owner_from_the_service() -> None:
+    """In docker-compose.yml the service has valid settings and no password of the owner."""
     text = (ROOT / "docker-compose.yml").read_text()
     passwords = {"POSTGRES_PASSWORD": "owner", "SERVICE_PASSWORD": "service"}
     filled = re.sub(r"\$\{(\w+):[-?]([^}]*)\}", lambda found: passwords.get(found[1], found[2]), text)
@@ -202,8 +202,8 @@ def _as(role: str, url: str) -> str:
     return url.replace("app@", f"{role}@")
 
 
-def _ask_for_passwords(base: Path, owner_url: str) -> None:
-    """Have the server trust its owner only."""
+def _require_passwords(base: Path, owner_url: str) -> None:
+    """Change pg_hba.conf to trust the owner only."""
     (rules,) = base.glob("data-*/pg_hba.conf")
     rules.write_text("local all app trust\nlocal all all scram-sha-256\n")
     with psycopg.connect(owner_url, autocommit=True) as owner:

@@ -1,4 +1,4 @@
-"""The headers of .sql files agree with the server, with the SQL text and with the Python classes."""
+"""Statements: the headers of .sql files match PostgreSQL, the SQL text and the Python classes."""
 
 import asyncio
 import re
@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from attrs import define, evolve
+from attrs import define
 
 from dev import reaper, servers
 from session_service.storage import queries, sql_files, statements
@@ -29,7 +29,7 @@ from tests.support.service import folder
 FILES = sorted(FOLDER.glob("*.sql"))
 RECORDSET = "jsonb_to_recordset(%(a)s::jsonb) as a (i uuid)"
 ID = UUID("fedcba98-7654-4321-8fed-cba987654321")
-# A record of each batch statement, without a null.
+# A record for each statement with records, without a null.
 RECORDS = {
     "get_sessions": ReadInput(ID, "ada", 3),
     "lock_starts": LockInput("ada", 7, 3),
@@ -54,7 +54,7 @@ _RECORDSET = re.compile(r"jsonb_to_recordset\(%\(\w+\)s::jsonb\) as \w+ \([^()]*
     scope="module", params=servers.postgres_homes(), ids=lambda home: f"{home.parent.name}/{home.name}"
 )
 def connection(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
-    """A migrated database on each PostgreSQL at hand, from the oldest to the newest."""
+    """A migrated database on the oldest and on the newest available PostgreSQL."""
     with folder() as base, reaper.servers(base, request.param) as urls:
         migrate(urls)
         with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
@@ -62,29 +62,15 @@ def connection(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_header_is_what_the_server_says(connection: psycopg.Connection, path: Path) -> None:
-    """The server describes the parameters, the records' columns and the result columns like the header."""
+def test_each_header_matches_postgresql(connection: psycopg.Connection, path: Path) -> None:
+    """PostgreSQL describes the parameters, record columns and result columns like the header."""
     file = sql_files.read(path)
     assert described(connection, file) == declared(file), file.name
 
 
-@pytest.mark.parametrize("column", range(len(sql_files.read(FOLDER / "write_sessions.sql").record)))
-@pytest.mark.parametrize(("name", "kind"), [("planted", None), (None, "bigint")], ids=["name", "type"])
-def test_a_record_that_the_server_does_not_know_is_found(
-    connection: psycopg.Connection, column: int, name: str | None, kind: str | None
-) -> None:
-    """A misspelt column of a record, or one with another type, differs from the server's description."""
-    file = sql_files.read(FOLDER / "write_sessions.sql")
-    record = list(file.record)
-    given = record[column]
-    record[column] = Column(name or given.name, kind or given.type, given.nullable)
-    planted = evolve(file, record=tuple(record))
-    assert described(connection, planted) != declared(planted)
-
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_every_field_of_a_record_arrives(connection: psycopg.Connection, name: str) -> None:
-    """PostgreSQL finds each field of an encoded record under its column's name, and none is null."""
+@pytest.mark.parametrize("name", [path.stem for path in FILES if sql_files.read(path).record])
+def test_every_field_of_a_record_reaches_postgresql(connection: psycopg.Connection, name: str) -> None:
+    """PostgreSQL reads each field of an encoded record from the column with its name."""
     record = RECORDS[name]
     text = _recordset(sql_files.read(FOLDER / f"{name}.sql"))
     query = re.sub(r"%\(\w+\)s", "%s", text)
@@ -96,13 +82,8 @@ def test_every_field_of_a_record_arrives(connection: psycopg.Connection, name: s
     assert None not in arrived.values()
 
 
-def test_every_batch_statement_has_a_record_here() -> None:
-    """The test of arriving fields leaves out no statement with records."""
-    assert RECORDS.keys() == {path.stem for path in FILES if sql_files.read(path).record}
-
-
 def test_every_file_is_bound_once() -> None:
-    """The list of queries binds every .sql file."""
+    """The module `queries` binds every .sql file."""
     bound = {name for name, value in vars(queries).items() if isinstance(value, partial)}
     assert {path.stem for path in FILES} == bound
 
@@ -126,7 +107,7 @@ def test_every_file_is_bound_once() -> None:
     ],
 )
 def test_a_header_that_contradicts_its_file_stops_the_start(tmp_path: Path, header: str, fault: str) -> None:
-    """Reading a file whose name, parameters, records or types contradict each other fails with its name."""
+    """A header that contradicts its file is rejected with the name of the file."""
     planted = tmp_path / "planted.sql"
     planted.write_text(header)
     with pytest.raises(SqlError, match=r"^planted\.sql: ") as error:
@@ -135,7 +116,7 @@ def test_a_header_that_contradicts_its_file_stops_the_start(tmp_path: Path, head
 
 
 def test_a_row_that_contradicts_the_header_stops_the_start() -> None:
-    """A statement is bound to a class with its columns, in order, with their types, or not at all."""
+    """A statement can only be bound to a class with its columns, in order and with their types."""
     with pytest.raises(SqlError, match=r"list_migrations\.sql: 'out' has"):
         statements.many("list_migrations", SessionRow)
     with pytest.raises(SqlError, match=r"bound as :one"):
@@ -145,7 +126,7 @@ def test_a_row_that_contradicts_the_header_stops_the_start() -> None:
 @pytest.mark.parametrize("column", ["owner text", "expected_versions integer", "must_queue boolean"])
 @pytest.mark.parametrize("place", ["-- record:", "jsonb_to_recordset"], ids=["header", "text"])
 def test_a_misspelt_column_of_a_record_stops_the_start(tmp_path: Path, column: str, place: str) -> None:
-    """A misspelling in the header, or in the column list of the SQL text, differs from the other one."""
+    """A misspelt column in the header, or in the SQL text, is rejected."""
     text = (FOLDER / "write_sessions.sql").read_text()
     before, found, after = text.partition(place)
     assert column in after
@@ -183,19 +164,19 @@ class Short:
 
 @pytest.mark.parametrize("record", [Misspelt, NotNullable, Short])
 def test_a_class_that_contradicts_the_record_stops_the_start(record: type) -> None:
-    """A statement is bound to a class with the fields of its records, in order, with their types."""
+    """A statement can only be bound to a record class with its fields, in order and with their types."""
     with pytest.raises(SqlError, match=rf"get_sessions\.sql: 'record' .* {record.__name__}"):
         statements.batch("get_sessions", record, SessionRow)
 
 
-def test_a_statement_with_records_is_bound_with_their_class() -> None:
-    """Bound without a class, a statement with records would take dicts that are not checked."""
+def test_a_statement_with_records_needs_their_class() -> None:
+    """A statement with records cannot be bound without their class: dicts would not be checked."""
     with pytest.raises(SqlError, match=r"lock_starts\.sql: takes records"):
         statements.many("lock_starts", Lock)
 
 
-def test_a_call_with_other_parameters_is_refused() -> None:
-    """A statement takes the parameters in its header, all of them and no others."""
+def test_a_call_with_other_parameters_is_rejected() -> None:
+    """A statement takes exactly the parameters in its header."""
     with pytest.raises(TypeError, match="lock_session takes"):
         asyncio.run(_wrong_call())
 
@@ -215,8 +196,7 @@ def declared(file: SqlFile) -> Description:
 def described(connection: psycopg.Connection, file: SqlFile) -> Description:
     """Return the same as PostgreSQL describes them.
 
-    The nullability is the header's where the server does not know it: for parameters, for records, and for
-    computed result columns.
+    Where PostgreSQL does not know the nullability (parameters, records, computed columns) it is the header's.
     """
     names: list[str] = []
     parameters, columns = _prepared(connection, file.text, names)

@@ -1,4 +1,4 @@
-"""TLS to the stores: a server that cannot prove who it is gets no statement and is not believed."""
+"""TLS to PostgreSQL and Redis: a server without a trusted certificate is not used."""
 
 import asyncio
 import os
@@ -26,12 +26,12 @@ from tests.support.service import free_port, running
 from tests.support.tcp_proxy import Proxy
 from tests.support.waiting import LIMIT
 
-HERE = x509.IPAddress(ip_address("127.0.0.1"))
-ELSEWHERE = x509.DNSName("elsewhere.example")
+LOOPBACK = x509.IPAddress(ip_address("127.0.0.1"))
+OTHER_HOST = x509.DNSName("elsewhere.example")
 
 
 class Authority:
-    """Somebody who certifies servers; `file` is what trusts it."""
+    """A certificate authority; `file` is its certificate."""
 
     def __init__(self, folder: Path) -> None:
         name = uuid4().hex
@@ -45,7 +45,7 @@ class Authority:
         self.file.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def certify(self, host: x509.GeneralName) -> ssl.SSLContext:
-        """Return what a server of that name proves itself with."""
+        """Return the TLS context of a server with a certificate for the host."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([host])
         made = self._builder(key, x509.Name([])).add_extension(names, critical=True)
@@ -69,54 +69,54 @@ class Authority:
         )
 
 
-def test_servers_that_prove_themselves(migrated: Urls, tmp_path: Path) -> None:
-    """With sslmode=verify-full and rediss:// the service works as it does without."""
+def test_trusted_servers_are_used_over_tls(migrated: Urls, tmp_path: Path) -> None:
+    """With sslmode=verify-full and rediss:// the service works like without TLS."""
     authority = Authority(tmp_path)
 
-    def look(postgres: int, redis: int) -> None:
+    def check(postgres: int, redis: int) -> None:
         urls = migrated | {
             "DATABASE_URL": _postgres_url(postgres, authority),
             "REDIS_URL": _redis_url(redis, authority),
         }
-        with running(urls) as service, Redis.from_url(migrated["REDIS_URL"]) as held:
+        with running(urls) as service, Redis.from_url(migrated["REDIS_URL"]) as cache:
             session_id = service.start()["id"]
             assert service.save(session_id, 1, "x").json()["version"] == 2
             assert service.client.get("/health").json()["status"] == "healthy"
-            assert held.exists(f"session:{session_id}")
+            assert cache.exists(f"session:{session_id}")
 
-    _through(migrated, authority.certify(HERE), look)
+    _check_behind_tls(migrated, authority.certify(LOOPBACK), check)
 
 
-@pytest.mark.parametrize("name", [HERE, ELSEWHERE], ids=["unknown authority", "another's name"])
-def test_a_redis_that_does_not_prove_itself(migrated: Urls, tmp_path: Path, name: x509.GeneralName) -> None:
-    """It is told as down, is given no session and asked for none, and no request fails for it."""
+@pytest.mark.parametrize("name", [LOOPBACK, OTHER_HOST], ids=["unknown authority", "another's name"])
+def test_an_untrusted_redis_is_not_used(migrated: Urls, tmp_path: Path, name: x509.GeneralName) -> None:
+    """An untrusted Redis is down for the health check, gets no session, and no request fails."""
     authority = Authority(tmp_path)
-    signer = Authority(tmp_path) if name is HERE else authority
+    signer = Authority(tmp_path) if name is LOOPBACK else authority
 
-    def look(_: int, redis: int) -> None:
+    def check(_: int, redis: int) -> None:
         urls = migrated | {"REDIS_URL": _redis_url(redis, authority)}
-        with running(urls) as service, Redis.from_url(migrated["REDIS_URL"]) as held:
+        with running(urls) as service, Redis.from_url(migrated["REDIS_URL"]) as cache:
             session_id = service.start()["id"]
             assert service.save(session_id, 1, "x").json()["version"] == 2
             assert service.read(session_id).json()["version"] == 2
             assert service.client.get("/health").json()["status"] == "degraded"
-            assert not held.exists(f"session:{session_id}")
+            assert not cache.exists(f"session:{session_id}")
 
-    _through(migrated, signer.certify(name), look)
+    _check_behind_tls(migrated, signer.certify(name), check)
 
 
 @pytest.mark.parametrize("fault", ["unknown authority", "another's name", "no TLS"])
-def test_a_postgresql_that_does_not_prove_itself(migrated: Urls, tmp_path: Path, fault: str) -> None:
-    """The service does not start, and says in a line why."""
+def test_an_untrusted_postgresql_stops_the_start(migrated: Urls, tmp_path: Path, fault: str) -> None:
+    """The service does not start with an untrusted PostgreSQL, and logs the reason in one line."""
     authority = Authority(tmp_path)
     signer = Authority(tmp_path) if fault == "unknown authority" else authority
-    told = {
+    errors = {
         "unknown authority": "certificate verify failed",
         "another's name": 'server certificate for "elsewhere.example" does not match host name "127.0.0.1"',
         "no TLS": "server does not support SSL, but SSL was required",
     }
 
-    def look(postgres: int, _: int) -> None:
+    def check(postgres: int, _: int) -> None:
         ended = subprocess.run(
             [sys.executable, "-m", "session_service"],
             cwd=ROOT,
@@ -136,10 +136,10 @@ def test_a_postgresql_that_does_not_prove_itself(migrated: Urls, tmp_path: Path,
         assert line.startswith(
             "session-service: cannot start: the PostgreSQL of DATABASE_URL is out of reach: "
         )
-        assert told[fault] in line
+        assert errors[fault] in line
 
-    tls = None if fault == "no TLS" else signer.certify(ELSEWHERE if fault == "another's name" else HERE)
-    _through(migrated, tls, look)
+    tls = None if fault == "no TLS" else signer.certify(OTHER_HOST if fault == "another's name" else LOOPBACK)
+    _check_behind_tls(migrated, tls, check)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_a_postgresql_that_does_not_prove_itself(migrated: Urls, tmp_path: Path,
         ("postgresql://a@localhost/b", "redis://192.0.2.1", 2),
     ],
 )
-def test_a_way_that_is_open_to_others_is_told(database_url: str, redis_url: str, count: int) -> None:
-    """Whoever lets sessions leave the machine unguarded is told so, in a sentence without a secret."""
+def test_insecure_transports_are_reported(database_url: str, redis_url: str, count: int) -> None:
+    """Each connection to another host without verified TLS is reported, without a secret."""
     found = insecure_transports(database_url, redis_url)
     assert len(found) == count
     assert "secret" not in " ".join(found)
@@ -173,15 +173,17 @@ def _redis_url(port: int, authority: Authority) -> str:
     return f"rediss://127.0.0.1:{port}?ssl_ca_certs={authority.file}"
 
 
-def _through(urls: Urls, tls: ssl.SSLContext | None, look: Callable[[int, int], None]) -> None:
-    """Have a look at a service whose ways to PostgreSQL and Redis lead through these ports, under TLS."""
+def _check_behind_tls(urls: Urls, tls: ssl.SSLContext | None, check: Callable[[int, int], None]) -> None:
+    """Run the check with the ports of TLS proxies in front of PostgreSQL and Redis."""
     sockets = urls["REDIS_URL"].removeprefix("unix://").removesuffix("redis.sock")
 
     async def run() -> None:
-        postgres = Proxy(lambda: asyncio.open_unix_connection(f"{sockets}.s.PGSQL.5432"), tls, asked=True)
+        postgres = Proxy(
+            lambda: asyncio.open_unix_connection(f"{sockets}.s.PGSQL.5432"), tls, ssl_request=True
+        )
         redis = Proxy(lambda: asyncio.open_unix_connection(f"{sockets}redis.sock"), tls)
         ports = [await postgres.start(), await redis.start()]
-        await asyncio.to_thread(look, *ports)
+        await asyncio.to_thread(check, *ports)
         await postgres.stop()
         await redis.stop()
 

@@ -1,4 +1,4 @@
-"""A headless Chromium with chromedriver, and what a person does with it on the Swagger UI page."""
+"""A headless Chromium with chromedriver, and actions on the Swagger UI page."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ _FLAGS = (
     "--disable-sync",
     "--window-size=1280,900",
 )
-# A script that catches the refusal of its eval leaves nothing on the console by itself.
+# A script that catches the error of a blocked eval writes nothing to the console.
 _REPORT = "addEventListener('securitypolicyviolation', event => console.error(event.violatedDirective))"
 _PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
@@ -44,7 +44,7 @@ def chromium(profile: Path) -> Iterator[Chrome]:
     for flag in (*_FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # Without the driver's path, selenium looks for one on the net.
+    # Without the path of the driver, selenium downloads one.
     with Chrome(options=options, service=ChromeService(shutil.which("chromedriver"))) as chrome:
         chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _REPORT})
         yield chrome
@@ -62,7 +62,7 @@ def open_operation(browser: Chrome, operation: str) -> WebElement:
     if not block.find_elements(By.CSS_SELECTOR, ".opblock-body"):
         block.find_element(By.CSS_SELECTOR, ".opblock-summary-method").click()
     found(block, ".execute")
-    # The references in an operation are resolved after it is shown: fields that are found before may go.
+    # References are resolved after an operation is shown, which replaces its fields.
     found(block, ".responses-table .response .renderedMarkdown")
     return block
 
@@ -105,7 +105,7 @@ def check_records(url: str, browser: Chrome) -> None:
     assert log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in log("performance")]
     sent = [entry["params"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
-    asked = [urlsplit(entry["request"]["url"]) for entry in sent]
+    requested = [urlsplit(entry["request"]["url"]) for entry in sent]
     # The browser's own first page is made of chrome: URLs.
-    assert {one.scheme for one in asked} <= {"http", "data", "chrome"}
-    assert {one.netloc for one in asked if one.scheme == "http"} == {urlsplit(url).netloc}
+    assert {one.scheme for one in requested} <= {"http", "data", "chrome"}
+    assert {one.netloc for one in requested if one.scheme == "http"} == {urlsplit(url).netloc}

@@ -1,4 +1,4 @@
-"""A load on every processor: `python -m tests.support.burner -- command …` runs a command beside it.
+"""Loads every processor: `python -m tests.support.burner -- command …` runs a command beside the load.
 
 bin/test --busy runs the tests beside the same load.
 """
@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PER_PROCESSOR = 2
-SECONDS = 7200  # after which a process of the load ends by itself
+PER_PROCESSOR = 2  # processes of the load
+SECONDS = 7200  # after these, a process of the load ends by itself
 
-# It also ends with the process that has started it.
+# A process of the load also ends with the process that has started it.
 _SPIN = """
 import os, sys, time
 parent, end = int(sys.argv[1]), time.monotonic() + float(sys.argv[2])
@@ -24,8 +24,8 @@ while os.getppid() == parent and time.monotonic() < end:
 
 
 @contextmanager
-def burning(count: int = 0) -> Iterator[None]:
-    """Keep so many processes spinning until the end of the block; with 0, `PER_PROCESSOR` for each."""
+def cpu_load(count: int = 0) -> Iterator[None]:
+    """Run `count` spinning processes until the end of the block, by default `PER_PROCESSOR` each."""
     command = [sys.executable, "-S", "-c", _SPIN, str(os.getpid()), str(SECONDS)]
     processes = [
         subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -46,9 +46,9 @@ def main() -> None:
     )
     parser.add_argument("--processes", type=int, default=0, help=f"{PER_PROCESSOR} a processor if left out")
     parser.add_argument("command", nargs="+")
-    wanted = parser.parse_args()
-    with burning(wanted.processes):
-        status = subprocess.run(wanted.command, check=False).returncode
+    options = parser.parse_args()
+    with cpu_load(options.processes):
+        status = subprocess.run(options.command, check=False).returncode
     sys.exit(status)
 
 

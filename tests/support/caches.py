@@ -1,4 +1,4 @@
-"""A session cache of the test's own process."""
+"""Session caches in the process of the test."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +17,6 @@ async def session_cache(url: str, seconds: int = 30, batch_size: int = 64) -> As
 
 
 def encoded_session(session_id: UUID, version: int, padding: int = 0) -> EncodedSession:
-    """Return a version of a session, whose body has so many bytes of padding."""
+    """Return a version of a session; its body has `padding` additional bytes."""
     body = b'{"id":"%s","version":%d,"x":"%s"}' % (str(session_id).encode(), version, b"x" * padding)
     return EncodedSession(session_id, version, 'ada "\\ \u00fc', 7, 0, body)

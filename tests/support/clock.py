@@ -1,4 +1,4 @@
-"""A clock of the test's own for an event loop: what waits for hours is over at once, and in order."""
+"""A simulated clock for an event loop: timers of hours fire at once, in their order."""
 
 import asyncio
 import selectors
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class _Selector(selectors.DefaultSelector):
-    """Lets the time pass in which the loop would sleep."""
+    """Advances the simulated time instead of sleeping."""
 
     now = 0.0
 
@@ -19,9 +19,9 @@ class _Selector(selectors.DefaultSelector):
 
 
 class ManualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still while a task runs, and jumps to the next timer when none does.
+    """An event loop whose time stops while a task runs, and jumps to the next timer when all tasks wait.
 
-    It is for tasks that wait for timers and each other, not for sockets: a reply takes no time.
+    It suits tasks that wait for timers and for each other, but not for sockets: a response takes no time.
     """
 
     def __init__(self) -> None:
@@ -33,6 +33,6 @@ class ManualLoop(asyncio.SelectorEventLoop):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine as asyncio.run does, by a clock of its own that begins at 0."""
+    """Run the coroutine like asyncio.run, with a simulated clock that starts at 0."""
     with asyncio.Runner(loop_factory=ManualLoop) as runner:
         return runner.run(work)

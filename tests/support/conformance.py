@@ -1,4 +1,4 @@
-"""Whether a reply is one that openapi.yaml declares: status, headers, body."""
+"""Validates responses against openapi.yaml: status, headers, body."""
 
 import json
 import re
@@ -16,21 +16,21 @@ PATHS: dict[str, dict[str, Any]] = {
     for path, item in DOCUMENT["paths"].items()
 }
 
-# What HTTP itself puts on a reply; every other header has to be declared.
+# Headers of HTTP itself; every other header must be declared.
 _TRANSPORT = {"connection", "content-length", "content-type", "date"}
 
-# What the Fetch standard puts on a reply to a page of another origin, where the service has a list of these;
-# on one to its browser alone; and what is on every reply.
+# Headers of the Fetch standard: of a response to a page of another origin, if such origins are configured;
+# of the response to a preflight request; and headers of every response.
 _SHARED = {"vary", "access-control-allow-origin", "access-control-expose-headers"}
 _PREFLIGHT = {"access-control-allow-methods", "access-control-allow-headers", "access-control-max-age"}
 _PLAIN = {"x-request-id", "x-content-type-options", "content-security-policy"}
 
-# The operations and statuses that were checked.
+# Operations and statuses that were checked.
 SEEN: set[tuple[str, int]] = set()
 
 _COMPILED: dict[int, tuple[dict[str, Any], jsonschema_rs.Validator]] = {}
 
-# What is about the contract, and so not in it: by path the media type, and the headers that all have.
+# Files about the contract, which are not in it: media types by path, and the common headers.
 FILES = {
     "/openapi.yaml": "application/yaml",
     "/openapi.json": "application/json",
@@ -55,8 +55,8 @@ _FILE_HEADERS = {
     "x-content-type-options": {"schema": {"const": "nosniff"}},
 }
 
-# What a request that belongs to no operation is told: that it does not, or that it is too much.
-_STRAYS = {
+# Responses to a request that belongs to no operation.
+_NO_OPERATION = {
     "404": "RouteNotFoundError",
     "405": "MethodNotAllowedError",
     "408": "RequestTimeoutError",
@@ -67,42 +67,42 @@ _STRAYS = {
 _ALWAYS = ("408", "413", "414", "431")
 
 
-def check(reply: httpx.Response) -> None:
-    """Fail unless the contract declares the reply for the request that it answers."""
-    reply.read()
-    request = reply.request
+def check(response: httpx.Response) -> None:
+    """Fail unless the contract declares the response for its request."""
+    response.read()
+    request = response.request
     found = operation(request.method, request.url.path)
-    SEEN.add((found["operationId"] if found else "", reply.status_code))
-    where = f"{request.method} {request.url.path}: {reply.status_code} {reply.text[:9999]}"
-    if request.method == "OPTIONS" and reply.status_code == 204:
-        _check_preflight(reply, where)
+    SEEN.add((found["operationId"] if found else "", response.status_code))
+    where = f"{request.method} {request.url.path}: {response.status_code} {response.text[:9999]}"
+    if request.method == "OPTIONS" and response.status_code == 204:
+        _check_preflight(response, where)
         return
     declared = _declared(request.method, request.url.path)
-    assert str(reply.status_code) in declared, f"undeclared status: {where}"
-    response = resolved(declared[str(reply.status_code)])
-    _check_headers(reply.headers, response["headers"], where)
+    assert str(response.status_code) in declared, f"undeclared status: {where}"
+    declaration = resolved(declared[str(response.status_code)])
+    _check_headers(response.headers, declaration["headers"], where)
     if request.method == "HEAD":
-        assert reply.content == b"", where
+        assert response.content == b"", where
         return
-    if "content" not in response:
-        assert (reply.content, reply.headers.get("content-type")) == (b"", None), where
+    if "content" not in declaration:
+        assert (response.content, response.headers.get("content-type")) == (b"", None), where
         return
-    ((media_type, content),) = response["content"].items()
-    assert reply.headers["content-type"] == media_type, where
+    ((media_type, content),) = declaration["content"].items()
+    assert response.headers["content-type"] == media_type, where
     if "schema" in content:
-        body = json.loads(reply.text, object_pairs_hook=_once)
+        body = json.loads(response.text, object_pairs_hook=_without_duplicates)
         for error in validator(content["schema"]).iter_errors(body):
             raise AssertionError(f"{where}: {error}")
-        _check_agreement(reply.headers, body, where)
+        _check_agreement(response.headers, body, where)
 
 
-def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    assert len(members) == len(dict(members)), f"a name twice: {members}"
+def _without_duplicates(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(members) == len(dict(members)), f"duplicate name: {members}"
     return dict(members)
 
 
 def _check_agreement(headers: httpx.Headers, body: dict[str, Any], where: str) -> None:
-    """Fail if head and body tell different things."""
+    """Fail if headers and body contradict each other."""
     session = body.get("session", body)
     assert body.get("requestId", headers["x-request-id"]) == headers["x-request-id"], where
     if "etag" in headers:
@@ -112,7 +112,7 @@ def _check_agreement(headers: httpx.Headers, body: dict[str, Any], where: str) -
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """Return the node that a local $ref stands for."""
+    """Return the target of a local $ref."""
     while "$ref" in node:
         steps = node["$ref"].removeprefix("#/").split("/")
         node = DOCUMENT
@@ -122,16 +122,16 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
-    """Return the compiled schema, with formats checked; each of the document is compiled once."""
+    """Return the compiled schema, with formats checked; each schema of the document is compiled once."""
     if id(schema) not in _COMPILED:
         whole = {**schema, "components": DOCUMENT["components"]}
-        # Held with its schema: another one cannot have the same id then.
+        # Cached together with its schema: no other object can get the same id.
         _COMPILED[id(schema)] = schema, jsonschema_rs.validator_for(whole, validate_formats=True)
     return _COMPILED[id(schema)][1]
 
 
 def operation(method: str, path: str) -> dict[str, Any] | None:
-    """Return the operation that a request is for, if it is for one."""
+    """Return the operation of a request, if there is one."""
     template = _template(path)
     return PATHS[template].get("GET" if method == "HEAD" else method) if template else None
 
@@ -146,37 +146,41 @@ def _template(path: str) -> str | None:
 
 
 def _declared(method: str, path: str) -> dict[str, Any]:
-    """Return the responses declared for the request, those of no operation included where it has none."""
+    """Return the responses declared for the request, also for one that belongs to no operation."""
     found = operation(method, path) or (_file(FILES[path]) if path in FILES and method in _READS else None)
     if found:
         declared: dict[str, Any] = found["responses"]
         return declared
-    return _refusals("405" if _template(path) or path in FILES else "404")
+    return _error_responses("405" if _template(path) or path in FILES else "404")
 
 
-def _refusals(*statuses: str) -> dict[str, Any]:
-    return {status: DOCUMENT["components"]["responses"][_STRAYS[status]] for status in (*statuses, *_ALWAYS)}
+def _error_responses(*statuses: str) -> dict[str, Any]:
+    return {
+        status: DOCUMENT["components"]["responses"][_NO_OPERATION[status]] for status in (*statuses, *_ALWAYS)
+    }
 
 
 def _file(media_type: str) -> dict[str, Any]:
-    """Return what the contract would say of a file about it."""
-    kept = {"headers": _FILE_HEADERS}
-    return {"responses": {"200": {**kept, "content": {media_type: {}}}, "304": kept, **_refusals()}}
+    """Return a declaration of a file about the contract."""
+    common = {"headers": _FILE_HEADERS}
+    return {
+        "responses": {"200": {**common, "content": {media_type: {}}}, "304": common, **_error_responses()}
+    }
 
 
-def _check_preflight(reply: httpx.Response, where: str) -> None:
-    """Fail unless a browser was told what its page may send, to a path that there is."""
-    path = reply.request.url.path
+def _check_preflight(response: httpx.Response, where: str) -> None:
+    """Fail unless this is a preflight response for a path that exists."""
+    path = response.request.url.path
     assert _template(path) or path in FILES, where
-    assert reply.headers.keys() - _TRANSPORT == _SHARED | _PREFLIGHT | _PLAIN, where
-    assert reply.content == b"", where
+    assert response.headers.keys() - _TRANSPORT == _SHARED | _PREFLIGHT | _PLAIN, where
+    assert response.content == b"", where
 
 
 def _check_headers(headers: httpx.Headers, declared: dict[str, Any], where: str) -> None:
-    told = headers.keys() - _TRANSPORT - _SHARED
-    assert told == declared.keys(), where
+    received = headers.keys() - _TRANSPORT - _SHARED
+    assert received == declared.keys(), where
     assert headers.get("vary", "Origin") == "Origin", where
-    assert len(headers.multi_items()) == len(headers), f"a header twice: {where}"
+    assert len(headers.multi_items()) == len(headers), f"duplicate header: {where}"
     for name, header in declared.items():
         schema = resolved(header)["schema"]
         value = int(headers[name]) if resolved(schema).get("type") == "integer" else headers[name]

@@ -1,13 +1,13 @@
-"""Requests that are none, and some that only look so."""
+"""Malformed and unusual requests: raw bytes for tests of request smuggling."""
 
-from tests.support.raw_http import HEALTH, Asked
+from tests.support.raw_http import HEALTH, Target
 
 GET = b"GET /health HTTP/1.1\r\nhost: x\r\n"
 POST = b"POST /api/sessions/start HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 
-# What two readers could read in two ways: where the head ends, where the body does, for whom it is.
-UNCLEAR = {
+# Requests that two parsers could read differently: end of the header, end of the body, or host.
+AMBIGUOUS = {
     "both lengths": POST + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     "both lengths, the other way round": POST
     + b"transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
@@ -35,7 +35,7 @@ UNCLEAR = {
     "unknown coding": POST + b"transfer-encoding: gzip\r\n\r\n0\r\n\r\n",
     "two codings": POST + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "coding twice": POST + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    "coding that is almost one": POST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "misspelt coding": POST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
     "coding of HTTP/1.0": CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n",
     "coding with a space": POST + b"transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -53,10 +53,10 @@ UNCLEAR = {
 }
 
 UPGRADE = GET + b"connection: upgrade, http2-settings\r\nupgrade: "
-NOWHERE: Asked = ("GET", "/nowhere")
+NOWHERE: Target = ("GET", "/nowhere")
 
-# What is one request, however strange, and the status of its reply.
-CLEAR = {
+# Unusual requests that are valid: bytes, target and status of the response.
+VALID = {
     "h2c": (UPGRADE + b"h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n", HEALTH, 200),
     "WebSocket": (UPGRADE + b"websocket\r\nsec-websocket-version: 13\r\n\r\n", HEALTH, 200),
     "a whole URL": (b"GET http://evil/health HTTP/1.1\r\nhost: x\r\n\r\n", HEALTH, 200),
@@ -68,15 +68,15 @@ CLEAR = {
         NOWHERE,
         404,
     ),
-    "a body that nobody asks for": (
+    "an unexpected body": (
         GET.replace(b"/health", b"/nowhere") + b"content-length: 2\r\n\r\n{}",
         NOWHERE,
         404,
     ),
 }
 
-# What is the last request of its connection.
-LAST = {
+# Requests that are the last of their connection.
+CLOSING = {
     "CONNECT": (b"CONNECT evil:80 HTTP/1.1\r\nhost: x\r\n\r\n", NOWHERE, 404),
     "CONNECT to a path": (b"CONNECT /health HTTP/1.1\r\nhost: x\r\n\r\n", ("CONNECT", "/health"), 405),
     "close": (GET + b"connection: close\r\n\r\n", HEALTH, 200),

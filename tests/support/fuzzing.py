@@ -1,4 +1,4 @@
-"""schemathesis against a running service, and what of the contract it reached: bin/fuzz [minutes] [seed]."""
+"""Fuzzes a running service with schemathesis and reports the coverage: bin/fuzz [minutes] [seed]."""
 
 import json
 import random
@@ -22,10 +22,10 @@ from tests.support.conformance import PATHS
 from tests.support.service import folder, running
 
 CONFIG = ROOT / "tests" / "support" / "schemathesis.toml"
-ROUND = 60  # seconds at the most for the links, and as many for the rest
+ROUND = 60  # seconds, the maximum for the links, and again for the other phases
 REST = "examples,coverage,fuzzing"
 
-# What was answered before would make each run another one.
+# Data of earlier responses would make each run different.
 REPEATABLE = """
 [phases.coverage.extra-data-sources]
 responses = false
@@ -35,43 +35,45 @@ responses = false
 enabled = false
 """
 
-# One for all runs, so that they can be the same.
+# The same token in all runs, so that they are repeatable.
 TOKEN = issuer.bearer("fuzz", scope=issuer.SERVICE_SCOPE, exp=2**31)["authorization"]
 
-Seen = Counter[tuple[str, int]]
+Counts = Counter[tuple[str, int]]
 
 
 @frozen
 class Run:
-    """What schemathesis said, and each reply that it had."""
+    """Output and responses of a run of schemathesis."""
 
     failed: bool
-    told: str
-    replies: list[httpx.Response]
+    output: str
+    responses: list[httpx.Response]
 
 
 def main() -> None:
-    """Ask for so many minutes with a fresh seed; exit with 1 if anything was found or not reached."""
+    """Fuzz for the given minutes with a fresh seed; exit with 1 on a fault or missing coverage."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(2**32)
     with folder() as base, reaper.servers(base) as urls:
         migrate(urls)
-        with running(urls, **issuer.guarded(base / "keys.json")) as service:
+        with running(urls, **issuer.token_settings(base / "keys.json")) as service:
             sys.exit(rounds(service.url, round(minutes * 60), seed))
 
 
 def rounds(url: str, seconds: int, seed: int) -> int:
-    """Return 1 if a fault was found, or a reply never seen that links lead to, else 0."""
+    """Return 1 if a fault was found, or if a response that links lead to was never seen, else 0."""
     begun = monotonic()
-    linked, all_seen = Seen(), Seen()
+    linked, all_seen = Counts(), Counts()
     while monotonic() < begun + seconds:
         for phases in ("stateful", REST):
-            run = ask(url, phases, "--max-time", str(min(ROUND, -(-seconds // 2))), "--seed", str(seed))
-            all_seen += seen(run.replies)
-            linked += seen(run.replies) if phases == "stateful" else Seen()
-            print(f"{monotonic() - begun:6.0f} s, seed {seed}: {all_seen.total():7,} replies", flush=True)
+            run = run_schemathesis(
+                url, phases, "--max-time", str(min(ROUND, -(-seconds // 2))), "--seed", str(seed)
+            )
+            all_seen += count_responses(run.responses)
+            linked += count_responses(run.responses) if phases == "stateful" else Counts()
+            print(f"{monotonic() - begun:6.0f} s, seed {seed}: {all_seen.total():7,} responses", flush=True)
             if run.failed:
-                print(run.told)
+                print(run.output)
                 return 1
         seed += 1
     print(f"By links:\n{table(linked)}\nIn all:\n{table(all_seen)}")
@@ -81,14 +83,14 @@ def rounds(url: str, seconds: int, seed: int) -> int:
     return 1 if unseen else 0
 
 
-def ask(url: str, phases: str, *options: str, repeatable: bool = False) -> Run:
-    """Run phases of schemathesis with all checks; hold its replies against the contract as the tests do.
+def run_schemathesis(url: str, phases: str, *options: str, repeatable: bool = False) -> Run:
+    """Run phases of schemathesis with all checks, and validate the responses like the tests do.
 
-    The service has to ask for tokens, and is asked with that of a back-end.
+    The service must require tokens; the requests have the token of a back end.
     """
     with folder() as place:
         (place / "config.toml").write_text(CONFIG.read_text() + (REPEATABLE if repeatable else ""))
-        (place / "openapi.yaml").write_text(_guarded(FILE.read_text()))
+        (place / "openapi.yaml").write_text(_with_required_tokens(FILE.read_text()))
         command: list[str | Path] = [sys.executable, "-m", "schemathesis.cli"]
         command += ["--config-file", place / "config.toml", "run", place / "openapi.yaml", "--url", url]
         command += ["--header", f"Authorization: {TOKEN}"]
@@ -97,35 +99,35 @@ def ask(url: str, phases: str, *options: str, repeatable: bool = False) -> Run:
         run = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
         har = place / "har.json"
         entries = json.loads(har.read_text())["log"]["entries"] if har.exists() else []
-    replies = [_reply(entry) for entry in entries]
-    for reply in replies:
-        conformance.check(reply)
-    return Run(run.returncode != 0, run.stdout + run.stderr, replies)
+    responses = [_response(entry) for entry in entries]
+    for response in responses:
+        conformance.check(response)
+    return Run(run.returncode != 0, run.stdout + run.stderr, responses)
 
 
-def seen(replies: Iterable[httpx.Response]) -> Seen:
-    """Return how often each operation was answered with each status."""
-    found = Seen()
-    for reply in replies:
-        operation = conformance.operation(reply.request.method, reply.request.url.path)
-        found[operation["operationId"] if operation else "none", reply.status_code] += 1
+def count_responses(responses: Iterable[httpx.Response]) -> Counts:
+    """Return the number of responses of each operation with each status."""
+    found = Counts()
+    for response in responses:
+        operation = conformance.operation(response.request.method, response.request.url.path)
+        found[operation["operationId"] if operation else "none", response.status_code] += 1
     return found
 
 
 def reachable() -> set[tuple[str, int]]:
-    """Return what links from a start have to lead to: each success, and refusals of what was right before."""
-    wanted = {
+    """Return the responses that links from a start lead to: each success, conflicts and ended sessions."""
+    expected = {
         (name, status)
         for name, operation in _operations().items()
         for status in operation["responses"]
         if operation["tags"] == ["Sessions"] and status < "4"
     }
-    wanted |= {(name, status) for name in ("updateProgress", "saveAnswers") for status in ("409", "410")}
-    return {(name, int(status)) for name, status in wanted}
+    expected |= {(name, status) for name in ("updateProgress", "saveAnswers") for status in ("409", "410")}
+    return {(name, int(status)) for name, status in expected}
 
 
-def table(found: Seen) -> str:
-    """Return how often each operation was answered with each of its statuses; undeclared ones are blank."""
+def table(found: Counts) -> str:
+    """Return a table of the counts by operation and status; undeclared statuses are blank."""
     declared = {name: operation["responses"] for name, operation in _operations().items()}
     statuses = sorted({status for responses in declared.values() for status in responses})
     lines = ["".join([" " * 18, *(f"{status:>7}" for status in statuses)])]
@@ -135,8 +137,8 @@ def table(found: Seen) -> str:
     return "\n".join(lines)
 
 
-def _guarded(contract: str) -> str:
-    """Return the contract of a service that asks for tokens: those that do not are let off by it."""
+def _with_required_tokens(contract: str) -> str:
+    """Return the contract of a service that requires tokens; the original makes them optional."""
     optional = "security:\n  - {}\n"
     assert optional in contract
     return contract.replace(optional, "security:\n")
@@ -146,16 +148,16 @@ def _operations() -> dict[str, dict[str, Any]]:
     return {operation["operationId"]: operation for path in PATHS.values() for operation in path.values()}
 
 
-def _reply(entry: dict[str, Any]) -> httpx.Response:
-    """Return an exchange of a HAR file as the reply that it was, to the request that it was."""
-    asked, told = entry["request"], entry["response"]
-    headers = [(header["name"].encode(), header["value"].encode()) for header in asked["headers"]]
-    content = asked.get("postData", {}).get("text", "").encode()
+def _response(entry: dict[str, Any]) -> httpx.Response:
+    """Return an entry of a HAR file as a response with its request."""
+    request, recorded = entry["request"], entry["response"]
+    headers = [(header["name"].encode(), header["value"].encode()) for header in request["headers"]]
+    content = request.get("postData", {}).get("text", "").encode()
     return httpx.Response(
-        told["status"],
-        headers=[(header["name"], header["value"]) for header in told["headers"]],
-        content=told["content"].get("text", "").encode(),
-        request=httpx.Request(asked["method"], asked["url"], headers=headers, content=content),
+        recorded["status"],
+        headers=[(header["name"], header["value"]) for header in recorded["headers"]],
+        content=recorded["content"].get("text", "").encode(),
+        request=httpx.Request(request["method"], request["url"], headers=headers, content=content),
     )
 
 

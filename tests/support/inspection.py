@@ -1,4 +1,4 @@
-"""Looks into a running service and its database: where their work waits, and what was not read yet."""
+"""Inspects a running service and its database: tasks, unread bytes, locks."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import psycopg
 from tests.support.service import Service
 from tests.support.waiting import eventually
 
-# Where Python finds the part of this that runs in the service (tests/support/inside/sitecustomize.py).
+# Directory of the part that runs in the service (tests/support/inside/sitecustomize.py), for PYTHONPATH.
 INSIDE = str(Path(__file__).parent / "inside")
 QUEUED = "Batcher._enqueue"
 
@@ -24,16 +24,16 @@ _REPORT = re.compile(r"^tasks: (\d+) (\{.*\})$", re.MULTILINE)
 
 
 def tasks(service: Service) -> tuple[int, dict[str, int]]:
-    """Return how many tasks the service has, and in which of its functions how many of them are.
+    """Return the number of tasks of the service, and the number of tasks by function.
 
-    The service has to have `INSIDE` on its PYTHONPATH.
+    The PYTHONPATH of the service must contain `INSIDE`.
     """
     (report,) = reports(service.log, [service.process.pid])
     return report
 
 
 def reports(log: Path, pids: list[int]) -> list[tuple[int, dict[str, int]]]:
-    """Return what `tasks` returns, of each of the processes that write to the log."""
+    """Return the result of `tasks` for each of the processes that write to the log."""
     before = len(_REPORT.findall(log.read_text()))
     for pid in pids:
         os.kill(pid, signal.SIGUSR2)
@@ -46,19 +46,19 @@ def reports(log: Path, pids: list[int]) -> list[tuple[int, dict[str, int]]]:
 
 
 def running_in(service: Service, function: str) -> int:
-    """Return how many tasks of the service are in the function or in what it awaits."""
+    """Return the number of tasks that are in the function, or in a coroutine that it awaits."""
     return tasks(service)[1].get(function, 0)
 
 
 def unread(url: str) -> int:
-    """Return on how many connections to the URL there are bytes that the service has not read yet."""
+    """Return the number of connections to the URL with bytes that the service has not read yet."""
     port = f"{urlsplit(url).port:04X}"
     return _UNREAD.findall(Path("/proc/net/tcp").read_text()).count(port)
 
 
 @contextmanager
 def suspended(service: Service) -> Iterator[None]:
-    """Let the service stand still; what is sent to it meanwhile is there at once when it goes on."""
+    """Suspend the service process; it resumes at the end of the block, with all that was sent meanwhile."""
     service.process.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -67,15 +67,15 @@ def suspended(service: Service) -> Iterator[None]:
 
 
 def listens(url: str) -> bool:
-    """Tell whether the service at the URL takes new connections."""
+    """Return whether the service at the URL accepts new connections."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", urlsplit(url).port or 0)) == 0
 
 
 def waiting_for_locks(url: str) -> int:
-    """Return how many statements wait for a lock in the database at the URL.
+    """Return the number of statements that wait for a lock in the database at the URL.
 
-    The connection is a new one: within a transaction PostgreSQL shows the activity of its begin.
+    The connection is new because a transaction shows the activity as of its begin.
     """
     query = (
         "select count(*) from pg_stat_activity "

@@ -99,7 +99,7 @@ KEY = make_key("test")
 """The key for tests of other features."""
 
 
-def guarded(place: Path) -> dict[str, str]:
+def token_settings(place: Path) -> dict[str, str]:
     """Return the settings of a service that accepts tokens of KEY, and write its JWK Set to the path."""
     place.write_bytes(jwks(KEY))
     return {"AUTH": "jwt", "JWT_KEYS": str(place), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
@@ -110,53 +110,53 @@ def bearer(subject: str, **claims: Any) -> dict[str, str]:
     return {"authorization": f"Bearer {KEY.token(subject, **claims)}"}
 
 
-def judging(place: Path | str, *algorithms: str) -> BearerAuthenticator:
+def bearer_authenticator(place: Path | str, *algorithms: str) -> BearerAuthenticator:
     """Return an authenticator for the keys at the path or URL; by default with all algorithms."""
     return BearerAuthenticator(
         TokenSettings(str(place), ISSUER, AUDIENCE, algorithms or ALGORITHMS, SERVICE_SCOPE)
     )
 
 
-def judge(
+def with_authenticator(
     place: Path | str, test: Callable[[BearerAuthenticator], Awaitable[None]], *algorithms: str
 ) -> None:
     """Run the test with an authenticator for the keys at the path or URL."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(LIMIT), judging(place, *algorithms) as guard:
-            await test(guard)
+        async with asyncio.timeout(LIMIT), bearer_authenticator(place, *algorithms) as authenticator:
+            await test(authenticator)
 
     asyncio.run(bounded())
 
 
-def asked(*credentials: bytes | str) -> dict[str, Any]:
+def request_scope(*credentials: bytes | str) -> dict[str, Any]:
     """Return the ASGI scope of a request with these Authorization headers."""
     values = [value.encode() if isinstance(value, str) else value for value in credentials]
     return {"headers": [(b"host", b"x"), *((b"authorization", value) for value in values)]}
 
 
-async def ask(guard: BearerAuthenticator, token: str) -> Principal:
+async def authenticate(authenticator: BearerAuthenticator, token: str) -> Principal:
     """Return the principal of the token."""
-    return await guard.authenticate(asked(f"Bearer {token}"))
+    return await authenticator.authenticate(request_scope(f"Bearer {token}"))
 
 
-async def is_refused(guard: BearerAuthenticator, token: str) -> bool:
+async def is_rejected(authenticator: BearerAuthenticator, token: str) -> bool:
     """Return whether the token is rejected."""
     try:
-        await ask(guard, token)
+        await authenticate(authenticator, token)
     except UnauthenticatedError:
         return True
     return False
 
 
-class Site:
+class JwksServer:
     """Serves a JWK Set over HTTPS at a fixed address, and counts the requests."""
 
     def __init__(self, folder: Path) -> None:
         self.authority, self._certificate = _certify(folder)
         self.content = b""
         self.status = 200
-        self.asked = 0
+        self.requests = 0
         self.headers: dict[str, str] = {}
         # While this is not set, a response stops after its first byte.
         self.flows = threading.Event()
@@ -188,7 +188,7 @@ class Site:
 
 
 class _Server(ThreadingHTTPServer):
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: JwksServer) -> None:
         super().__init__(("127.0.0.1", site.port), _Handler)
         self.site = site
 
@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         site = self.server.site
-        site.asked += 1
+        site.requests += 1
         self.send_response(site.status)
         for name, value in site.headers.items():
             self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""Clients that save one answer after the other, whatever happens, and remember what they were told."""
+"""Load on a service: clients that save answers continuously and record each result."""
 
 import asyncio
 from collections import Counter
@@ -9,19 +9,19 @@ from time import monotonic
 import psycopg
 from attrs import define, field, frozen
 
+from tests.support.keep_alive import KeepAliveClient, LostError, Reply
 from tests.support.waiting import eventually_async
-from tests.verify.histories.client import LostError, Reply, Wire
 
 CLIENTS = 8
 PAUSE = 0.02  # seconds between a client's requests
-# Requests of a client in the 2 s in which it is served again once the cause is gone: with the pauses alone
-# so many take longer, on a machine however busy.
-BACK = 100
+# Failures of a client that are tolerated during a recovery, which takes at most 2 s: with the pauses alone,
+# as many requests take 2 s, and longer on a busy machine.
+MAX_FAILURES = 100
 
 
 @frozen
-class Told:
-    """What a client was told: `status` 0 if there was no reply."""
+class SaveResult:
+    """The result of a request; `status` is 0 if there was no response."""
 
     client: int
     begin: float
@@ -32,52 +32,55 @@ class Told:
 
 @define
 class Load:
-    """Clients, each with a session of its own; every reply is held against the contract."""
+    """Clients, each with its own session; all responses are validated against the contract."""
 
     port: int
     size: int
-    told: list[Told] = field(factory=list)
+    results: list[SaveResult] = field(factory=list)
     acknowledged: dict[str, set[int]] = field(factory=dict)
     over: bool = False
 
-    async def work(self, client: int) -> None:
-        """Be a client until the load is over."""
-        wire = Wire()
-        body = {"user_id": f"user-{client}", "quiz_id": 7}
-        session = (await wire.send(self.port, "POST", "/api/sessions/start", body)).body["id"]
+    async def work(self, number: int) -> None:
+        """Save answers as one client until the load is over."""
+        client = KeepAliveClient()
+        body = {"user_id": f"user-{number}", "quiz_id": 7}
+        session = (await client.send(self.port, "POST", "/api/sessions/start", body)).body["id"]
         saved = self.acknowledged.setdefault(session, set())
         question = 0
         while not self.over:
             question += 1
             begin = monotonic()
-            reply = await self._save(wire, session, question)
-            outcome = reply.body.get("outcome", "")
-            self.told.append(Told(client, begin, monotonic(), reply.status, outcome))
-            if reply.status == 200:
+            response = await self._save(client, session, question)
+            outcome = response.body.get("outcome", "")
+            self.results.append(SaveResult(number, begin, monotonic(), response.status, outcome))
+            if response.status == 200:
                 saved.add(question)
             await asyncio.sleep(PAUSE)
-        wire.close()
+        client.close()
 
-    def failures(self, since: float = 0.0) -> list[Told]:
-        """Return what was told without success to those who asked since a moment."""
-        return [told for told in self.told if told.status != 200 and told.begin >= since]
+    def failures(self, since: float = 0.0) -> list[SaveResult]:
+        """Return the failures of requests that began at the time or later."""
+        return [result for result in self.results if result.status != 200 and result.begin >= since]
 
-    async def suffer(self, count: int = CLIENTS) -> None:
-        """Wait until so many requests have failed."""
-        await eventually_async(lambda: len(self.failures()) >= count, lambda: self.told[-CLIENTS:])
+    async def await_failures(self, count: int = CLIENTS) -> None:
+        """Wait until this number of requests have failed."""
+        await eventually_async(lambda: len(self.failures()) >= count, lambda: self.results[-CLIENTS:])
 
-    async def recover(self, since: float) -> None:
-        """See each client served soon after a moment, and all from then on; each request had its reply."""
+    async def await_recovery(self, since: float) -> None:
+        """Wait until each client has succeeded after the time; fail if one recovers late or fails again.
+
+        Each request must have had a response.
+        """
         await eventually_async(
-            lambda: len(self._first_successes(since)) == CLIENTS, lambda: self.told[-CLIENTS:]
+            lambda: len(self._first_successes(since)) == CLIENTS, lambda: self.results[-CLIENTS:]
         )
-        back = max(self._first_successes(since).values())
-        served = len(self.told)
-        await eventually_async(lambda: len(self.told) >= served + CLIENTS)
-        refused = Counter(told.client for told in self.failures(since))
-        assert max(refused.values(), default=0) < BACK
-        assert self.failures(back) == []
-        assert {told.status for told in self.told} <= {200, 503}
+        recovered = max(self._first_successes(since).values())
+        served = len(self.results)
+        await eventually_async(lambda: len(self.results) >= served + CLIENTS)
+        failed = Counter(result.client for result in self.failures(since))
+        assert max(failed.values(), default=0) < MAX_FAILURES
+        assert self.failures(recovered) == []
+        assert {result.status for result in self.results} <= {200, 503}
 
     def lost(self, url: str) -> list[tuple[str, int]]:
         """Return the answers that were acknowledged and are not in the database."""
@@ -92,25 +95,25 @@ class Load:
         ]
 
     def _first_successes(self, since: float) -> dict[int, float]:
-        good = [told for told in self.told if told.status == 200 and told.begin >= since]
-        return {told.client: told.end for told in reversed(good)}
+        good = [result for result in self.results if result.status == 200 and result.begin >= since]
+        return {result.client: result.end for result in reversed(good)}
 
-    async def _save(self, wire: Wire, session: str, question: int) -> Reply:
+    async def _save(self, client: KeepAliveClient, session: str, question: int) -> Reply:
         body = {"question_id": question, "answer": "x" * self.size}
         try:
-            return await wire.send(self.port, "PUT", f"/api/sessions/{session}/progress", body)
+            return await client.send(self.port, "PUT", f"/api/sessions/{session}/progress", body)
         except LostError:
             return Reply(0, {}, {})
 
 
 @asynccontextmanager
 async def load(url: str, size: int = 10) -> AsyncIterator[Load]:
-    """Let clients work at the service, from a moment on at which each has saved."""
-    one = Load(int(url.rpartition(":")[2]), size)
-    clients = [asyncio.create_task(one.work(client)) for client in range(CLIENTS)]
+    """Run clients until the end of the block; it starts when each of them has saved an answer."""
+    clients = Load(int(url.rpartition(":")[2]), size)
+    tasks = [asyncio.create_task(clients.work(number)) for number in range(CLIENTS)]
     try:
-        await one.recover(monotonic())
-        yield one
+        await clients.await_recovery(monotonic())
+        yield clients
     finally:
-        one.over = True
-        await asyncio.gather(*clients)
+        clients.over = True
+        await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""Real proxies: nginx and HAProxy, each a process with a folder and a port of its own."""
+"""Reverse proxies: nginx and HAProxy, each as a process with its own folder and port."""
 
 import subprocess
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import httpx
 
 from tests.support.inspection import listens
-from tests.support.service import Service, folder, free_port, judged_behind_proxy
+from tests.support.service import Service, folder, free_port, validated_client_behind_proxy
 from tests.support.waiting import eventually
 
-# One process that keeps its user: it can write its folder, and ends as a whole by its id.
+# A single process that keeps its user: it can write to its folder and ends with one signal.
 _NGINX = """
 daemon off;
 master_process off;
@@ -48,7 +48,7 @@ backend service
 
 @contextmanager
 def nginx(server: str, http: str = "") -> Iterator[str]:
-    """Run nginx with these directives of its one `server` block and of its `http` block; yield its URL."""
+    """Run nginx with these directives in its `server` block and its `http` block; yield its URL."""
     port = free_port()
     with folder() as base:
         config = base / "nginx.conf"
@@ -59,7 +59,7 @@ def nginx(server: str, http: str = "") -> Iterator[str]:
 
 @contextmanager
 def haproxy(backend: str) -> Iterator[str]:
-    """Run HAProxy with these lines of its one `backend`; yield its URL."""
+    """Run HAProxy with these lines in its `backend`; yield its URL."""
     port = free_port()
     with folder() as base:
         config = base / "haproxy.cfg"
@@ -86,6 +86,6 @@ def behind_nginx(service: Service, prefix: str, target: str) -> Iterator[httpx.C
     """Run nginx in front of a service: paths under the prefix go to the target, `/` strips the prefix."""
     with (
         nginx(f"location {prefix}/ {{ proxy_pass {service.url}{target}; }}") as url,
-        judged_behind_proxy(url, prefix) as client,
+        validated_client_behind_proxy(url, prefix) as client,
     ):
         yield client

@@ -1,4 +1,4 @@
-"""A service process with its servers, as the tests start, ask and end it."""
+"""Service processes for the tests: start, requests, stop."""
 
 import os
 import random
@@ -24,19 +24,14 @@ from tests.support import conformance
 from tests.support.waiting import LIMIT, eventually
 
 Headers = dict[str, str]
-HOUSE = (
-    ".redocly.lint-ignore.yaml",
+REPOSITORY = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "openapi.yaml",
-    "openapi.released.yaml",
     "pyproject.toml",
-    "redocly.yaml",
     "README.md",
-    "package.json",
-    "package-lock.json",
     "bin",
-    "clients",
+    "contract",
     "dev",
     "docs",
     "requirements",
@@ -47,20 +42,20 @@ HOUSE = (
 
 
 class Service:
-    """A running service: every reply that its client receives is held against the contract."""
+    """A running service, with a client that validates every response against the contract."""
 
     def __init__(self, process: subprocess.Popen[str], url: str, log: Path) -> None:
         self.process = process
         self.url = url
         self.log = log
-        self.client = judged(url)
+        self.client = validated_client(url)
 
     def start(self, **fields: object) -> dict[str, object]:
-        """Start a session of a new user, or as the fields say, and return it."""
+        """Start a session of a new user, or with these fields, and return it."""
         body = {"user_id": f"user-{uuid4()}", "quiz_id": 7, **fields}
-        reply = self.client.post("/api/sessions/start", json=body)
-        assert reply.status_code == 201, reply.text
-        started: dict[str, object] = reply.json()
+        response = self.client.post("/api/sessions/start", json=body)
+        assert response.status_code == 201, response.text
+        started: dict[str, object] = response.json()
         return started
 
     def save(
@@ -78,7 +73,7 @@ class Service:
     def save_many(
         self, session_id: object, answers: dict[str, Any], headers: Headers | None = None, **fields: object
     ) -> httpx.Response:
-        """Save many answers in one step."""
+        """Save many answers in one request."""
         body = {"answers": answers, **fields}
         return self.client.patch(f"/api/sessions/{session_id}/progress", json=body, headers=headers)
 
@@ -89,28 +84,28 @@ class Service:
     def complete(
         self, session_id: object, headers: Headers | None = None, **fields: object
     ) -> httpx.Response:
-        """Complete a session, with a body if there are fields for one."""
+        """Complete a session, with a body if there are fields."""
         path = f"/api/sessions/{session_id}/complete"
         return self.client.post(path, json=fields or None, headers=headers)
 
 
 @contextmanager
-def running(env: Mapping[str, str], house: Path = ROOT, /, **settings: str) -> Iterator[Service]:
-    """Run a service process with the settings; it has to obey SIGTERM with exit status 0."""
+def running(env: Mapping[str, str], directory: Path = ROOT, /, **settings: str) -> Iterator[Service]:
+    """Run a service process with the settings; SIGTERM must end it with exit status 0."""
     port = settings.get("PORT") or str(free_port())
     url = f"http://127.0.0.1:{port}"
     log = Path(tempfile.mkdtemp(prefix="session-service-test-")) / "log"
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "session_service"],
-            cwd=house,
+            cwd=directory,
             env={**os.environ, **env, "PORT": port, **settings},
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
         )
     try:
-        await_reply(url, process, log)
+        await_serving(url, process, log)
         service = Service(process, url, log)
         with service.client:
             yield service
@@ -123,11 +118,14 @@ def running(env: Mapping[str, str], house: Path = ROOT, /, **settings: str) -> I
         shutil.rmtree(log.parent)
 
 
-def copy_house(folder: Path) -> Path:
-    """Copy everything that serving and testing need, to be run or damaged there, with this environment."""
-    for name in HOUSE:
+def copy_repository(folder: Path) -> Path:
+    """Copy the files that serving and testing need into the folder, and link the virtual environment."""
+    for name in REPOSITORY:
         source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(".venv", "node_modules"))
+        else:
+            shutil.copy(source, folder / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     return folder
 
@@ -135,7 +133,7 @@ def copy_house(folder: Path) -> Path:
 def free_port() -> int:
     """Return a port that is not in use.
 
-    It is below those that Linux gives to outgoing connections: none takes it until a service listens on it.
+    It is below the ports of outgoing connections, so that none of these takes it before a service does.
     """
     while True:
         port = random.SystemRandom().randrange(20_000, 32_768)
@@ -146,7 +144,7 @@ def free_port() -> int:
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """Make a folder that the user PostgreSQL runs as may enter, and remove it."""
+    """Make a temporary folder that the user of PostgreSQL may enter, and remove it."""
     path = Path(tempfile.mkdtemp(prefix="session-service-test-"))
     try:
         yield path
@@ -155,12 +153,12 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def standstill(url: str) -> Iterator[None]:
-    """Let no statement in the database come back, and no connection begin, before the end of the block."""
+def frozen_database(url: str) -> Iterator[None]:
+    """Freeze the database until the end of the block: no statement returns and no connection is accepted."""
     query = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     with psycopg.connect(url) as database:
         backends = [psutil.Process(pid) for (pid,) in database.execute(query).fetchall()]
-    # With the server itself, which would begin new ones.
+    # The postmaster too, which would accept new connections.
     members = [*backends, *backends[0].parents()[:1]]
     for member in members:
         member.suspend()
@@ -171,42 +169,41 @@ def standstill(url: str) -> Iterator[None]:
             member.resume()
 
 
-def judged(url: str) -> httpx.Client:
-    """Return a client whose every reply is held against the contract."""
+def validated_client(url: str) -> httpx.Client:
+    """Return a client that validates every response against the contract."""
     return httpx.Client(base_url=url, timeout=LIMIT, event_hooks={"response": [conformance.check]})
 
 
-def judged_behind_proxy(url: str, prefix: str = "") -> httpx.Client:
-    """Return a client whose every reply is held against the contract as it was before the proxy changed it.
+def validated_client_behind_proxy(url: str, prefix: str = "") -> httpx.Client:
+    """Return a client that validates every response, without the changes of a reverse proxy.
 
-    A proxy may add its name, make an entity tag weak and compress; it serves the contract's paths under a
-    prefix.
+    A proxy may add its name, make an entity tag weak, compress, and serve the paths under a prefix.
     """
 
-    def check(reply: httpx.Response) -> None:
-        content = reply.read()
+    def check(response: httpx.Response) -> None:
+        content = response.read()
         headers = httpx.Headers(
-            [(name, value.removeprefix("W/")) for name, value in reply.headers.multi_items()]
+            [(name, value.removeprefix("W/")) for name, value in response.headers.multi_items()]
         )
         for name in ("server", "content-encoding", "transfer-encoding"):
             headers.pop(name, None)
-        path = reply.request.url.path.removeprefix(prefix)
-        request = httpx.Request(reply.request.method, reply.request.url.copy_with(path=path))
+        path = response.request.url.path.removeprefix(prefix)
+        request = httpx.Request(response.request.method, response.request.url.copy_with(path=path))
         conformance.check(
-            httpx.Response(reply.status_code, headers=headers, content=content, request=request)
+            httpx.Response(response.status_code, headers=headers, content=content, request=request)
         )
 
     return httpx.Client(base_url=url, timeout=LIMIT, event_hooks={"response": [check]})
 
 
-def await_end(session: Mapping[str, object]) -> None:
-    """Wait until the time of a session is over, by the clock that it shares with the database."""
+def await_expiry(session: Mapping[str, object]) -> None:
+    """Wait until the time limit of a session, by the clock of the database, which runs on this machine."""
     end = datetime.fromisoformat(str(session["expires_at"])).timestamp()
     time.sleep(max(0.0, end - time.time()) + 0.05)
 
 
-def await_reply(url: str, process: subprocess.Popen[Any], log: Path | None = None) -> None:
-    """Wait until the process serves at the URL; fail with its log if it ends before."""
+def await_serving(url: str, process: subprocess.Popen[Any], log: Path | None = None) -> None:
+    """Wait until the process serves at the URL; fail with its log if it ends first."""
 
     def shown() -> str:
         return log.read_text()[-2000:] if log else url
@@ -219,5 +216,5 @@ def await_reply(url: str, process: subprocess.Popen[Any], log: Path | None = Non
             return False
         return True
 
-    with judged(url) as client:
+    with validated_client(url) as client:
         eventually(serves, shown)

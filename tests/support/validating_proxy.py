@@ -1,4 +1,4 @@
-"""A proxy that holds every reply against the contract, for clients that are no Python of the tests' own."""
+"""A validation proxy: validates every response against the contract, for clients outside the test process."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ import httpx
 from tests.support import conformance
 from tests.support.waiting import LIMIT
 
-# What belongs to one connection (RFC 9110, 7.6.1), and what each side writes anew.
+# Headers of one connection (RFC 9110, 7.6.1), and headers that the proxy writes itself.
 _HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
 
 Fault = Callable[[int], str]
-"""What becomes of the request of this number, counted from 0: `none`, `lost request` or `lost reply`."""
+"""Fault of a request by its number, counted from 0: `none`, `lost request` or `lost response`."""
 
 
-class Judge(ThreadingHTTPServer):
-    """The proxy: `faults` may cut connections, `violations` are the replies that the contract lacks."""
+class ValidatingProxy(ThreadingHTTPServer):
+    """The proxy: `faults` injects faults, `violations` collects responses that break the contract."""
 
     daemon_threads = True
 
@@ -28,16 +28,16 @@ class Judge(ThreadingHTTPServer):
         self.client = httpx.Client(base_url=upstream, timeout=LIMIT)
         self.faults: Fault = lambda _: "none"
         self.requests = 0
-        self.replies: list[tuple[str, int]] = []
+        self.responses: list[tuple[str, int]] = []
         self.violations: list[str] = []
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Judge
+    server: ValidatingProxy
     protocol_version = "HTTP/1.1"
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        # The library asks for a method named after the request's.
+        # The base class calls a method that is named after the method of the request.
         if name.startswith("do_"):
             return self._forward
         raise AttributeError(name)
@@ -50,45 +50,47 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "lost request":
             self.close_connection = True
             return
-        reply = self.server.client.request(self.command, self.path, headers=headers, content=body)
-        self._judge(reply)
-        if fault == "lost reply":
+        response = self.server.client.request(self.command, self.path, headers=headers, content=body)
+        self._validate(response)
+        if fault == "lost response":
             self.close_connection = True
             return
-        self._answer(reply)
+        self._send(response)
 
     def log_message(self, *_: object) -> None:
         pass
 
-    def _judge(self, reply: httpx.Response) -> None:
-        operation = conformance.operation(self.command, reply.request.url.path)
-        self.server.replies.append((operation["operationId"] if operation else "none", reply.status_code))
+    def _validate(self, response: httpx.Response) -> None:
+        operation = conformance.operation(self.command, response.request.url.path)
+        self.server.responses.append(
+            (operation["operationId"] if operation else "none", response.status_code)
+        )
         try:
-            conformance.check(reply)
+            conformance.check(response)
         except AssertionError as error:
             self.server.violations.append(str(error))
 
-    def _answer(self, reply: httpx.Response) -> None:
-        self.send_response_only(reply.status_code)
-        for name, value in reply.headers.multi_items():
+    def _send(self, response: httpx.Response) -> None:
+        self.send_response_only(response.status_code)
+        for name, value in response.headers.multi_items():
             if name not in _HOP:
                 self.send_header(name, value)
-        if reply.status_code not in (204, 304):
-            self.send_header("content-length", str(len(reply.content)))
+        if response.status_code not in (204, 304):
+            self.send_header("content-length", str(len(response.content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.content)
+            self.wfile.write(response.content)
 
 
 @contextmanager
-def judging(upstream: str) -> Iterator[Judge]:
-    """Run the proxy before a service; fail in the end if a reply was not the contract's."""
-    with Judge(upstream) as judge:
-        Thread(target=judge.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+def validating_proxy(upstream: str) -> Iterator[ValidatingProxy]:
+    """Run the proxy in front of a service; fail at the end if a response broke the contract."""
+    with ValidatingProxy(upstream) as proxy:
+        Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
-            yield judge
+            yield proxy
         finally:
-            judge.shutdown()
-            judge.client.close()
-        assert judge.violations == []
-        assert judge.replies
+            proxy.shutdown()
+            proxy.client.close()
+        assert proxy.violations == []
+        assert proxy.responses

@@ -1,7 +1,7 @@
 """Waiting for a state: polls a condition until it holds.
 
-The limit is the bound of a failure, never an assertion on speed: a service in order is done long before it,
-on a machine however busy.
+The limit only bounds a failure and asserts no speed: a working service is much faster, also on a busy
+machine.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from typing import TypeVar
 import psutil
 
 LIMIT = 60.0  # seconds
-INTERVAL = 0.02  # seconds between two looks
+INTERVAL = 0.02  # seconds between two polls
 
 T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], T], show: Callable[[], object] = str) -> T:
-    """Return the first true value of the condition; after `LIMIT` fail with what `show` returns."""
+    """Return the first true value of the condition; after `LIMIT` fail with the result of `show`."""
     end = time.monotonic() + LIMIT
     while not (value := condition()):
         assert time.monotonic() < end, show()
@@ -28,7 +28,7 @@ def eventually(condition: Callable[[], T], show: Callable[[], object] = str) -> 
 
 
 async def eventually_async(condition: Callable[[], object], show: Callable[[], object] = str) -> None:
-    """Wait as `eventually` does, beside the loop's other tasks; the condition may be asynchronous."""
+    """Wait like `eventually`, without blocking the event loop; the condition may be asynchronous."""
     end = time.monotonic() + LIMIT
     while True:
         value = condition()
@@ -39,5 +39,5 @@ async def eventually_async(condition: Callable[[], object], show: Callable[[], o
 
 
 def await_ends(processes: Iterable[psutil.Process]) -> None:
-    """Wait until all the processes have ended; raise AssertionError if one runs on after `LIMIT`."""
+    """Wait until all processes have ended; fail if one still runs after `LIMIT`."""
     assert psutil.wait_procs(list(processes), timeout=LIMIT)[1] == []

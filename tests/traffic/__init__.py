@@ -1,1 +1,1 @@
-"""Tests of batching, rate limits and load shedding."""
+"""Tests of request batching, row locks, load shedding and rate limiting."""

@@ -1,4 +1,4 @@
-"""More than there is room for: refused at once, with all else untouched, and over when it ends."""
+"""Load shedding: the limit on requests in flight, Retry-After, and health checks under overload."""
 
 import asyncio
 from collections import Counter
@@ -12,101 +12,101 @@ import pytest
 from session_service.traffic.load_shedding import HOLD_SECONDS, MAX_IN_FLIGHT, LoadShedder
 from tests.conftest import Urls
 from tests.support import clock
+from tests.support.keep_alive import KeepAliveClient, Reply
 from tests.support.service import running
-from tests.verify.histories.client import Reply, Wire
 
-OVER = 100  # requests more than there is room for
+EXCESS = 100  # requests beyond the limit
 SESSIONS = 20
 
 
 @pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
-def test_what_there_is_no_room_for_is_refused_at_once(
+def test_requests_over_the_in_flight_limit_are_rejected(
     migrated: Urls, database: psycopg.Connection, server: str
 ) -> None:
-    """With a thousand requests at work more are refused while these wait, and no reply is false."""
-    user = f"crowd-{uuid4()}"
+    """With 1,000 requests in flight more are rejected immediately; each response has the right outcome."""
+    user = f"overload-{uuid4()}"
     with running(migrated, SERVER=server) as service:
         sessions = [str(service.start()["id"]) for _ in range(SESSIONS)]
-        waited = asyncio.run(_crowd(urlsplit(service.url).port or 0, sessions, user, database))
-        # On a slow machine some have waited for too long.
-        told = Counter(reply.body.get("outcome", reply.status) for reply in waited)
-        assert told.keys() <= {200, 201, "not_applied", "unknown"}
+        accepted = asyncio.run(_overload(urlsplit(service.url).port or 0, sessions, user, database))
+        # On a slow machine some have timed out.
+        outcomes = Counter(response.body.get("outcome", response.status) for response in accepted)
+        assert outcomes.keys() <= {200, 201, "not_applied", "unknown"}
         saved = sum(service.read(session).json()["version"] - 1 for session in sessions)
-        started = _started(database, user)
-        assert told[200] <= saved
-        assert told[201] <= started
-        assert saved + started <= told[200] + told[201] + told["unknown"]
+        started = _count_started(database, user)
+        assert outcomes[200] <= saved
+        assert outcomes[201] <= started
+        assert saved + started <= outcomes[200] + outcomes[201] + outcomes["unknown"]
         assert service.save(sessions[0], 1, "after it").status_code == 200
 
 
-def test_the_more_are_refused_the_later_they_come_again() -> None:
-    """A crowd is not told to come back all at once; when it has, the next is told to wait a second again."""
+def test_retry_after_grows_with_the_number_of_rejected_requests() -> None:
+    """Retry-After spreads the retries: 500 for each second; it falls when the rejections end."""
 
-    async def come() -> None:
-        crowd, few = LoadShedder(), LoadShedder()
-        assert [crowd.retry_after() for _ in range(4500)][-1] == 9
+    async def reject() -> None:
+        many, few = LoadShedder(), LoadShedder()
+        assert [many.retry_after() for _ in range(4500)][-1] == 9
         assert [few.retry_after() for _ in range(501)] == [1] * 500 + [2]
         await asyncio.sleep(2.1)
         assert few.retry_after() == 1
 
-    clock.run(come())
+    clock.run(reject())
 
 
-async def _crowd(port: int, sessions: list[str], user: str, database: psycopg.Connection) -> list[Reply]:
-    """Send too many requests while nothing can be written, and return the replies to those let in."""
-    wires = [Wire() for _ in range(MAX_IN_FLIGHT + OVER)]
+async def _overload(port: int, sessions: list[str], user: str, database: psycopg.Connection) -> list[Reply]:
+    """Send too many requests while writes are blocked, and return the responses to the accepted ones."""
+    clients = [KeepAliveClient() for _ in range(MAX_IN_FLIGHT + EXCESS)]
     with database.transaction():
         database.execute("lock table quiz_sessions in share row exclusive mode")
         waiting = {
             asyncio.create_task(
-                _start(wire, port, user) if place % 2 else _save(wire, port, sessions[place % SESSIONS])
+                _start(client, port, user) if place % 2 else _save(client, port, sessions[place % SESSIONS])
             )
-            for place, wire in enumerate(wires)
+            for place, client in enumerate(clients)
         }
-        refused = 0
-        while refused < OVER:
+        rejected = 0
+        while rejected < EXCESS:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             assert {task.result().status for task in done} == {503}
-            refused += sum(_is_refusal(task.result()) for task in done)
-        await _probe(port)
-        await _hurry(port, sessions[0])
-    replies = await asyncio.gather(*waiting)
-    for wire in wires:
-        wire.close()
-    return replies
+            rejected += sum(_is_rejected(task.result()) for task in done)
+        await _check_health(port)
+        await _check_hold(port, sessions[0])
+    responses = await asyncio.gather(*waiting)
+    for client in clients:
+        client.close()
+    return responses
 
 
-async def _save(wire: Wire, port: int, session_id: str) -> Reply:
+async def _save(client: KeepAliveClient, port: int, session_id: str) -> Reply:
     path = f"/api/sessions/{session_id}/progress"
-    return await wire.send(port, "PUT", path, {"question_id": 1, "answer": "x"})
+    return await client.send(port, "PUT", path, {"question_id": 1, "answer": "x"})
 
 
-async def _start(wire: Wire, port: int, user: str) -> Reply:
-    return await wire.send(port, "POST", "/api/sessions/start", {"user_id": user, "quiz_id": 7})
+async def _start(client: KeepAliveClient, port: int, user: str) -> Reply:
+    return await client.send(port, "POST", "/api/sessions/start", {"user_id": user, "quiz_id": 7})
 
 
-async def _hurry(port: int, session_id: str) -> None:
-    """Fail if a client that was refused, and comes again at once, is heard sooner than 1 s later."""
-    wire, begun = Wire(), monotonic()
-    assert (await _save(wire, port, session_id)).status == 503
-    assert (await wire.send(port, "GET", "/health/live")).status == 200
+async def _check_hold(port: int, session_id: str) -> None:
+    """Fail if the connection of a client that retries immediately is read before `HOLD_SECONDS`."""
+    client, begun = KeepAliveClient(), monotonic()
+    assert (await _save(client, port, session_id)).status == 503
+    assert (await client.send(port, "GET", "/health/live")).status == 200
     assert monotonic() - begun >= HOLD_SECONDS
-    wire.close()
+    client.close()
 
 
-async def _probe(port: int) -> None:
-    wire = Wire()
+async def _check_health(port: int) -> None:
+    client = KeepAliveClient()
     for path in ("/health", "/health/live", "/health/ready"):
-        assert (await wire.send(port, "GET", path)).status == 200
-    wire.close()
+        assert (await client.send(port, "GET", path)).status == 200
+    client.close()
 
 
-def _started(database: psycopg.Connection, user: str) -> int:
+def _count_started(database: psycopg.Connection, user: str) -> int:
     row = database.execute("select count(*) from quiz_sessions where user_id = %s", [user]).fetchone()
     assert row is not None
     return int(row[0])
 
 
-def _is_refusal(reply: Reply) -> bool:
-    told = (reply.status, reply.headers.get("retry-after"), reply.body.get("outcome"))
-    return told == (503, "1", "not_applied")
+def _is_rejected(response: Reply) -> bool:
+    summary = (response.status, response.headers.get("retry-after"), response.body.get("outcome"))
+    return summary == (503, "1", "not_applied")

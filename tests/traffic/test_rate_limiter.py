@@ -1,4 +1,4 @@
-"""Rate limits: each caller's own, counted by all instances together, and no worse without Redis."""
+"""Rate limiting: shared buckets in Redis, local buckets without it, and the limits of the service."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ from session_service.storage.redis import RedisClient, UnreachableError
 from session_service.traffic.rate_limiter import TAKE, RateLimiter
 from tests.conftest import Urls
 from tests.support import issuer
-from tests.support.raw_http import connected, replies
+from tests.support.raw_http import connected, parse_responses
 from tests.support.service import folder, running
 from tests.support.waiting import LIMIT, eventually_async
 
@@ -32,29 +32,29 @@ def _limiter(client: RedisClient, per_minute: int) -> RateLimiter:
 
 @asynccontextmanager
 async def _instances(url: str, per_minute: int, instances: int = 2) -> AsyncIterator[list[RateLimiter]]:
-    """The limits of so many instances."""
+    """Open the rate limiters of this number of instances."""
     async with AsyncExitStack() as stack:
-        caches = [await stack.enter_async_context(RedisClient(url)) for _ in range(instances)]
-        yield [_limiter(cache, per_minute) for cache in caches]
+        clients = [await stack.enter_async_context(RedisClient(url)) for _ in range(instances)]
+        yield [_limiter(client, per_minute) for client in clients]
 
 
-async def _wait(limit: RateLimiter, caller: str) -> int:
-    """Spend, and return how long the caller has to wait; 0 if it may go on."""
+async def _acquire(limiter: RateLimiter, principal: str) -> int:
+    """Count a request of the principal; return how many seconds it must wait, or 0."""
     try:
-        await limit.acquire(caller)
+        await limiter.acquire(principal)
     except RateLimitedError as error:
         return error.retry_after
     return 0
 
 
-async def _passed(limits: list[RateLimiter], caller: str, requests: int) -> int:
-    """Send so many requests at once, by the instances in turn, and return how many may go on."""
-    sent = [_wait(limits[number % len(limits)], caller) for number in range(requests)]
+async def _count_accepted(limiters: list[RateLimiter], principal: str, requests: int) -> int:
+    """Send concurrent requests, through the instances in turn, and return the number of accepted ones."""
+    sent = [_acquire(limiters[number % len(limiters)], principal) for number in range(requests)]
     return (await asyncio.gather(*sent)).count(0)
 
 
 def _run(work: Callable[[str, Path], Awaitable[None]]) -> None:
-    """Do it beside a Redis of its own."""
+    """Run the coroutine function with a private Redis."""
     with folder() as base, servers.redis(base, base) as redis:
         asyncio.run(_bounded(work(redis.url, base)))
 
@@ -64,169 +64,169 @@ async def _bounded(work: Awaitable[None]) -> None:
         await work
 
 
-def test_a_limit_is_shared_by_all_instances() -> None:
-    """A caller has its minute's worth once, through however many instances it asks; each caller its own."""
+def test_a_rate_limit_is_shared_by_all_instances() -> None:
+    """All instances together count the requests of a principal, and each principal has its own limit."""
 
-    async def work(url: str, _: Path) -> None:
-        async with _instances(url, 3) as limits:
-            assert await _passed(limits, ADA, 100) == 3
-            assert await _passed(limits, BOB, 2) == 2
+    async def check(url: str, _: Path) -> None:
+        async with _instances(url, 3) as limiters:
+            assert await _count_accepted(limiters, ADA, 100) == 3
+            assert await _count_accepted(limiters, BOB, 2) == 2
 
-    _run(work)
+    _run(check)
 
 
-def test_a_caller_that_waits_as_told_goes_on() -> None:
-    """The wait is in whole seconds, long enough and not a second too long; refusals do not make it longer."""
+def test_a_request_after_retry_after_is_accepted() -> None:
+    """Retry-After is the shortest sufficient number of seconds, and rejected requests do not extend it."""
 
-    async def work(url: str, _: Path) -> None:
-        async with _instances(url, 20) as limits:
+    async def check(url: str, _: Path) -> None:
+        async with _instances(url, 20) as limiters:
             begun = time.monotonic()
-            assert await _passed(limits, ADA, 100) == 20
-            waits = [await _wait(limits[0], ADA) for _ in range(50)]
+            assert await _count_accepted(limiters, ADA, 100) == 20
+            waits = [await _acquire(limiters[0], ADA) for _ in range(50)]
             assert 3 - int(time.monotonic() - begun) <= waits[-1] <= waits[0] <= 3
             await asyncio.sleep(waits[-1])
-            assert await _wait(limits[1], ADA) == 0
+            assert await _acquire(limiters[1], ADA) == 0
 
-    _run(work)
+    _run(check)
 
 
-def test_time_refills_what_was_used() -> None:
-    """At ten a second half a second is worth five requests; a longer one no more than a minute's worth."""
+def test_a_bucket_refills_over_time() -> None:
+    """At ten requests per second, half a second refills five; a bucket holds at most one minute's worth."""
 
-    async def work(url: str, _: Path) -> None:
-        async with _instances(url, 600) as limits:
+    async def check(url: str, _: Path) -> None:
+        async with _instances(url, 600) as limiters:
             begun = time.monotonic()
-            assert await _passed(limits, BOB, 5) == 5
-            passed = await _passed(limits, ADA, 700)
+            assert await _count_accepted(limiters, BOB, 5) == 5
+            passed = await _count_accepted(limiters, ADA, 700)
             assert passed >= 600
             await asyncio.sleep(0.5)
-            more = await _passed(limits, ADA, 100)
+            more = await _count_accepted(limiters, ADA, 100)
             assert more >= 5
             assert passed + more <= 600 + 10 * (time.monotonic() - begun) + 1
-            assert 600 <= await _passed(limits, BOB, 700) <= 600 + 10 * (time.monotonic() - begun)
+            assert 600 <= await _count_accepted(limiters, BOB, 700) <= 600 + 10 * (time.monotonic() - begun)
 
-    _run(work)
+    _run(check)
 
 
-def test_redis_is_not_told_who_asks() -> None:
-    """What stands in Redis of a caller is no name, and is gone when its bucket is full again."""
+def test_redis_keys_contain_no_principal() -> None:
+    """The key of a bucket contains no name, and expires when the bucket is full again."""
 
-    async def work(url: str, _: Path) -> None:
-        async with _instances(url, 2) as limits:
-            await _passed(limits, ADA, 2)
+    async def check(url: str, _: Path) -> None:
+        async with _instances(url, 2) as limiters:
+            await _count_accepted(limiters, ADA, 2)
         with Redis.from_url(url) as connection:
             (key,) = connection.keys()
             assert b"ada" not in key
-            # More than for one request, and no more than for two.
+            # Between the times for one and two requests.
             assert 30_000 < connection.pttl(key) <= 60_000
 
-    _run(work)
+    _run(check)
 
 
-@pytest.mark.parametrize("poison", ["", "x", "nan", "-1e400", "1e400", 2**63])
-def test_a_bucket_that_is_none_locks_nobody_out(poison: str | int) -> None:
-    """Whatever stands in a bucket's place, its caller goes on, and has its limit as before."""
+@pytest.mark.parametrize("value", ["", "x", "nan", "-1e400", "1e400", 2**63])
+def test_an_invalid_bucket_is_replaced(value: str | int) -> None:
+    """An invalid value in Redis counts as a full bucket."""
 
-    async def work(url: str, _: Path) -> None:
-        async with _instances(url, 3) as limits:
-            await _passed(limits, ADA, 1)
+    async def check(url: str, _: Path) -> None:
+        async with _instances(url, 3) as limiters:
+            await _count_accepted(limiters, ADA, 1)
             with Redis.from_url(url) as connection:
-                connection.set(connection.keys()[0], poison)
-            assert await _passed(limits, ADA, 100) == 3
+                connection.set(connection.keys()[0], value)
+            assert await _count_accepted(limiters, ADA, 100) == 3
 
-    _run(work)
+    _run(check)
 
 
-def test_a_key_of_another_kind_is_replaced() -> None:
-    """Even a key that is no string becomes a bucket."""
+def test_a_key_of_another_type_is_replaced() -> None:
+    """A key that is no string counts as a full bucket."""
 
-    async def work(url: str, _: Path) -> None:
-        async with _instances(url, 3) as limits:
-            await _passed(limits, ADA, 1)
+    async def check(url: str, _: Path) -> None:
+        async with _instances(url, 3) as limiters:
+            await _count_accepted(limiters, ADA, 1)
             with Redis.from_url(url) as connection:
                 key = connection.keys()[0]
                 connection.delete(key)
                 connection.rpush(key, "x")
-            assert await _passed(limits, ADA, 100) == 3
+            assert await _count_accepted(limiters, ADA, 100) == 3
 
-    _run(work)
+    _run(check)
 
 
-def test_without_redis_each_process_counts_for_itself() -> None:
-    """Redis killed: no error, and a whole limit for each process; back again: one for all."""
+def test_without_redis_each_process_counts_locally() -> None:
+    """Without Redis each process applies the whole limit; once Redis is back, the limit is shared again."""
 
     async def run() -> None:
         with folder() as base:
-            async with _instances(f"unix://{base}/redis.sock", 3) as limits:
+            async with _instances(f"unix://{base}/redis.sock", 3) as limiters:
                 with servers.redis(base, base) as redis:
-                    assert await _passed(limits, ADA, 100) == 3
+                    assert await _count_accepted(limiters, ADA, 100) == 3
                     redis.process.kill()
                     redis.process.wait()
-                    assert await _passed(limits, ADA, 100) == 6
+                    assert await _count_accepted(limiters, ADA, 100) == 6
                 with servers.redis(base, base):
-                    callers = (str(number) for number in count())
+                    principals = (str(number) for number in count())
 
                     async def is_shared() -> bool:
-                        return await _passed(limits, next(callers), 100) == 3
+                        return await _count_accepted(limiters, next(principals), 100) == 3
 
                     await eventually_async(is_shared)
 
     asyncio.run(_bounded(run()))
 
 
-def test_a_redis_that_stands_still_costs_one_short_wait() -> None:
-    """A frozen Redis holds up those that ask at that moment; the others are counted at once."""
+def test_a_frozen_redis_costs_one_timeout() -> None:
+    """A frozen Redis delays only the requests of that moment; later ones are counted locally at once."""
 
     async def run() -> None:
         with folder() as base, servers.redis(base, base) as redis:
-            async with _instances(redis.url, 3, instances=1) as limits:
-                assert await _passed(limits, ADA, 1) == 1
+            async with _instances(redis.url, 3, instances=1) as limiters:
+                assert await _count_accepted(limiters, ADA, 1) == 1
                 redis.process.send_signal(signal.SIGSTOP)
                 try:
-                    assert await _passed(limits, ADA, 100) == 3
+                    assert await _count_accepted(limiters, ADA, 100) == 3
                     for number in range(200):
-                        assert await _wait(limits[0], str(number)) == 0
+                        assert await _acquire(limiters[0], str(number)) == 0
                 finally:
                     redis.process.send_signal(signal.SIGCONT)
             with Redis.from_url(redis.url) as connection:
-                # The one before, and at the most one batch that it was sent while it stood still.
+                # The call before, and at most one batch that was sent while Redis was frozen.
                 assert connection.info("commandstats")["cmdstat_evalsha"]["calls"] <= 3
 
     asyncio.run(_bounded(run()))
 
 
-def test_a_redis_that_is_full_is_as_good_as_none() -> None:
-    """A Redis that takes no bucket leaves each process to itself, and goes on being believed."""
+def test_a_full_redis_is_counted_locally() -> None:
+    """If Redis is out of memory, each process counts locally, and the circuit breaker stays closed."""
 
-    async def work(url: str, _: Path) -> None:
+    async def check(url: str, _: Path) -> None:
         with Redis.from_url(url) as connection:
             connection.config_set("maxmemory", "1")
-        async with RedisClient(url) as cache:
-            assert await _passed([_limiter(cache, 3)], ADA, 100) == 3
-            assert cache.available
+        async with RedisClient(url) as client:
+            assert await _count_accepted([_limiter(client, 3)], ADA, 100) == 3
+            assert client.available
 
-    _run(work)
+    _run(check)
 
 
-def test_a_process_remembers_so_many_callers() -> None:
-    """Of more than 10 000 callers those that asked last keep their buckets."""
+def test_local_buckets_are_limited_to_ten_thousand() -> None:
+    """A process keeps the local buckets of the 10,000 most recent principals."""
 
     async def run() -> None:
-        async with RedisClient("unix:///nowhere.sock") as cache:
-            limits = _limiter(cache, 1)
-            assert await _wait(limits, ADA) == 0
-            assert await _wait(limits, BOB) == 0
-            assert await _wait(limits, ADA) > 0
+        async with RedisClient("unix:///nowhere.sock") as client:
+            limiter = _limiter(client, 1)
+            assert await _acquire(limiter, ADA) == 0
+            assert await _acquire(limiter, BOB) == 0
+            assert await _acquire(limiter, ADA) > 0
             for number in range(9_999):
-                await limits.acquire(str(number))
-            assert await _wait(limits, ADA) > 0
-            assert await _wait(limits, BOB) == 0
+                await limiter.acquire(str(number))
+            assert await _acquire(limiter, ADA) > 0
+            assert await _acquire(limiter, BOB) == 0
 
     asyncio.run(_bounded(run()))
 
 
-def test_the_service_itself_is_asked_without_limit(migrated: Urls) -> None:
-    """Two instances count what is asked of sessions together, and nobody's probes or look at the page."""
+def test_health_checks_and_docs_are_not_rate_limited(migrated: Urls) -> None:
+    """Two instances count requests on sessions together, but no health checks and no documentation."""
     with folder() as base, servers.redis(base, base) as redis:
         settings = {"REDIS_URL": redis.url, "RATE_LIMIT": "10"}
         with running(migrated, **settings) as one, running(migrated, **settings) as other:
@@ -234,61 +234,63 @@ def test_the_service_itself_is_asked_without_limit(migrated: Urls) -> None:
                 assert {one.client.get(path).status_code for _ in range(12)} == {200}
             statuses = [at.client.get("/api/sessions").status_code for _ in range(6) for at in (one, other)]
             assert statuses == [200] * 10 + [429] * 2
-            refused = one.client.get("/api/sessions")
-            assert 1 <= int(refused.headers["retry-after"]) <= 6
+            rejected = one.client.get("/api/sessions")
+            assert 1 <= int(rejected.headers["retry-after"]) <= 6
 
 
-def test_there_is_no_limit_unless_it_is_set() -> None:
-    """Off, a limit asks Redis nothing and lets everybody through."""
+def test_without_a_rate_limit_every_request_is_accepted() -> None:
+    """A limit of 0 accepts every request without Redis."""
 
     async def run() -> None:
-        async with RedisClient("unix:///nowhere.sock") as cache:
-            assert await _passed([_limiter(cache, 0)], ADA, 1000) == 1000
-            assert cache.available
+        async with RedisClient("unix:///nowhere.sock") as client:
+            assert await _count_accepted([_limiter(client, 0)], ADA, 1000) == 1000
+            assert client.available
 
     asyncio.run(_bounded(run()))
 
 
 @pytest.mark.parametrize(
-    ("server", "often", "once"),
+    ("server", "limited", "other"),
     [("hypercorn", "127.0.0.2", "127.0.0.3"), ("uvicorn", "127.0.0.4", "127.0.0.5")],
 )
-def test_without_tokens_an_address_is_a_caller(server: str, often: str, once: str, migrated: Urls) -> None:
-    """On either server one address that has asked too often leaves another one alone."""
+def test_without_tokens_the_rate_limit_is_per_address(
+    server: str, limited: str, other: str, migrated: Urls
+) -> None:
+    """On both servers, requests from one address do not count for another one."""
     head = b"GET /api/sessions/00000000-0000-4000-8000-000000000000 HTTP/1.1\r\nhost: x\r\n\r\n"
-    asked = ("GET", "/api/sessions/00000000-0000-4000-8000-000000000000")
+    target = ("GET", "/api/sessions/00000000-0000-4000-8000-000000000000")
 
-    def ask(url: str, source: str, count: int) -> list[int]:
+    def send(url: str, source: str, count: int) -> list[int]:
         with connected(url, source) as connection:
             connection.sendall(head * count)
             connection.shutdown(socket.SHUT_WR)
-            told = b""
+            received = b""
             while more := connection.recv(65536):
-                told += more
-        return [reply.status_code for reply in replies(told, asked)]
+                received += more
+        return [response.status_code for response in parse_responses(received, target)]
 
     with running(migrated, RATE_LIMIT="5", SERVER=server) as service:
-        assert ask(service.url, often, 6) == [404] * 5 + [429]
-        assert ask(service.url, once, 1) == [404]
+        assert send(service.url, limited, 6) == [404] * 5 + [429]
+        assert send(service.url, other, 1) == [404]
 
 
-def test_a_service_is_limited_by_its_own_setting(migrated: Urls, tmp_path: Path) -> None:
-    """RATE_LIMIT counts learners and SERVICE_RATE_LIMIT services, each caller for itself."""
-    settings = {"RATE_LIMIT": "3", "SERVICE_RATE_LIMIT": "5", **issuer.guarded(tmp_path / "keys.json")}
+def test_services_have_their_own_rate_limit(migrated: Urls, tmp_path: Path) -> None:
+    """RATE_LIMIT applies to learners, SERVICE_RATE_LIMIT to services, each principal for itself."""
+    settings = {"RATE_LIMIT": "3", "SERVICE_RATE_LIMIT": "5", **issuer.token_settings(tmp_path / "keys.json")}
     name = f"limited-{uuid4()}"
 
-    def ask(count: int, **claims: str) -> list[int]:
+    def send(count: int, **claims: str) -> list[int]:
         headers = issuer.bearer(name, **claims)
         return [service.client.get("/api/sessions", headers=headers).status_code for _ in range(count)]
 
     with running(migrated, **settings) as service:
-        assert ask(4) == [200] * 3 + [429]
-        assert ask(6, scope=issuer.SERVICE_SCOPE) == [200] * 5 + [429]
+        assert send(4) == [200] * 3 + [429]
+        assert send(6, scope=issuer.SERVICE_SCOPE) == [200] * 5 + [429]
 
 
-def test_a_service_has_no_limit_by_default(migrated: Urls, tmp_path: Path) -> None:
-    """A platform's back-end that acts for many learners is not counted as one of them."""
+def test_services_have_no_rate_limit_by_default(migrated: Urls, tmp_path: Path) -> None:
+    """A back end that acts for many learners is not limited like one of them."""
     headers = issuer.bearer(f"backend-{uuid4()}", scope=issuer.SERVICE_SCOPE)
-    with running(migrated, RATE_LIMIT="1", **issuer.guarded(tmp_path / "keys.json")) as service:
-        replies = [service.client.get("/api/sessions", headers=headers) for _ in range(10)]
-    assert {reply.status_code for reply in replies} == {200}
+    with running(migrated, RATE_LIMIT="1", **issuer.token_settings(tmp_path / "keys.json")) as service:
+        responses = [service.client.get("/api/sessions", headers=headers) for _ in range(10)]
+    assert {response.status_code for response in responses} == {200}

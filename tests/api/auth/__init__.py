@@ -1,1 +1,1 @@
-"""Tests of authentication and access."""
+"""Tests of authentication and authorization."""

@@ -1,7 +1,7 @@
-"""What Python runs first where this folder is on its path: on SIGUSR2 a service reports its tasks.
+"""Reports the tasks of a service on SIGUSR2; Python runs this module first if its folder is on the path.
 
-The report is a line of the log, `tasks: <how many> <in which function how many, as JSON>`.
-`OPEN_FILES` is how many files it may open, `ALL_FILES` how many it may let itself open.
+The report is a line of the log, `tasks: <count> <counts by function, as JSON>`.
+`OPEN_FILES` is the soft limit on open files, `ALL_FILES` the hard limit.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def report(*_: object) -> None:
-    """Write to the log where the loop's tasks are."""
+    """Log the number of tasks of the event loop, by function."""
     tasks = asyncio.all_tasks(asyncio.get_running_loop())
     places = Counter(name for task in tasks for name in set(_functions(task.get_coro())))
     os.write(1, f"tasks: {len(tasks)} {json.dumps(places)}\n".encode())

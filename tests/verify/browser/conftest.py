@@ -1,4 +1,4 @@
-"""The browser that the tests of this folder share."""
+"""Fixtures of the tests in a browser."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -10,12 +10,12 @@ from selenium.webdriver import Chrome
 
 from tests.conftest import Urls
 from tests.support.service import Service, running
-from tests.support.validating_proxy import judging
+from tests.support.validating_proxy import validating_proxy
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("chromedriver")]
 
-# A page's program: it starts an attempt, saves an answer to the version that it saw, and then to an old one.
-PROGRAM = """
+# A page's script: it starts a session, and saves an answer onto its version and onto an old one.
+SCRIPT = """
 const [url, done] = arguments;
 const send = (method, path, headers, body) => fetch(url + path, {
   method, headers: {"content-type": "application/json", ...headers}, body: JSON.stringify(body)});
@@ -48,7 +48,7 @@ class Page(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def pages() -> Iterator[int]:
-    """The port of a server of pages; its address and its name make two origins."""
+    """The port of a server of pages; 127.0.0.1 and localhost are two origins."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield server.server_port
@@ -56,22 +56,22 @@ def pages() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def shared(migrated: Urls, pages: int) -> Iterator[Service]:
-    """A service that allows one of the origins of the pages."""
+def cors_service(migrated: Urls, pages: int) -> Iterator[Service]:
+    """A service that allows one of the origins."""
     with running(migrated, CORS_ORIGINS=f"http://127.0.0.1:{pages}") as service:
         yield service
 
 
-def test_a_browser_lets_a_page_on_the_list_work(shared: Service, pages: int, browser: Chrome) -> None:
+def test_cors_in_a_browser(cors_service: Service, pages: int, browser: Chrome) -> None:
     """In a browser, an allowed page saves and reads versions and conflicts; another page reads nothing."""
-    with judging(shared.url) as judge:
-        assert _run(browser, f"http://127.0.0.1:{pages}", judge.url) == [
+    with validating_proxy(cors_service.url) as proxy:
+        assert _run(browser, f"http://127.0.0.1:{pages}", proxy.url) == [
             *(201, 200, '"2"', "page"),
             *(409, "1", 2),
         ]
-        assert _run(browser, f"http://localhost:{pages}", judge.url) == "TypeError"
+        assert _run(browser, f"http://localhost:{pages}", proxy.url) == "TypeError"
 
 
 def _run(browser: Chrome, origin: str, url: str) -> Any:
     browser.get(origin)
-    return browser.execute_async_script(PROGRAM, url)
+    return browser.execute_async_script(SCRIPT, url)

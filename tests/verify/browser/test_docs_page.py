@@ -1,4 +1,4 @@
-"""Tests the Swagger UI page in a browser: operations are shown, can be tried, and lead to their errors."""
+"""Tests of the Swagger UI page in a browser: operations are shown, can be tried, and link to their errors."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.support.browser import (
 )
 from tests.support.proxies import behind_nginx
 from tests.support.service import Service, running
-from tests.support.validating_proxy import judging
+from tests.support.validating_proxy import validating_proxy
 
 PREFIX = "/quiz"
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("chromedriver")]
 
 @pytest.fixture(scope="module")
 def prefixed(migrated: Urls) -> Iterator[Service]:
-    """A service that is reached under the prefix."""
+    """A service with ROOT_PATH."""
     with running(migrated, ROOT_PATH=PREFIX) as service:
         yield service
 
@@ -37,8 +37,8 @@ def prefixed(migrated: Urls) -> Iterator[Service]:
 def test_the_page_shows_each_operation(service: Service, browser: Chrome) -> None:
     """Method, path and operationId of each operation are visible; each opens, also on a phone."""
     names = ("method", "path", "operation-id")
-    with judging(service.url) as judge:
-        open_page(judge.url, browser)
+    with validating_proxy(service.url) as proxy:
+        open_page(proxy.url, browser)
         shown = {
             tuple(block.find_element(By.CSS_SELECTOR, f".opblock-summary-{name}").text for name in names)
             for block in browser.find_elements(By.CSS_SELECTOR, ".opblock")
@@ -47,13 +47,13 @@ def test_the_page_shows_each_operation(service: Service, browser: Chrome) -> Non
         for _, _, operation in OPERATIONS:
             open_operation(browser, operation)
         check_width(browser)
-        check_records(judge.url, browser)
+        check_records(proxy.url, browser)
 
 
-def test_the_page_is_good_for_trying(service: Service, browser: Chrome) -> None:
-    """A session is started and an answer saved with the page; the service has both."""
-    with judging(service.url) as judge:
-        open_page(judge.url, browser)
+def test_operations_can_be_tried(service: Service, browser: Chrome) -> None:
+    """With the page a session is started and an answer saved."""
+    with validating_proxy(service.url) as proxy:
+        open_page(proxy.url, browser)
         started = try_operation(browser, "startSession", {"user_id": "page", "quiz_id": 7})
         assert started.startswith("201\n")
         location = re.search(r"^ location: /api/sessions/(\S+) $", started, re.MULTILINE)
@@ -65,21 +65,21 @@ def test_the_page_is_good_for_trying(service: Service, browser: Chrome) -> None:
         session = service.read(location[1]).json()
         assert (session["user_id"], session["answers"], session["version"]) == ("page", {"4": "typed"}, 2)
         check_width(browser)
-        check_records(judge.url, browser)
+        check_records(proxy.url, browser)
 
 
-def test_an_operation_leads_to_the_errors(service: Service, browser: Chrome) -> None:
+def test_operations_link_to_the_errors(service: Service, browser: Chrome) -> None:
     """The link in an operation's description scrolls the page to the section with the errors."""
-    with judging(service.url) as judge:
-        open_page(judge.url, browser)
+    with validating_proxy(service.url) as proxy:
+        open_page(proxy.url, browser)
         found(open_operation(browser, "updateProgress"), "a[href='#errors']").click()
         shown = "return document.querySelector('#errors').getBoundingClientRect().top"
         WebDriverWait(browser, 60, 0.1).until(lambda browser: 0 <= browser.execute_script(shown) < 100)
 
 
 @pytest.mark.needs("nginx")
-def test_the_page_is_good_for_trying_under_the_prefix(prefixed: Service, browser: Chrome) -> None:
-    """An attempt that is started on the page is in the service behind the prefix."""
+def test_operations_can_be_tried_under_the_root_path(prefixed: Service, browser: Chrome) -> None:
+    """Behind a prefix a session is started with the page."""
     with behind_nginx(prefixed, PREFIX, "/") as client:
         open_page(f"{client.base_url}{PREFIX}", browser)
         started = try_operation(browser, "startSession", {"user_id": "prefix", "quiz_id": 7})

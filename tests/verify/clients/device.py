@@ -32,7 +32,7 @@ UNREADABLE = [
 
 
 def undecided() -> None:
-    """An answer without a decision stays unsaved, holds up no other answer, and is not handed in without."""
+    """An answer without a decision stays unsaved, delays no other answer, and blocks the completion."""
     user = new_user()
     decisions: list[Callable[[str], Any]] = []
     here = device("here", user, lambda question, *_: decisions[0](question))
@@ -58,26 +58,26 @@ def undecided() -> None:
 
 
 def decide_badly(bad: Callable[[], Any], question: str) -> Any:
-    """Decide for the learner's answer, but not for the first question."""
+    """Return an invalid decision for the first question, the learner's answer for others."""
     return bad() if question == "1" else "mine"
 
 
 def failing() -> Answer:
-    """Fail, as a program with a fault does."""
+    """Raise an exception, as a faulty program does."""
     raise LookupError
 
 
 def no_return() -> None:
-    """Lack a return statement."""
+    """Return nothing."""
 
 
 def number() -> int:
-    """Return no answer of the contract."""
+    """Return a value that is not an answer."""
     return 7
 
 
 async def later() -> Answer:
-    """Return an answer once it is awaited."""
+    """Return an answer asynchronously."""
     await asyncio.sleep(0)
     return "later"
 
@@ -175,7 +175,7 @@ def stale_id() -> None:
 
 
 def another_learner() -> None:
-    """Answers that wait for one learner are never sent for another, and are moved aside."""
+    """Answers of one learner are never sent for another, and are moved aside."""
     ada, bob = new_user(), new_user()
     first = device("shared", ada)
     first.client = NOWHERE
@@ -199,7 +199,7 @@ def another_learner() -> None:
 
 
 def second_device() -> None:
-    """An attempt whose time is over is shown on another device; only the learner's wish starts a new one."""
+    """An expired attempt is shown on another device; a new one starts only with `anew`."""
     user = new_user()
     start_session.sync(client=CLIENT, body=StartSession(user, QUIZ, time_limit_seconds=1))
     first = device("first", user)
@@ -233,7 +233,7 @@ def attempts(user: str) -> list[str]:
 
 
 def clocks() -> None:
-    """The time left is never more than there is: after sleep, a date that is set back, a slow reply."""
+    """The time left is never too long: after sleep, with a date that is set back, after a slow response."""
     attempt = device("clocks", new_user())
     before = attempt.seconds_left()
     assert 1790 < before < 1800
@@ -263,7 +263,7 @@ def clock(*, asleep: float = 0, date: float = 0) -> Any:
 
 
 def unsendable() -> None:
-    """An answer that is no text is refused alone, and a list that changes later changes no write."""
+    """An answer that is not text is rejected alone; a list that changes later changes no write."""
     attempt = device("unsendable", new_user())
     attempt.answer(1, "half an emoji \ud83d")
     attempt.answer(2, "two")

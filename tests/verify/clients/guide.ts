@@ -1,4 +1,4 @@
-/** Learners with a bad network, on the client of docs/client.md: node guide.js URL. */
+/** Learners on a bad network, with the client of docs/client.md: node guide.js URL. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -22,7 +22,7 @@ function theirsStay(question: string, _mine: AnswerChange, theirs: AnswerChange)
   return theirs;
 }
 
-/** Tries until there is nothing more to do; here a second of the guide's is a hundredth. */
+/** Repeats a call until it returns 0; a second of the guide is 10 ms here. */
 async function atLast(attempted: () => Promise<number>): Promise<void> {
   for (let wait = await attempted(); wait; wait = await attempted()) await sleep(wait * 10);
 }
@@ -41,7 +41,7 @@ async function answered(attempt: Attempt, question: number, answer: AnswerChange
 const use = (attempt: Attempt, other: SessionService): void => void Object.assign(attempt, { client: other });
 const stored = (attempt: Attempt) => attempt.session!.answers;
 
-/** What was answered offline, sent without a reply, or in overlapping calls, is kept. */
+/** Answers given offline, sent without a response, or in overlapping calls, are kept. */
 async function throughACrash(): Promise<void> {
   const user = `typescript-${crypto.randomUUID()}`;
   const device = new Memory();
@@ -68,7 +68,7 @@ async function throughACrash(): Promise<void> {
   assert.ok(attempt.secondsLeft() > 1700 && attempt.secondsLeft() < 1800);
 }
 
-/** Neither device overwrites what it has not seen, though it restarts or has a write on its way. */
+/** No device overwrites answers that it has not seen, even after a restart or with a write in flight. */
 async function withAnotherDevice(): Promise<void> {
   const user = `typescript-${crypto.randomUUID()}`;
   const device = new Memory();
@@ -99,7 +99,7 @@ async function withAnotherDevice(): Promise<void> {
   assert.deepEqual([there.lost, new Attempt(client, elsewhere, "attempt", theirsStay).lost], [late, late]);
 }
 
-/** An answer that is refused is told, and holds up no other; nor does their number, or their size. */
+/** A rejected answer is reported and delays no other; many or large answers are split. */
 async function whatDoesNotFit(): Promise<void> {
   const attempt = await opened(new Memory(), `typescript-${crypto.randomUUID()}`);
   attempt.answer(1000, "");
@@ -110,14 +110,14 @@ async function whatDoesNotFit(): Promise<void> {
   assert.equal(Object.keys(stored(attempt)).length, 501);
 }
 
-/** Starts a session with a time limit in seconds; returns 0, or 1 after a reply that was lost. */
+/** Starts a session with a time limit in seconds; returns 0, or 1 after a lost response. */
 async function started(user_id: string, time_limit_seconds: number): Promise<number> {
   const body = { user_id, quiz_id: 7, time_limit_seconds, if_active: "resume" } as const;
   const start = client.POST("/api/sessions/start", { body });
   return start.then(() => 0).catch(() => 1);
 }
 
-/** An attempt that was over before the network came back says which answers are not in it. */
+/** An attempt that expired before the network was back reports which answers are not saved. */
 async function tooLate(limit = 2): Promise<void> {
   const user = `typescript-${crypto.randomUUID()}`;
   await atLast(() => started(user, limit));

@@ -28,9 +28,9 @@ def run(*scenarios: Scenario) -> None:
         {scenario.__name__: scenario for scenario in scenarios}[sys.argv[2]]()
 
 
-def script(*replies: str, headers: dict[str, str] | None = None) -> None:
-    """Set the proxy's replies to the next requests."""
-    steps = [{"reply": reply, "headers": headers or {}} for reply in replies]
+def script(*responses: str, headers: dict[str, str] | None = None) -> None:
+    """Set the proxy's responses to the next requests."""
+    steps = [{"reply": response, "headers": headers or {}} for response in responses]
     PROXY.put("/script", json={"steps": steps}).raise_for_status()
 
 
@@ -69,8 +69,10 @@ def finish(call: Callable[[], float]) -> None:
 def state(attempt: Attempt, client: Client | AuthenticatedClient = CLIENT) -> tuple[str, dict[str, Answer]]:
     """Return the status and the answers that the service has for an attempt."""
     assert attempt.session
-    reply = get_session.sync(UUID(str(attempt.session.id)), client=client)
-    session = reply.session if isinstance(reply, SessionExpiredError | SessionCompletedError) else reply
+    response = get_session.sync(UUID(str(attempt.session.id)), client=client)
+    session = (
+        response.session if isinstance(response, SessionExpiredError | SessionCompletedError) else response
+    )
     assert isinstance(session, Session)
     answers: dict[str, Answer] = session.answers.to_dict()
     return session.status.value, answers

@@ -1,4 +1,4 @@
-"""A session's whole life through the generated Python client: python life.py URL."""
+"""The life of a session through the generated Python client: python life.py URL."""
 
 import sys
 import time
@@ -41,7 +41,7 @@ USER = f"python-{uuid4()}"
 
 
 def main() -> None:
-    """Go through every operation and most errors."""
+    """Call every operation, and cause most errors."""
     with Client(base_url=sys.argv[1]) as client:
         health(client)
         session = life(client)
@@ -52,14 +52,14 @@ def main() -> None:
 
 
 def health(client: Client) -> None:
-    """The service says how it is."""
+    """The service is healthy."""
     health = get_health.sync(client=client)
     assert isinstance(health, Health)
     assert health.status is HealthStatus.HEALTHY
 
 
 def life(client: Client) -> Session:
-    """Start, find again, save one and many, read, complete, be refused."""
+    """Start, resume, save one answer and several, read, complete, save too late."""
     started = start_session.sync(client=client, body=StartSession(USER, 7), idempotency_key="start-1")
     assert isinstance(started, Session)
     assert_type(started.id, UUID)
@@ -101,7 +101,7 @@ def life(client: Client) -> Session:
 
 
 def conflict(client: Client) -> None:
-    """Somebody else writes in between: the save is refused, and lands on the version that it is told."""
+    """A save onto an old version is a conflict, and succeeds onto the current version."""
     started = start_session.sync(client=client, body=StartSession(f"{USER}-conflict", 8))
     assert isinstance(started, Session)
     update_progress.sync(started.id, client=client, body=SaveAnswer(1, "theirs"))
@@ -118,7 +118,7 @@ def conflict(client: Client) -> None:
 
 
 def errors(client: Client, completed: UUID) -> None:
-    """Each error is an object of its own, with its code."""
+    """Each error has a class with its code."""
     wrong = start_session.sync(client=client, body=StartSession("", 0))
     assert isinstance(wrong, ValidationError)
     assert_type(wrong.error_code, Literal["VALIDATION_ERROR"])
@@ -133,21 +133,21 @@ def errors(client: Client, completed: UUID) -> None:
 
 
 def expiry(client: Client) -> UUID:
-    """An attempt whose time is over is told with all that was saved."""
+    """An expired session is returned with all its answers."""
     body = StartSession(USER, 7, time_limit_seconds=1)
     started = start_session.sync(client=client, body=body)
     assert isinstance(started, Session)
     update_progress.sync(started.id, client=client, body=SaveAnswer(1, "in time"))
     time.sleep(1.1)
-    for reply in (
+    for response in (
         update_progress.sync(started.id, client=client, body=SaveAnswer(2, "late")),
         complete_session.sync(started.id, client=client),
         get_session.sync(started.id, client=client),
     ):
-        assert isinstance(reply, SessionExpiredError)
-        assert_type(reply.error_code, Literal["SESSION_EXPIRED"])
-        assert reply.session.status is SessionStatus.EXPIRED
-        assert reply.session.answers.to_dict() == {"1": "in time"}
+        assert isinstance(response, SessionExpiredError)
+        assert_type(response.error_code, Literal["SESSION_EXPIRED"])
+        assert response.session.status is SessionStatus.EXPIRED
+        assert response.session.answers.to_dict() == {"1": "in time"}
     return started.id
 
 

@@ -1,4 +1,4 @@
-/** A session's whole life through the generated TypeScript client: node life.js URL. */
+/** The life of a session through the generated TypeScript client: node life.js URL. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 

@@ -1,4 +1,4 @@
-"""Attempts of docs/client.md on a network that replies with anything: python network.py URL SCENARIO ..."""
+"""Attempts of docs/client.md on a network that responses with anything: python network.py URL SCENARIO ..."""
 
 import socket
 from unittest.mock import patch
@@ -41,7 +41,7 @@ WAITS = [
 
 
 def any_reply() -> None:
-    """After a reply that is not the service's, or allows a new try, calls return a wait; nothing is lost."""
+    """After a foreign or transient response, calls return the time to wait, and nothing is lost."""
     for name in ARGUMENTS:
         try:
             one_reply(name)
@@ -51,11 +51,11 @@ def any_reply() -> None:
 
 
 def one_reply(name: str) -> None:
-    """Give the reply to each request of an attempt once."""
+    """Give the response to each request of an attempt once."""
     user = new_user()
     attempt = Attempt(CLIENT, FOLDER / name, never)
-    for replies in ([name], ["pass", name]):
-        script(*replies)
+    for responses in ([name], ["pass", name]):
+        script(*responses)
         assert attempt.open(user, QUIZ) >= 1
     finish(lambda: attempt.open(user, QUIZ))
     script(name)
@@ -74,7 +74,7 @@ def one_reply(name: str) -> None:
 
 
 def complete_with(attempt: Attempt, name: str) -> None:
-    """Give the reply to the last save, then to the completion."""
+    """Give the response to the last save, then to the completion."""
     attempt.answer(3, "three")
     script(name)
     assert attempt.complete() >= 1
@@ -141,7 +141,7 @@ def long_outage() -> None:
 
 
 def silence() -> None:
-    """A request without a reply ends, and is repeated."""
+    """A request without a response ends, and is repeated."""
     timed = socket.socket.settimeout
 
     def sooner(self: socket.socket, seconds: float | None) -> None:

@@ -1,4 +1,4 @@
-"""How the tests run the programs beside them against a service, and what these have to reach."""
+"""Runs of the programs in this folder against a service, and the responses that they must reach."""
 
 import re
 import subprocess
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from dev.reaper import ROOT
 from tests.support.service import Service
-from tests.support.validating_proxy import Fault, judging
+from tests.support.validating_proxy import Fault, validating_proxy
 from tests.verify.clients.scripted_proxy import TRANSIENT, scripted
 
 HERE = Path(__file__).parent
 GUIDE = ROOT / "docs" / "client.md"
 
-# What a life through a client has to show: each operation, and the errors that a client has to live with.
+# Operations and statuses that the life of a session reaches.
 REACHED = {
     ("startSession", 201),
     ("startSession", 200),
@@ -56,35 +56,35 @@ DEVICE = [
 
 
 def bad_network(number: int) -> str:
-    """Lose every third reply after the service has done its work, and every fifth request before."""
+    """Lose every third response after the service has done its work, and every fifth request before."""
     if number % 3 == 2:
-        return "lost reply"
+        return "lost response"
     return "lost request" if number % 5 == 4 else "none"
 
 
 def run(
-    house: Path, service: Service, command: list[str], faults: Fault | None = None
+    project: Path, service: Service, command: list[str], faults: Fault | None = None
 ) -> set[tuple[str, int]]:
-    """Run a program against the service, through a judge; return the operations and statuses that it saw."""
-    with judging(service.url) as judge:
-        judge.faults = faults or judge.faults
-        ready = [judge.url if word == "URL" else word for word in command]
-        ended = subprocess.run(ready, cwd=house, capture_output=True, text=True, check=False, timeout=60)
+    """Run a program through a validating proxy; return the operations and statuses that it saw."""
+    with validating_proxy(service.url) as proxy:
+        proxy.faults = faults or proxy.faults
+        ready = [proxy.url if word == "URL" else word for word in command]
+        ended = subprocess.run(ready, cwd=project, capture_output=True, text=True, check=False, timeout=60)
         assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
-        return set(judge.replies)
+        return set(proxy.responses)
 
 
 def run_scenario(
-    house: Path, service: Service, command: Sequence[str | Path], scenario: str, *arguments: str
+    project: Path, service: Service, command: Sequence[str | Path], scenario: str, *arguments: str
 ) -> None:
     """Run one scenario of a program against the service, through a proxy that the program scripts."""
     with scripted(service.url) as proxy:
         ready = [*command, proxy.url, scenario, *arguments]
-        ended = subprocess.run(ready, cwd=house, capture_output=True, text=True, check=False, timeout=120)
+        ended = subprocess.run(ready, cwd=project, capture_output=True, text=True, check=False, timeout=120)
         assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
 
 
-def guide(language: str) -> str:
+def guide_code(language: str) -> str:
     """Return the code in a language of docs/client.md."""
     (code,) = re.findall(rf"^```{language}\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
     return str(code)

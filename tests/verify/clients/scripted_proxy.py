@@ -1,7 +1,7 @@
-"""An HTTP proxy that answers requests with scripted replies: a gateway's, a portal's, the service's errors.
+"""A proxy with scripted responses: those of gateways and captive portals, and the service's errors.
 
 A program scripts it over HTTP: `PUT /script` with `{"steps": [{"reply": name, "headers": {...}}, ...]}` sets
-the replies to the next requests, one each. `GET /script` returns the requests since then, as
+the responses to the next requests, one each. `GET /script` returns the requests since then, as
 `[{"method", "path", "key", "body"}, ...]`. Requests after the last step are forwarded.
 """
 
@@ -16,33 +16,33 @@ from typing import Any
 from attrs import evolve, frozen
 
 from tests.support.conformance import DOCUMENT
-from tests.support.service import judged
+from tests.support.service import validated_client
 
-# Headers of one connection (RFC 9110, 7.6.1), and those that each side writes.
+# Hop-by-hop headers (RFC 9110, 7.6.1), and those that each side sets.
 _HOP = {"connection", "content-length", "content-encoding", "date", "host", "keep-alive", "transfer-encoding"}
 _HTML = {"content-type": "text/html"}
 _JSON = {"content-type": "application/json"}
 
 
 @frozen
-class Canned:
-    """A reply that the proxy gives by itself."""
+class ScriptedResponse:
+    """A response that the proxy sends by itself."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-def _page(status: int) -> Canned:
-    return Canned(status, _HTML, b"<html><h1>Please wait</h1></html>")
+def _page(status: int) -> ScriptedResponse:
+    return ScriptedResponse(status, _HTML, b"<html><h1>Please wait</h1></html>")
 
 
-def _json(status: int, value: object) -> Canned:
-    return Canned(status, _JSON, json.dumps(value).encode())
+def _json(status: int, value: object) -> ScriptedResponse:
+    return ScriptedResponse(status, _JSON, json.dumps(value).encode())
 
 
-def _error(name: str) -> Canned:
-    """Return the contract's own example of an error."""
+def _error(name: str) -> ScriptedResponse:
+    """Return the contract's example of an error."""
     (example, *_) = DOCUMENT["components"]["responses"][name]["content"]["application/json"][
         "examples"
     ].values()
@@ -51,7 +51,7 @@ def _error(name: str) -> Canned:
     return _json(example["value"]["statusCode"], example["value"])
 
 
-# Replies after which a client repeats its request: a new try may succeed, or the service did not write them.
+# Responses after which a client repeats its request: transient errors, and those of something else.
 TRANSIENT = {
     **{
         f"{status} page": _page(status)
@@ -72,21 +72,21 @@ TRANSIENT = {
             "HeadersTooLargeError",
             "InternalServerError",
             "ServiceUnavailableError",
-            # Each has the session of somebody else.
+            # Each has another session.
             "SessionConflictError",
             "SessionExpiredError",
             "SessionCompletedError",
         )
     },
-    "redirect": Canned(302, {"location": "/portal", **_HTML}, b""),
-    "no content": Canned(204, {}, b""),
-    "empty": Canned(200, _JSON, b""),
-    "broken JSON": Canned(200, _JSON, b'{"id": "0b8f6c1e-5d0a-4c55-9d1c-'),
-    "deep JSON": Canned(200, _JSON, b"[" * 100_000),
-    "broken encoding": Canned(
+    "redirect": ScriptedResponse(302, {"location": "/portal", **_HTML}, b""),
+    "no content": ScriptedResponse(204, {}, b""),
+    "empty": ScriptedResponse(200, _JSON, b""),
+    "broken JSON": ScriptedResponse(200, _JSON, b'{"id": "0b8f6c1e-5d0a-4c55-9d1c-'),
+    "deep JSON": ScriptedResponse(200, _JSON, b"[" * 100_000),
+    "broken encoding": ScriptedResponse(
         200, {"content-encoding": "gzip", **_JSON}, gzip.compress(b"{}")[:-9] + b"?" * 9
     ),
-    "no text": Canned(200, _JSON, b"\xff\xfe\xfd"),
+    "no text": ScriptedResponse(200, _JSON, b"\xff\xfe\xfd"),
     "another JSON": _json(200, {"status": "ok", "items": 3}),
     "a list": _json(200, [1, 2]),
     "null": _json(200, None),
@@ -96,20 +96,20 @@ TRANSIENT = {
     "410 without a session": _json(410, {"errorCode": "SESSION_EXPIRED", "statusCode": 410, "session": None}),
     "404 of a gateway": _json(404, {"errorCode": "SESSION_NOT_FOUND"}),
     "413 of a gateway": _json(413, {"message": "Request Too Long"}),
-    "502 with a bad date": Canned(502, {"date": "yesterday", "retry-after": "soon", **_HTML}, b""),
+    "502 with a bad date": ScriptedResponse(502, {"date": "yesterday", "retry-after": "soon", **_HTML}, b""),
 }
 REPLIES = {**TRANSIENT, "SessionNotFoundError": _error("SessionNotFoundError")}
 
 
 class ScriptedProxy(ThreadingHTTPServer):
-    """The proxy: `url` is its address, `steps` are the replies to the next requests."""
+    """The proxy: `url` is its address, `steps` are the responses to the next requests."""
 
     daemon_threads = True
 
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.client = judged(upstream)
+        self.client = validated_client(upstream)
         self.violations: list[str] = []
         self.steps: list[dict[str, Any]] = []
         self.requests: list[dict[str, str]] = []
@@ -119,10 +119,10 @@ class ScriptedProxy(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: ScriptedProxy
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # head and body are two writes
+    disable_nagle_algorithm = True  # headers and body are two writes
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        # The library calls a method named after the request's.
+        # http.server calls do_<method>.
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
@@ -152,8 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
             case "pass":
                 self._write(self._forward(body))
             case name:
-                canned = REPLIES[name]
-                self._write(evolve(canned, headers=canned.headers | step.get("headers", {})))
+                scripted_response = REPLIES[name]
+                self._write(
+                    evolve(scripted_response, headers=scripted_response.headers | step.get("headers", {}))
+                )
 
     def _script(self, body: bytes) -> None:
         if self.command == "PUT":
@@ -161,30 +163,30 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.requests = []
         self._write(_json(200, self.server.requests))
 
-    def _forward(self, body: bytes) -> Canned:
+    def _forward(self, body: bytes) -> ScriptedResponse:
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _HOP]
         try:
-            reply = self.server.client.request(self.command, self.path, headers=headers, content=body)
+            response = self.server.client.request(self.command, self.path, headers=headers, content=body)
         except AssertionError as error:
             self.server.violations.append(str(error))
             raise
-        kept = {name: value for name, value in reply.headers.items() if name not in _HOP - {"date"}}
-        return Canned(reply.status_code, kept, reply.content)
+        kept = {name: value for name, value in response.headers.items() if name not in _HOP - {"date"}}
+        return ScriptedResponse(response.status_code, kept, response.content)
 
-    def _write(self, reply: Canned, *, torn: bool = False) -> None:
-        self.send_response_only(reply.status)
-        for name, value in {"date": self.date_time_string(), **reply.headers}.items():
+    def _write(self, response: ScriptedResponse, *, torn: bool = False) -> None:
+        self.send_response_only(response.status)
+        for name, value in {"date": self.date_time_string(), **response.headers}.items():
             self.send_header(name, value)
-        if reply.status != 204:
-            self.send_header("content-length", str(len(reply.body)))
+        if response.status != 204:
+            self.send_header("content-length", str(len(response.body)))
         self.end_headers()
-        self.wfile.write(reply.body[: len(reply.body) // 2] if torn else reply.body)
+        self.wfile.write(response.body[: len(response.body) // 2] if torn else response.body)
         self.close_connection = self.close_connection or torn
 
 
 @contextmanager
 def scripted(upstream: str) -> Iterator[ScriptedProxy]:
-    """Run the proxy before a service; fail in the end if a reply that it forwarded was not the contract's."""
+    """Run the proxy before a service; fail at the end if a forwarded response violates the contract."""
     with ScriptedProxy(upstream) as proxy:
         Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:

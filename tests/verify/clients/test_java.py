@@ -1,4 +1,4 @@
-"""Java's default HttpClient, which offers an upgrade to h2c with the first request of each connection."""
+"""Tests of Java's default HttpClient, which offers an h2c upgrade on each new connection."""
 
 import json
 import subprocess
@@ -14,8 +14,8 @@ PROGRAM = Path(__file__).parent / "DefaultHttpClient.java"
 
 @pytest.mark.needs("javac")
 @pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
-def test_the_default_client_of_java_works(server: str, migrated: Urls) -> None:
-    """It starts a session, saves by PUT and by PATCH, completes and reads, and loses no answer."""
+def test_java_http_client_with_h2c_upgrade(server: str, migrated: Urls) -> None:
+    """Java's HttpClient starts a session, saves by PUT and PATCH, completes and reads; no answer is lost."""
     with running(migrated, SERVER=server) as service:
         run = subprocess.run(
             ["java", PROGRAM, service.url], capture_output=True, text=True, timeout=300, check=False

@@ -1,4 +1,4 @@
-"""The client that openapi-python-client makes of the contract."""
+"""Tests of the generated Python client (openapi-python-client) and of docs/client.md."""
 
 import shutil
 import subprocess
@@ -28,8 +28,8 @@ OPERATIONS = {
 PROGRAMS = ("life.py", "guide.py", "harness.py", "network.py", "device.py")
 RUN = (sys.executable, "-W", "error")
 
-# Prints where a public name of the client is typed Any.
-ASK_FOR_ANY = """
+# Prints the public names of the client whose type is Any.
+FIND_ANY = """
 import inspect, pkgutil
 from importlib import import_module
 from session_service_client import models
@@ -48,60 +48,60 @@ for name in models.__all__:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client, beside the programs that use it."""
-    house = tmp_path_factory.mktemp("python-client")
-    subprocess.run([ROOT / "bin" / "client", "python", house], check=True, capture_output=True)
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the client and the programs that use it."""
+    project = tmp_path_factory.mktemp("python-client")
+    subprocess.run([ROOT / "bin" / "client", "python", project], check=True, capture_output=True)
     for name in PROGRAMS:
-        shutil.copy(programs.HERE / name, house)
-    (house / "attempt.py").write_text(programs.guide("python"))
-    return house
+        shutil.copy(programs.HERE / name, project)
+    (project / "attempt.py").write_text(programs.guide_code("python"))
+    return project
 
 
-def test_its_types_are_right(house: Path) -> None:
+def test_types_are_correct(project: Path) -> None:
     """The client, its users and the guide's code pass mypy --strict."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", ".mypy_cache"]
     command += ["-p", "session_service_client"]
     for name in PROGRAMS:
         command += ["-m", name.removesuffix(".py")]
-    checked = subprocess.run(command, cwd=house, capture_output=True, text=True, check=False)
+    checked = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 
 
-def test_its_operations_are_the_contracts(house: Path) -> None:
-    """A function for each operationId, in a module for each tag."""
-    api = house / "session_service_client" / "api"
+def test_operations_are_those_of_the_contract(project: Path) -> None:
+    """The client has a function for each operationId, in a module for each tag."""
+    api = project / "session_service_client" / "api"
     assert {tag: {file.stem for file in (api / tag).glob("[!_]*.py")} for tag in OPERATIONS} == OPERATIONS
     assert {file.parent.name for file in api.glob("*/[!_]*.py")} == OPERATIONS.keys()
 
 
-def test_its_models_are_the_contracts(house: Path) -> None:
-    """Each class is a named component of the contract, none was named by the generator."""
-    text = (house / "session_service_client" / "models" / "__init__.py").read_text()
+def test_models_are_those_of_the_contract(project: Path) -> None:
+    """Each class is a named component of the contract."""
+    text = (project / "session_service_client" / "models" / "__init__.py").read_text()
     listed = text.split("__all__ = (")[1]
     names = {line.strip(' ",') for line in listed.splitlines() if '"' in line}
     assert len(names) > 20
     assert names <= DOCUMENT["components"]["schemas"].keys()
 
 
-def test_nothing_is_any(house: Path) -> None:
-    """No parameter, no result and no field is of a type that nobody knows."""
+def test_no_type_is_any(project: Path) -> None:
+    """No parameter, result or field has the type Any."""
     run = subprocess.run(
-        [sys.executable, "-c", ASK_FOR_ANY], cwd=house, capture_output=True, text=True, check=True
+        [sys.executable, "-c", FIND_ANY], cwd=project, capture_output=True, text=True, check=True
     )
     assert run.stdout == ""
 
 
-def test_a_whole_life(house: Path, service: Service) -> None:
-    """Start, save, conflict and retry, expiry, list and completion, with types as the contract has them."""
-    seen = programs.run(house, service, [sys.executable, "-W", "error", "life.py", "URL"])
+def test_life_of_a_session(project: Path, service: Service) -> None:
+    """The client starts, saves, retries a conflict, lists, completes and sees expiry, with typed results."""
+    seen = programs.run(project, service, [sys.executable, "-W", "error", "life.py", "URL"])
     assert seen >= programs.REACHED | {("startSession", 422)}
 
 
-def test_the_guide_loses_nothing(house: Path, service: Service) -> None:
-    """Its client keeps every answer, or tells which, whatever network, device and answers do."""
+def test_guide_loses_no_answer(project: Path, service: Service) -> None:
+    """The guide's client keeps or reports every answer on a bad network."""
     command = [sys.executable, "-W", "error", "guide.py", "URL", "attempt.json"]
-    seen = programs.run(house, service, command, programs.bad_network)
+    seen = programs.run(project, service, command, programs.bad_network)
     assert seen >= {
         ("saveAnswers", 200),
         ("saveAnswers", 409),
@@ -111,19 +111,19 @@ def test_the_guide_loses_nothing(house: Path, service: Service) -> None:
 
 
 @pytest.mark.parametrize("scenario", programs.NETWORK)
-def test_the_guide_on_a_bad_network(house: Path, service: Service, scenario: str) -> None:
-    """Its client loses no answer and raises nothing, whatever replies: network.py describes each scenario."""
+def test_guide_on_a_bad_network(project: Path, service: Service, scenario: str) -> None:
+    """The guide's client loses no answer and raises nothing: network.py describes each scenario."""
     arguments = programs.NETWORK[scenario]
-    programs.run_scenario(house, service, [*RUN, "network.py"], scenario, *arguments)
+    programs.run_scenario(project, service, [*RUN, "network.py"], scenario, *arguments)
 
 
 @pytest.mark.parametrize("scenario", programs.DEVICE)
-def test_the_guide_on_a_bad_device(house: Path, service: Service, scenario: str) -> None:
-    """Its client loses no answer and raises nothing: device.py describes each scenario."""
-    programs.run_scenario(house, service, [*RUN, "device.py"], scenario)
+def test_guide_on_a_bad_device(project: Path, service: Service, scenario: str) -> None:
+    """The guide's client loses no answer and raises nothing: device.py describes each scenario."""
+    programs.run_scenario(project, service, [*RUN, "device.py"], scenario)
 
 
-def test_the_guide_asks_for_a_new_token(house: Path, guarded: Service) -> None:
-    """A 401 says that a token is needed, and nothing is lost until there is one."""
+def test_guide_asks_for_a_new_token(project: Path, service_with_tokens: Service) -> None:
+    """The guide's client asks for a new token after a 401, and loses nothing until it has one."""
     tokens = KEY.token("python"), KEY.token("python", exp=1)
-    programs.run_scenario(house, guarded, [*RUN, "network.py"], "token", *tokens, "python")
+    programs.run_scenario(project, service_with_tokens, [*RUN, "network.py"], "token", *tokens, "python")

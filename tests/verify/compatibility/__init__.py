@@ -1,1 +1,1 @@
-"""Tests of the compatibility of the contract with its released version."""
+"""Tests of the contract's compatibility with its released version."""

@@ -1,4 +1,4 @@
-"""The contract grows without breaking its clients: lint, breaking changes, version, changelog."""
+"""Tests of the contract's compatibility: lint, breaking changes, version, changelog."""
 
 import json
 import os
@@ -17,7 +17,8 @@ from tests.support.conformance import DOCUMENT
 
 Document = dict[str, Any]
 
-RELEASED = ROOT / "openapi.released.yaml"
+RELEASED = ROOT / "contract" / "released.yaml"
+RULES = ROOT / "contract" / "redocly.yaml"
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 
@@ -27,36 +28,36 @@ def _saves(document: Document) -> Document:
 
 
 def removed_field(document: Document) -> None:
-    """A reply no longer has a field."""
+    """A response lacks a field."""
     session = document["components"]["schemas"]["Session"]
     session["required"].remove("last_saved_at")
     del session["properties"]["last_saved_at"]
 
 
 def new_required_field(document: Document) -> None:
-    """A request has to have one more field."""
+    """A request needs one more field."""
     body = document["components"]["schemas"]["StartSession"]
     body["properties"]["tenant"] = {"type": "string"}
     body["required"].append("tenant")
 
 
 def new_required_parameter(document: Document) -> None:
-    """A request has to have a header that was optional."""
+    """An optional header becomes required."""
     document["components"]["parameters"]["IdempotencyKey"]["required"] = True
 
 
 def tightened_bound(document: Document) -> None:
-    """A value that was taken is refused."""
+    """A valid value becomes invalid."""
     document["components"]["schemas"]["TimeLimitSeconds"]["maximum"] = 86400
 
 
 def lost_enum_value(document: Document) -> None:
-    """A choice that was taken is refused."""
+    """A valid choice becomes invalid."""
     document["components"]["schemas"]["IfActive"]["enum"].remove("new")
 
 
 def other_type(document: Document) -> None:
-    """A number is told as a text."""
+    """A number becomes a text."""
     document["components"]["schemas"]["QuizId"].update(type="string", format="uuid")
 
 
@@ -66,7 +67,7 @@ def removed_status(document: Document) -> None:
 
 
 def renamed_operation(document: Document) -> None:
-    """An operationId, and with it a client's method, has another name."""
+    """An operationId, and so a client's method, is renamed."""
     _saves(document)["operationId"] = "putProgress"
     links = document["components"]["links"]
     for link in links.values():
@@ -74,7 +75,7 @@ def renamed_operation(document: Document) -> None:
 
 
 def removed_operation(document: Document) -> None:
-    """A path no longer takes a method."""
+    """A path lacks a method."""
     del document["paths"]["/health"]
 
 
@@ -94,11 +95,11 @@ BREAKS = [
 @pytest.fixture(scope="module")
 def redocly() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run redocly's command line."""
-    subprocess.run([ROOT / "bin" / "environment", "node"], check=True, capture_output=True)
+    subprocess.run([ROOT / "bin" / "lib" / "environment", "contract"], check=True, capture_output=True)
     env = os.environ | {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [ROOT / "node_modules" / ".bin" / "redocly", *arguments]
+        command = [ROOT / "contract/node_modules/.bin/redocly", *arguments, "--config", RULES]
         return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
     return run
@@ -108,18 +109,18 @@ Redocly = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.needs("node")
-def test_lint_is_clean_and_bites(redocly: Redocly, tmp_path: Path) -> None:
-    """The contract follows the rules of redocly.yaml, and one that does not is told."""
+def test_lint(redocly: Redocly, tmp_path: Path) -> None:
+    """The contract passes redocly lint; one without a description does not."""
     clean = redocly("lint", "openapi.yaml")
     assert clean.returncode == 0, clean.stdout + clean.stderr
     document = deepcopy(DOCUMENT)
     del _saves(document)["description"]
-    told = redocly("lint", _written(document, tmp_path), "--config", "redocly.yaml")
-    assert told.returncode == 1
-    assert "operation-description" in told.stdout + told.stderr
+    failed = redocly("lint", _written(document, tmp_path))
+    assert failed.returncode == 1
+    assert "operation-description" in failed.stdout + failed.stderr
 
 
-# What the next version breaks on purpose, by its place; CHANGELOG.md says what a client has to do.
+# Places of intended breaking changes; CHANGELOG.md says what a client must do.
 ANNOUNCED = (
     "#/paths/~1api~1sessions~1start/post/responses/201/headers/location/schema",
     "#/paths/~1api~1sessions~1{id}~1complete/post/responses/410/content/application~1json/schema",
@@ -127,8 +128,8 @@ ANNOUNCED = (
 
 
 @pytest.mark.needs("node")
-def test_nothing_but_what_is_announced_breaks_the_released_contract(redocly: Redocly) -> None:
-    """The version says what changed, and each breaking change is one of those that are announced."""
+def test_breaking_changes_are_announced(redocly: Redocly) -> None:
+    """Every breaking change is announced, and the version says that there is one."""
     found = redocly(
         "diff", RELEASED, "openapi.yaml", "--fail-on", "none", "--check-version", "--format", "json"
     )
@@ -140,8 +141,8 @@ def test_nothing_but_what_is_announced_breaks_the_released_contract(redocly: Red
     assert set().union(*places) == set(ANNOUNCED)
 
 
-def test_names_in_generated_clients_stay() -> None:
-    """Tags are modules of a client and components its classes: what was released is still called so."""
+def test_names_in_generated_clients_are_kept() -> None:
+    """Released tags and components, which name modules and classes of clients, still exist."""
     released, current = yaml.safe_load(RELEASED.read_text()), DOCUMENT
     assert {tag["name"] for tag in released["tags"]} <= {tag["name"] for tag in current["tags"]}
     assert released["components"]["schemas"].keys() <= current["components"]["schemas"].keys()
@@ -152,7 +153,7 @@ def test_names_in_generated_clients_stay() -> None:
 def test_a_breaking_change_is_found(
     redocly: Redocly, tmp_path: Path, change: Callable[[Document], None]
 ) -> None:
-    """Each kind of change that breaks a client is refused."""
+    """Each kind of breaking change fails redocly diff."""
     document = deepcopy(DOCUMENT)
     change(document)
     found = redocly("diff", "openapi.yaml", _written(document, tmp_path), "--fail-on", "major")
@@ -162,15 +163,15 @@ def test_a_breaking_change_is_found(
 
 @pytest.mark.needs("node")
 def test_an_addition_without_a_new_version_is_found(redocly: Redocly, tmp_path: Path) -> None:
-    """What clients could use has a version of its own, so that they can ask for it."""
+    """An addition without a new version fails redocly diff."""
     document = deepcopy(DOCUMENT)
     document["components"]["schemas"]["StartSession"]["properties"]["note"] = {"type": "string"}
     found = redocly("diff", "openapi.yaml", _written(document, tmp_path), "--check-version")
     assert found.returncode == 1, found.stdout
 
 
-def test_the_changelog_tells_what_changed() -> None:
-    """Its newest version is the released contract's; where the contract differs, the rest says how."""
+def test_the_changelog_has_every_change() -> None:
+    """The changelog's newest version is the released one; changes since are under Unreleased."""
     unreleased, *released = re.split(r"^## ", CHANGELOG, flags=re.MULTILINE)[1:]
     versions = [re.match(r"\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d\n", part) for part in released]
     assert versions[0] is not None

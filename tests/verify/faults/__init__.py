@@ -1,1 +1,1 @@
-"""What goes wrong around a service, in short: each scenario with the exact result that is promised."""
+"""Fault tests: what the service does when clients, proxies, PostgreSQL or Redis fail."""

@@ -1,4 +1,4 @@
-"""The circuit breaker: while PostgreSQL refuses connections, requests are rejected without a wait."""
+"""Tests of the circuit breaker of PostgreSQL: while it is open, requests are rejected without a wait."""
 
 import asyncio
 import select
@@ -19,7 +19,7 @@ from session_service.storage.readiness import PROBE
 from tests.conftest import Urls
 from tests.support.service import Service, folder, free_port, running
 from tests.support.waiting import eventually, eventually_async
-from tests.verify.faults.test_postgres import server
+from tests.verify.faults.deployment import migrated_postgres
 from tests.verify.histories.postgres import Postgres
 
 REQUESTS = 40
@@ -28,13 +28,13 @@ FRESH = {"cache-control": "no-cache"}
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL of the test's own, migrated."""
-    with folder() as base, server(base) as one:
+    """A private PostgreSQL, migrated."""
+    with folder() as base, migrated_postgres(base) as one:
         yield one
 
 
-def test_a_refusal_takes_no_wait(postgres: Postgres) -> None:
-    """Once an attempt was refused, statements fail without a single turn of the event loop."""
+def test_the_open_circuit_breaker_rejects_without_a_wait(postgres: Postgres) -> None:
+    """With the circuit breaker open, statements fail within one step of the event loop."""
 
     async def run() -> None:
         async with statements.pool(postgres.url, 3, queries.configure) as pool:
@@ -47,8 +47,8 @@ def test_a_refusal_takes_no_wait(postgres: Postgres) -> None:
     asyncio.run(run())
 
 
-def test_it_closes_without_a_request(postgres: Postgres) -> None:
-    """The pool finds a PostgreSQL that is back by itself, as often as it goes; the next request is served."""
+def test_the_circuit_breaker_closes_by_itself(postgres: Postgres) -> None:
+    """The circuit breaker closes by itself once PostgreSQL is back."""
 
     async def run() -> None:
         async with statements.pool(postgres.url, 1, queries.configure) as pool:
@@ -63,13 +63,13 @@ def test_it_closes_without_a_request(postgres: Postgres) -> None:
     asyncio.run(run())
 
 
-def test_those_who_wait_are_rejected_with_the_refusal(postgres: Postgres) -> None:
-    """Requests that already wait for a connection when PostgreSQL refuses one are rejected then."""
+def test_the_circuit_breaker_rejects_waiting_requests(postgres: Postgres) -> None:
+    """Requests that wait for a connection are rejected when the circuit breaker opens."""
 
     async def run() -> None:
         async with statements.pool(postgres.url, 1, queries.configure) as pool:
             async with pool.connection():
-                # So that only the breaker can end a wait.
+                # Only the circuit breaker may end the wait.
                 pool.timeout = 3600
                 waiting = [asyncio.create_task(_is_rejected(pool)) for _ in range(REQUESTS)]
                 await asyncio.sleep(0)
@@ -80,8 +80,8 @@ def test_those_who_wait_are_rejected_with_the_refusal(postgres: Postgres) -> Non
     asyncio.run(run())
 
 
-def test_a_connection_that_is_left_is_used(postgres: Postgres) -> None:
-    """A server that refuses further connections is not down: requests share those that there are."""
+def test_remaining_connections_keep_the_circuit_breaker_closed(postgres: Postgres) -> None:
+    """A server that only refuses further connections does not open the circuit breaker."""
 
     async def run() -> None:
         with psycopg.connect(postgres.owner_url, autocommit=True) as operator:
@@ -97,14 +97,14 @@ def test_a_connection_that_is_left_is_used(postgres: Postgres) -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
+    "hosts",
     ["nowhere.invalid", "127.0.0.1:{closed}", "127.0.0.1:{closed},nowhere.invalid,127.0.0.1:{closed}"],
 )
-def test_every_kind_of_refusal_counts(place: str) -> None:
-    """A closed port, a name that does not resolve, and several hosts of both kinds."""
+def test_every_connection_error_opens_the_circuit_breaker(hosts: str) -> None:
+    """A closed port, an unknown host name and a list of both open the circuit breaker."""
 
     async def run() -> None:
-        url = f"postgresql://u@{place.format(closed=free_port())}/d"
+        url = f"postgresql://u@{hosts.format(closed=free_port())}/d"
         async with statements.pool(url, 2, queries.configure) as pool:
             assert await _is_rejected(pool)
             assert _is_rejected_at_once(pool)
@@ -112,8 +112,8 @@ def test_every_kind_of_refusal_counts(place: str) -> None:
     asyncio.run(run())
 
 
-def test_a_role_that_may_not_log_in_counts(postgres: Postgres) -> None:
-    """An error of the server itself is a refusal, until it takes the role again."""
+def test_a_role_without_login_opens_the_circuit_breaker(postgres: Postgres) -> None:
+    """A role without login opens the circuit breaker, until it may log in again."""
 
     async def run() -> None:
         with psycopg.connect(postgres.owner_url, autocommit=True) as operator:
@@ -128,8 +128,8 @@ def test_a_role_that_may_not_log_in_counts(postgres: Postgres) -> None:
     asyncio.run(run())
 
 
-def test_a_postgresql_that_stands_still_has_refused_nothing(postgres: Postgres) -> None:
-    """Without an answer the breaker stays closed: requests wait, for as long as they did."""
+def test_a_frozen_postgresql_keeps_the_circuit_breaker_closed(postgres: Postgres) -> None:
+    """A frozen PostgreSQL does not open the circuit breaker: requests wait until their timeout."""
 
     async def run() -> None:
         async with statements.pool(postgres.url, 1, queries.configure) as pool:
@@ -145,8 +145,10 @@ def test_a_postgresql_that_stands_still_has_refused_nothing(postgres: Postgres) 
 
 
 @pytest.mark.parametrize("name", ["hypercorn", "uvicorn"])
-def test_an_outage_piles_up_no_work(postgres: Postgres, migrated: Urls, name: str) -> None:
-    """Dozens of requests one after the other have their 503 while one slow body has not run out of time."""
+def test_requests_are_rejected_at_once_during_an_outage(
+    postgres: Postgres, migrated: Urls, name: str
+) -> None:
+    """During an outage requests are 503 at once: dozens in less time than the timeout of one body."""
     urls = migrated | {"DATABASE_URL": postgres.url}
     with running(urls, SERVER=name) as service:
         session_id = service.start()["id"]
@@ -154,14 +156,14 @@ def test_an_outage_piles_up_no_work(postgres: Postgres, migrated: Urls, name: st
         assert service.save(session_id, 1, "x").status_code == 503
         with _slow_body(service) as slow:
             for _ in range(REQUESTS // 4):
-                replies = [
+                responses = [
                     service.save(session_id, 1, "x"),
                     service.read(session_id, FRESH),
                     service.client.get("/api/sessions"),
                     service.client.post("/api/sessions/start", json={"user_id": "u", "quiz_id": 7}),
                 ]
-                assert {reply.status_code for reply in replies} == {503}
-                assert {reply.json()["outcome"] for reply in replies} == {"not_applied"}
+                assert {response.status_code for response in responses} == {503}
+                assert {response.json()["outcome"] for response in responses} == {"not_applied"}
             assert not _has_reply(slow)
         postgres.start()
         eventually(lambda: service.save(session_id, 1, "x").status_code == 200)
@@ -181,7 +183,7 @@ async def _is_rejected(pool: ConnectionPool) -> bool:
 
 
 def _is_rejected_at_once(pool: ConnectionPool) -> bool:
-    """Run a statement up to its first wait, for whatever it is."""
+    """Run a statement up to its first wait; return whether it was rejected before."""
     statement = _is_rejected(pool)
     try:
         statement.send(None)
@@ -197,7 +199,7 @@ async def _until_closed(pool: ConnectionPool) -> None:
 
 @contextmanager
 def _slow_body(service: Service) -> Iterator[socket.socket]:
-    """A request whose body does not come: it has its 408 after ten seconds."""
+    """Send a request whose body does not arrive: it is 408 after ten seconds."""
     with socket.create_connection(("127.0.0.1", urlsplit(service.url).port or 0)) as connection:
         connection.sendall(b"POST /api/sessions/start HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         yield connection

@@ -1,4 +1,4 @@
-"""Redis may do what it likes: no request fails or shows what is old, and it is used again when it is well."""
+"""Tests of Redis failures: no request fails or is stale, and the cache is used again after the failure."""
 
 import asyncio
 import signal
@@ -21,134 +21,132 @@ from tests.support.service import Service, folder, free_port, running
 from tests.support.tcp_proxy import Proxy
 from tests.support.waiting import eventually
 
-BROKEN = 1.2  # seconds: longer than between two attempts to reach Redis again
-# Looks at it, each after a pause of 20 ms, until it has to be believed again: they take five times the two
-# seconds that it promises.
-BACK = 500
+FAULT_SECONDS = 1.2  # longer than the interval of attempts to reach Redis again
+MAX_POLLS = 500  # polls, each after 20 ms, until Redis must be used again: five times the promised 2 s
 
 
-class Place:
-    """Where a Redis is, may end and come back."""
+class RedisServer:
+    """A Redis that can be stopped and restarted."""
 
     def __init__(self, base: Path) -> None:
         self.url = f"unix://{base}/redis.sock"
         self._base = base
-        self._running = ExitStack()
+        self._stack = ExitStack()
 
     def start(self) -> None:
-        """Start it, empty."""
-        self.process = self._running.enter_context(servers.redis(self._base, self._base)).process
+        """Start it empty."""
+        self.process = self._stack.enter_context(servers.redis(self._base, self._base)).process
 
     def stop(self) -> None:
-        """End it, if it runs."""
-        self._running.close()
+        """Stop it if it runs."""
+        self._stack.close()
 
-    def tell(self, *command: str) -> None:
-        """Give it an operator's command."""
+    def execute(self, *command: str) -> None:
+        """Execute an operator's command."""
         with Redis.from_url(self.url) as operator:
             operator.execute_command(*command)
 
 
 @contextmanager
-def killed(place: Place) -> Iterator[None]:
-    """Redis is killed, and comes back empty."""
-    place.process.kill()
-    place.stop()
+def killed(redis: RedisServer) -> Iterator[None]:
+    """Kill Redis and restart it empty."""
+    redis.process.kill()
+    redis.stop()
     yield
-    place.start()
+    redis.start()
 
 
 @contextmanager
-def frozen(place: Place) -> Iterator[None]:
-    """Redis stands still, and goes on with what it was told before."""
-    place.process.send_signal(signal.SIGSTOP)
+def frozen(redis: RedisServer) -> Iterator[None]:
+    """Freeze Redis."""
+    redis.process.send_signal(signal.SIGSTOP)
     try:
         yield
     finally:
-        place.process.send_signal(signal.SIGCONT)
+        redis.process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
-def full(place: Place) -> Iterator[None]:
-    """Redis takes nothing new."""
-    place.tell("config", "set", "maxmemory", "1")
+def full(redis: RedisServer) -> Iterator[None]:
+    """Let Redis reject new entries."""
+    redis.execute("config", "set", "maxmemory", "1")
     yield
-    place.tell("config", "set", "maxmemory", "0")
+    redis.execute("config", "set", "maxmemory", "0")
 
 
 @contextmanager
-def read_only(place: Place) -> Iterator[None]:
-    """Redis becomes a replica, which answers reads and takes no writes."""
-    place.tell("replicaof", "127.0.0.1", "1")
+def read_only(redis: RedisServer) -> Iterator[None]:
+    """Make Redis a replica, which rejects writes."""
+    redis.execute("replicaof", "127.0.0.1", "1")
     yield
-    place.tell("replicaof", "no", "one")
+    redis.execute("replicaof", "no", "one")
 
 
 @contextmanager
-def flushed(place: Place) -> Iterator[None]:
-    """Redis forgets what it holds."""
-    place.tell("flushall")
-    yield
-
-
-@contextmanager
-def without_scripts(place: Place) -> Iterator[None]:
-    """Redis forgets the scripts that it was given."""
-    place.tell("script", "flush")
+def flushed(redis: RedisServer) -> Iterator[None]:
+    """Flush Redis."""
+    redis.execute("flushall")
     yield
 
 
 @contextmanager
-def refused_at_start(place: Place) -> Iterator[None]:
-    """Redis is not there yet when the service starts."""
+def without_scripts(redis: RedisServer) -> Iterator[None]:
+    """Remove the loaded scripts."""
+    redis.execute("script", "flush")
     yield
-    place.start()
 
 
-FAULTS = [killed, frozen, full, read_only, flushed, without_scripts, refused_at_start]
-Fault = Callable[[Place], AbstractContextManager[None]]
+@contextmanager
+def started_late(redis: RedisServer) -> Iterator[None]:
+    """Start Redis after the service."""
+    yield
+    redis.start()
+
+
+FAULTS = [killed, frozen, full, read_only, flushed, without_scripts, started_late]
+Fault = Callable[[RedisServer], AbstractContextManager[None]]
 
 
 @define
 class Outcome:
-    """What clients and operator saw: `wrong` are the replies that a Redis in order would not have let be."""
+    """Observations during a fault; `wrong` lists failed and stale responses."""
 
     requests: int = 0
     wrong: list[str] = field(factory=list)
-    doubted: bool = False
-    looks: int = 0  # after the fault, until it was over for the service
+    opened: bool = False
+    polls: int = 0  # after the fault, until the service is healthy
     entry: bytes = b""
     version: int = 0
 
 
 @pytest.fixture(scope="module")
 def outcomes(migrated: Urls) -> Iterator[dict[Fault, Future[Outcome]]]:
-    """What comes of each fault, a few at a time: most of it is waiting."""
-    with ThreadPoolExecutor(4) as worlds:
-        yield {fault: worlds.submit(_suffer, migrated, fault) for fault in FAULTS}
+    """The outcome of each fault; a few run at a time."""
+    with ThreadPoolExecutor(4) as executor:
+        yield {fault: executor.submit(_outcome_of, migrated, fault) for fault in FAULTS}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_no_request_notices_the_fault(fault: Fault, outcomes: dict[Fault, Future[Outcome]]) -> None:
-    """During the fault and after it each request succeeds, each read shows the save before it.."""
+def test_no_request_fails_during_a_redis_fault(fault: Fault, outcomes: dict[Fault, Future[Outcome]]) -> None:
+    """During a fault of Redis and after it, each request succeeds and each read has the latest save."""
     outcome = outcomes[fault].result()
     assert outcome.wrong == []
-    # A busy machine may make Redis look slow without any fault.
-    assert outcome.doubted or fault not in (killed, frozen, read_only, refused_at_start)
-    assert outcome.looks < BACK
+    # On a busy machine the circuit breaker may also open without a fault.
+    assert outcome.opened or fault not in (killed, frozen, read_only, started_late)
+    assert outcome.polls < MAX_POLLS
     assert outcome.entry.startswith(b"s1 %d " % outcome.version)
     assert outcome.entry.endswith(b"}")
 
 
-def test_a_replica_that_is_behind_takes_over(migrated: Urls) -> None:
-    """A stale replica that is promoted shows nothing old to who saw the new, and is believed in turn."""
+def test_failover_to_a_stale_replica(migrated: Urls) -> None:
+    """Failover: a stale replica that is promoted causes no stale read, and the cache is used again."""
 
     async def run() -> None:
         with ExitStack() as stack:
-            old, new = (Place(stack.enter_context(folder())) for _ in range(2))
-            for place in (old, new):
-                place.start()
-                stack.callback(place.stop)
+            old, new = (RedisServer(stack.enter_context(folder())) for _ in range(2))
+            for redis in (old, new):
+                redis.start()
+                stack.callback(redis.stop)
             master = [old]
             proxy = Proxy(lambda: asyncio.open_unix_connection(master[0].url.removeprefix("unix://")))
             port = await proxy.start()
@@ -158,8 +156,8 @@ def test_a_replica_that_is_behind_takes_over(migrated: Urls) -> None:
     asyncio.run(run())
 
 
-def _fail_over(urls: Urls, port: int, master: list[Place], new: Place) -> None:
-    """Let a service reach its Redis at the port, which leads to the master of the moment."""
+def _fail_over(urls: Urls, port: int, master: list[RedisServer], new: RedisServer) -> None:
+    """Run a service through a failover of its Redis."""
     old = master[0]
     with (
         running(urls, REDIS_URL=f"redis://127.0.0.1:{port}", CACHE_SECONDS="2") as service,
@@ -169,11 +167,11 @@ def _fail_over(urls: Urls, port: int, master: list[Place], new: Place) -> None:
         _replicate(old, new)
         session_id = service.start()["id"]
         eventually(lambda: replica.get(f"session:{session_id}") is not None)
-        new.tell("replicaof", "no", "one")
+        new.execute("replicaof", "no", "one")
         assert service.save(session_id, 1, "the replica does not get it").json()["version"] == 2
         master[0] = new
         _replicate(new, old)
-        # The connections of before lead to what takes no writes now.
+        # The open connections lead to a replica now.
         assert service.save(session_id, 1, "nobody gets it").json()["version"] == 3
         assert service.read(session_id).json()["version"] == 3
         assert other.read(session_id, {"if-none-match": '"3"'}).status_code == 304
@@ -184,23 +182,23 @@ def _fail_over(urls: Urls, port: int, master: list[Place], new: Place) -> None:
         assert other.read(session_id).json()["version"] == 3
 
 
-def _replicate(master: Place, replica: Place) -> None:
-    """Make one Redis a replica of the other, and wait until it has what the other has."""
+def _replicate(master: RedisServer, replica: RedisServer) -> None:
+    """Make one Redis a replica of the other, and wait until it is in sync."""
     port = str(free_port())
     for setting in (("bind", "127.0.0.1"), ("port", port), ("repl-diskless-sync-delay", "0")):
-        master.tell("config", "set", *setting)
-    replica.tell("replicaof", "127.0.0.1", port)
+        master.execute("config", "set", *setting)
+    replica.execute("replicaof", "127.0.0.1", port)
     with Redis.from_url(replica.url) as operator:
         eventually(lambda: operator.info("replication")["master_link_status"] == "up")
 
 
-def test_ten_megabytes_under_a_session_s_key_are_a_miss(service: Service, cache: Redis) -> None:
-    """Even a value that no service could have written costs no more than a read of the database."""
+def test_a_huge_cache_entry_is_a_miss(service: Service, cache: Redis) -> None:
+    """An entry of ten megabytes is a cache miss."""
     session = service.start()
     key = f"session:{session['id']}"
     cache.set(key, b"s1 1 99999999999999 {" + b"x" * 10_000_000)
 
-    # A slow machine takes so large an answer for none, and does not believe Redis for a while.
+    # On a slow machine so large a response times out, and the circuit breaker opens for a while.
     def is_replaced() -> bool:
         assert service.read(session["id"]).json() == session
         return bool(cache.strlen(key) < 1000)
@@ -208,8 +206,8 @@ def test_ten_megabytes_under_a_session_s_key_are_a_miss(service: Service, cache:
     eventually(is_replaced)
 
 
-def test_large_sessions_do_not_make_redis_look_slow(migrated: Urls) -> None:
-    """A batch of the largest sessions takes Redis no longer than another, and their versions are guarded."""
+def test_large_sessions_keep_the_circuit_breaker_closed(migrated: Urls) -> None:
+    """A batch of the largest sessions does not open the circuit breaker, and their versions are guarded."""
     sessions = [encoded_session(uuid4(), 2, 1_000_000) for _ in range(64)]
 
     async def run() -> None:
@@ -223,8 +221,8 @@ def test_large_sessions_do_not_make_redis_look_slow(migrated: Urls) -> None:
     asyncio.run(run())
 
 
-def test_a_client_that_leaves_takes_no_answer_of_another_s(migrated: Urls) -> None:
-    """Whoever is cancelled while Redis answers, the next one reads its own entry."""
+def test_a_cancelled_cache_read_does_not_affect_others(migrated: Urls) -> None:
+    """A cancelled read of the cache does not mix up the responses of others."""
     sessions = [encoded_session(uuid4(), number, 10) for number in range(1, 9)]
 
     async def run() -> None:
@@ -233,7 +231,7 @@ def test_a_client_that_leaves_takes_no_answer_of_another_s(migrated: Urls) -> No
             await cache.put_if_newer([(session, until) for session in sessions])
             for turn in range(200):
                 leaving = asyncio.create_task(cache.get(sessions[turn % 8].id))
-                # Before it is sent, under way, and after the answer.
+                # Cancel before the request, in flight, and after the response.
                 for _ in range(turn % 7):
                     await asyncio.sleep(0)
                 leaving.cancel()
@@ -244,43 +242,47 @@ def test_a_client_that_leaves_takes_no_answer_of_another_s(migrated: Urls) -> No
     asyncio.run(run())
 
 
-def _suffer(urls: Urls, fault: Fault) -> Outcome:
-    """Let a client work, with its requests counted in Redis, while the fault comes and goes."""
+def _outcome_of(urls: Urls, fault: Fault) -> Outcome:
+    """Run a client during a fault and until recovery; return the outcome."""
     outcome = Outcome()
-    over = Event()
+    done = Event()
     with ExitStack() as stack:
-        place = Place(stack.enter_context(folder()))
-        stack.callback(place.stop)
-        if fault is not refused_at_start:
-            place.start()
-        service = stack.enter_context(running(urls, REDIS_URL=place.url, RATE_LIMIT="1000000"))
-        client = stack.enter_context(ThreadPoolExecutor(1)).submit(_work, service, outcome, over)
-        with fault(place):
-            asked = outcome.requests
-            time.sleep(BROKEN)
-            eventually(lambda: outcome.requests > asked + 20)
-        while service.client.get("/health").json()["status"] != "healthy" and outcome.looks < BACK:
-            time.sleep(0.02)
-            outcome.looks += 1
-        over.set()
+        redis = RedisServer(stack.enter_context(folder()))
+        stack.callback(redis.stop)
+        if fault is not started_late:
+            redis.start()
+        service = stack.enter_context(running(urls, REDIS_URL=redis.url, RATE_LIMIT="1000000"))
+        client = stack.enter_context(ThreadPoolExecutor(1)).submit(_work, service, outcome, done)
+        stack.callback(done.set)
+        with fault(redis):
+            before = outcome.requests
+            time.sleep(FAULT_SECONDS)
+            eventually(lambda: outcome.requests > before + 20)
+        eventually(lambda: _is_healthy(service, outcome))
+        done.set()
         session_id = client.result()
-        outcome.doubted = "redis is not believed" in service.log.read_text()
-        with Redis.from_url(place.url) as operator:
+        outcome.opened = "redis is not believed" in service.log.read_text()
+        with Redis.from_url(redis.url) as operator:
             outcome.entry = operator.get(f"session:{session_id}") or b""
     return outcome
 
 
-def _work(service: Service, outcome: Outcome, over: Event) -> object:
-    """Save and read until it is over, and return the session's id."""
+def _is_healthy(service: Service, outcome: Outcome) -> bool:
+    outcome.polls += 1
+    return bool(service.client.get("/health").json()["status"] == "healthy")
+
+
+def _work(service: Service, outcome: Outcome, done: Event) -> object:
+    """Save and read until the event is set; return the session's id."""
     session_id = service.start()["id"]
     outcome.version = 1
     last = False
     while not last:
-        last = over.is_set()
+        last = done.is_set()
         outcome.version += 1
-        for reply in (service.save(session_id, 1, "x"), service.read(session_id)):
+        for response in (service.save(session_id, 1, "x"), service.read(session_id)):
             outcome.requests += 1
-            if (reply.status_code, reply.json().get("version")) != (200, outcome.version):
-                outcome.wrong.append(f"{outcome.version}: {reply.status_code} {reply.text}")
+            if (response.status_code, response.json().get("version")) != (200, outcome.version):
+                outcome.wrong.append(f"{outcome.version}: {response.status_code} {response.text}")
         time.sleep(0.01)
     return session_id

@@ -1,4 +1,4 @@
-"""Request smuggling: whatever a request says, its body is its body, and one request gets one reply."""
+"""Tests of request smuggling: a body is never parsed as a request, and one request gets one response."""
 
 import re
 import socket
@@ -13,15 +13,15 @@ import pytest
 
 from tests.conftest import Urls
 from tests.support.corpus import POST
-from tests.support.raw_http import REFUSED, Asked, connected, replies
+from tests.support.raw_http import ANY_TARGET, Target, connected, parse_responses
 from tests.support.service import Service, running
 from tests.support.waiting import eventually
 
 SERVERS = ("hypercorn", "uvicorn")
-START: Asked = REFUSED
-LIVE: Asked = ("GET", "/health/live")
+START: Target = ANY_TARGET
+LIVE: Target = ("GET", "/health/live")
 PROGRESS = f"/api/sessions/{uuid4()}/progress"
-REQUESTS: tuple[Asked, ...] = (
+REQUESTS: tuple[Target, ...] = (
     LIVE,
     ("HEAD", "/health/live"),
     START,
@@ -42,7 +42,7 @@ UPGRADES = {
     "without a protocol": b"connection: upgrade\r\n",
 }
 SMUGGLED = b"GET /health/live HTTP/1.1\r\nhost: x\r\nx-request-id: SMUGGLED\r\n\r\n"
-# The header fields of a framing, and what is sent after the head.
+# Header fields of each framing, and the body.
 FRAMINGS = {
     "none": (b"", b""),
     "empty": (b"content-length: 0\r\n", b""),
@@ -58,7 +58,7 @@ CHUNKED_FRAMINGS = {"chunked", "trailers"}
 
 @pytest.fixture(scope="module")
 def services(migrated: Urls) -> Iterator[dict[str, Service]]:
-    """A service on each server; at the end no log has a line of a request that was a body."""
+    """A service on each server; after the tests no log has a line of a smuggled request."""
     with ExitStack() as stack:
         found = {server: stack.enter_context(running(migrated, SERVER=server)) for server in SERVERS}
         yield found
@@ -68,47 +68,49 @@ def services(migrated: Urls) -> Iterator[dict[str, Service]]:
 
 @pytest.fixture(params=SERVERS)
 def either(request: pytest.FixtureRequest, services: dict[str, Service]) -> Service:
-    """The service on the one server, then on the other."""
+    """The service on Hypercorn, then on uvicorn."""
     return services[request.param]
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
-def test_a_body_is_no_request(either: Service, upgrade: bytes) -> None:
-    """Each method with each framing gets one reply and one log line, and so does the request after it."""
+def test_smuggling_in_a_body(either: Service, upgrade: bytes) -> None:
+    """Each method, framing and upgrade gets one response and one log line, and so does the next request."""
     served: list[str] = []
     for (method, path), (framing, (fields, body)) in product(REQUESTS, FRAMINGS.items()):
         own, following = f"own-{uuid4()}", f"following-{uuid4()}"
         first = _request(method, path, fields + upgrade, own) + body
-        answered = _exchange(either, [first + _last(following)], (method, path), LIVE)
-        ids = [reply.headers["x-request-id"] for reply in answered]
+        responses = _exchange(either, [first + _last(following)], (method, path), LIVE)
+        ids = [response.headers["x-request-id"] for response in responses]
         assert ids == [own, following], f"{method} {framing}"
         served += ids
     eventually(lambda: _logged(either, served) == Counter(served), lambda: _logged(either, served))
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
-def test_a_body_of_http_1_0_is_no_request(either: Service, upgrade: bytes) -> None:
-    """Each method gets one reply, which is the last one; a transfer coding is 400 (RFC 9112, 6.1)."""
+def test_smuggling_in_a_body_of_http_1_0(either: Service, upgrade: bytes) -> None:
+    """HTTP/1.0 gets one response and ends the connection; Transfer-Encoding is 400 (RFC 9112, 6.1)."""
     for (method, path), (framing, (fields, body)) in product(REQUESTS, FRAMINGS.items()):
         first = _request(method, path, fields + upgrade, "own").replace(b"HTTP/1.1", b"HTTP/1.0") + body
-        refused = framing in CHUNKED_FRAMINGS
-        (reply,) = _exchange(either, [first + _last("SMUGGLED")], REFUSED if refused else (method, path))
-        assert (reply.status_code == 400) == refused or method in {"POST", "PUT", "PATCH"}
-        assert reply.headers["connection"] == "close", f"{method} {framing}"
+        rejected = framing in CHUNKED_FRAMINGS
+        (response,) = _exchange(
+            either, [first + _last("SMUGGLED")], ANY_TARGET if rejected else (method, path)
+        )
+        assert (response.status_code == 400) == rejected or method in {"POST", "PUT", "PATCH"}
+        assert response.headers["connection"] == "close", f"{method} {framing}"
 
 
-def test_a_body_of_connect_is_no_request(either: Service) -> None:
-    """A tunnel that was not made gets one reply, which is the last one, whatever comes after its head."""
+def test_smuggling_in_a_body_of_connect(either: Service) -> None:
+    """A CONNECT gets one response and ends its connection, whatever follows its headers."""
     for fields, body in FRAMINGS.values():
         sent = _request("CONNECT", "x:80", fields, "own") + body + _last("SMUGGLED")
-        (reply,) = _exchange(either, [sent], ("GET", "/nowhere"))
-        assert (reply.status_code, reply.headers["connection"]) == (404, "close")
+        (response,) = _exchange(either, [sent], ("GET", "/nowhere"))
+        assert (response.status_code, response.headers["connection"]) == (404, "close")
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
 @pytest.mark.parametrize("split", ["whole", "head and body", "bytes"])
-def test_a_body_is_read(either: Service, upgrade: bytes, split: str) -> None:
-    """A start that offers an upgrade has its body read, in whatever pieces it comes, and so has the next."""
+def test_bodies_with_an_upgrade_are_read(either: Service, upgrade: bytes, split: str) -> None:
+    """A body with an upgrade is read, in pieces of any size, and so is the next one."""
     user = f"user-{uuid4()}"
     body = b'{"user_id": "%s", "quiz_id": 7}' % user.encode()
     parts = (body[:5], len(body) - 5, body[5:])
@@ -118,36 +120,36 @@ def test_a_body_is_read(either: Service, upgrade: bytes, split: str) -> None:
     )
     for expect, rest in product((b"", b"expect: 100-continue\r\n"), framed):
         sent = (POST + upgrade + expect + rest) * 2 + _last("last")
-        answered = _exchange(either, _pieces(sent, split), START, START, LIVE)
-        assert [reply.status_code for reply in answered] == [201, 201, 200]
-        assert {reply.json()["user_id"] for reply in answered[:2]} == {user}
+        responses = _exchange(either, _pieces(sent, split), START, START, LIVE)
+        assert [response.status_code for response in responses] == [201, 201, 200]
+        assert {response.json()["user_id"] for response in responses[:2]} == {user}
 
 
-def test_http_1_0_gets_no_interim_reply(either: Service) -> None:
-    """To HTTP/1.0 a 100 would be the reply: what it expects is ignored (RFC 9110, 10.1.1)."""
+def test_http_1_0_gets_no_interim_response(either: Service) -> None:
+    """Expect in HTTP/1.0 is ignored: there is no interim response (RFC 9110, 10.1.1)."""
     fields = b"expect: 100-continue\r\ncontent-length: 2\r\n"
     sent = _request(*START, fields, "own").replace(b"HTTP/1.1", b"HTTP/1.0")
     assert _send(either, [sent, b"{}"]).startswith(b"HTTP/1.1 415 ")
 
 
-def test_a_trailer_is_no_header(either: Service) -> None:
-    """A trailer field is ignored (RFC 9110, 6.5.1): here it would say what the body is."""
+def test_trailers_are_not_headers(either: Service) -> None:
+    """A trailer field is ignored (RFC 9110, 6.5.1): a Content-Type there has no effect."""
     body = b'{"user_id": "ada", "quiz_id": 7}'
     head = _request(*START, b"transfer-encoding: chunked\r\n", "own")
     chunks = b"%x\r\n%b\r\n0\r\ncontent-type: application/json\r\n\r\n" % (len(body), body)
     for upgrade, pieces in product((b"", UPGRADES["websocket"]), ([head + chunks], [head, chunks])):
         sent = [piece.replace(b"\r\nhost", b"\r\n" + upgrade + b"host", 1) for piece in pieces]
-        answered = _exchange(either, [*sent, _last("last")], START, LIVE)
-        assert [reply.status_code for reply in answered] == [415, 200]
+        responses = _exchange(either, [*sent, _last("last")], START, LIVE)
+        assert [response.status_code for response in responses] == [415, 200]
 
 
-def test_trailers_have_bounds(either: Service) -> None:
-    """Trailers over 16 KiB or 100 lines are 431, ended or not, and nothing is done of their request."""
+def test_trailers_are_limited(either: Service) -> None:
+    """Trailers over 16 KiB or 100 lines are 431, complete or not."""
     head = POST + b"transfer-encoding: chunked\r\n\r\n20\r\n"
     start = head + b'{"user_id": "ada", "quiz_id": 7}\r\n0\r\n'
     for trailers in (b"a: b\r\n" * 110 + b"\r\n", b"a: b\r\n" * 100_000, b"a: " + b"x" * 600_000):
-        (reply,) = _exchange(either, [start, trailers], START)
-        assert reply.status_code == 431
+        (response,) = _exchange(either, [start, trailers], START)
+        assert response.status_code == 431
 
 
 def _request(method: str, path: str, fields: bytes, request_id: str) -> bytes:
@@ -167,13 +169,13 @@ def _pieces(sent: bytes, split: str) -> list[bytes]:
     return [piece for piece in re.split(rb"(?<=\r\n\r\n)", sent) if piece]
 
 
-def _exchange(service: Service, pieces: list[bytes], *asked: Asked) -> list[httpx.Response]:
-    """Send each piece as a segment of its own; return the replies that come until the connection ends."""
-    return replies(_send(service, pieces), *asked)
+def _exchange(service: Service, pieces: list[bytes], *targets: Target) -> list[httpx.Response]:
+    """Send each piece as a segment; return the responses until the connection ends."""
+    return parse_responses(_send(service, pieces), *targets)
 
 
 def _send(service: Service, pieces: list[bytes]) -> bytes:
-    """Send each piece as a segment of its own; return what comes until the connection ends."""
+    """Send each piece as a segment; return what is received until the connection ends."""
     received = b""
     with connected(service.url) as connection, suppress(ConnectionError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -185,6 +187,6 @@ def _send(service: Service, pieces: list[bytes]) -> bytes:
 
 
 def _logged(service: Service, request_ids: list[str]) -> Counter[str]:
-    """Return how many lines of the log each of these requests has."""
+    """Return the number of log lines of each request."""
     found = re.findall(r"^\[session-service\] (\S+) ", service.log.read_text(), re.MULTILINE)
     return Counter(name for name in found if name in set(request_ids))

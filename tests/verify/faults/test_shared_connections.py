@@ -1,4 +1,4 @@
-"""Connections that a proxy shares among its clients: each client gets the replies to its own requests."""
+"""Tests of request smuggling behind proxies that share connections among clients."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -11,11 +11,11 @@ import pytest
 from attrs import frozen
 
 from tests.conftest import Urls
-from tests.support.issuer import bearer, guarded
+from tests.support.issuer import bearer, token_settings
 from tests.support.proxies import haproxy, nginx
-from tests.support.service import Service, judged_behind_proxy, running
+from tests.support.service import Service, running, validated_client_behind_proxy
 
-# nginx's own way to pass WebSocket on, and one connection for all clients.
+# nginx's documented way to forward upgrades, and one upstream connection for all clients.
 MAP = """
 map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
 upstream service {{ server {address}; keepalive 1; }}
@@ -41,42 +41,44 @@ ROUNDS = 4
 def service(
     request: pytest.FixtureRequest, migrated: Urls, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """A service that asks for tokens, on the one server, then on the other."""
+    """A service that requires tokens, on Hypercorn, then on uvicorn."""
     keys = tmp_path_factory.mktemp("issuer") / "keys.json"
-    with running(migrated, SERVER=request.param, **guarded(keys)) as service:
+    with running(migrated, SERVER=request.param, **token_settings(keys)) as service:
         yield service
 
 
 @pytest.mark.needs("nginx")
-def test_nginx_gives_each_learner_its_own_replies(service: Service) -> None:
-    """A request in the body of one that offers an upgrade is not done, and no reply goes astray."""
+def test_no_smuggling_behind_nginx(service: Service) -> None:
+    """Behind nginx, a request in a body with an upgrade is not executed, and no response is mixed up."""
     address = urlsplit(service.url).netloc
     _attack(service, nginx(FORWARD, MAP.format(address=address)))
 
 
 @pytest.mark.needs("haproxy")
-def test_haproxy_gives_each_learner_its_own_replies(service: Service) -> None:
-    """A request in the body of one that offers an upgrade is not done, and no reply goes astray."""
+def test_no_smuggling_behind_haproxy(service: Service) -> None:
+    """Behind HAProxy, a request in a body with an upgrade is not executed, and no response is mixed up."""
     _attack(service, haproxy(BACKEND.format(address=urlsplit(service.url).netloc)))
 
 
 @frozen
 class Learner:
-    """A learner's client, whose token it sends, and the path of the learner's session."""
+    """The client of a learner, and the path of its session."""
 
     client: httpx.Client
     session: str
 
     def read(self) -> str:
-        """Read the session; return the path of the one that came."""
+        """Read the session; return the path of the session in the response."""
         return f"/api/sessions/{self.client.get(self.session).json()['id']}"
 
 
 def _attack(service: Service, proxy: AbstractContextManager[str]) -> None:
-    """Let one learner send bodies that are requests, in turn with reads of each learner's session."""
+    """Let one learner send bodies that contain requests, each followed by reads of two learners."""
     with ExitStack() as stack:
         url = stack.enter_context(proxy)
-        attacker, victim = [_learner(stack.enter_context(judged_behind_proxy(url))) for _ in range(2)]
+        attacker, victim = [
+            _learner(stack.enter_context(validated_client_behind_proxy(url))) for _ in range(2)
+        ]
         request_id = f"smuggled-{uuid4()}"
         lines = [f"GET {attacker.session} HTTP/1.1", "host: x", f"x-request-id: {request_id}"]
         lines.append(f"authorization: {attacker.client.headers['authorization']}")
@@ -85,14 +87,14 @@ def _attack(service: Service, proxy: AbstractContextManager[str]) -> None:
             path = "/api/sessions/start" if method == "POST" else f"{attacker.session}/progress"
             headers = {"connection": "Upgrade", "upgrade": upgrade, "content-type": "application/json"}
             content = iter([body]) if chunked else body
-            refused = attacker.client.request(method, path, headers=headers, content=content)
-            assert refused.status_code == 400
+            rejected = attacker.client.request(method, path, headers=headers, content=content)
+            assert rejected.status_code == 400
             assert [one.read() for one in (victim, attacker)] == [victim.session, attacker.session]
     assert request_id not in service.log.read_text()
 
 
 def _learner(client: httpx.Client) -> Learner:
-    """Start a session of a new learner's."""
+    """Start a session of a new learner."""
     user = f"user-{uuid4()}"
     client.headers.update(bearer(user))
     started = client.post("/api/sessions/start", json={"user_id": user, "quiz_id": 7})

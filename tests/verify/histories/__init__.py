@@ -1,1 +1,1 @@
-"""Real clients against real instances under faults, every operation recorded and the record judged."""
+"""Histories: clients and instances under faults, with every operation recorded and checked."""

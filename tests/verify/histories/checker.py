@@ -1,4 +1,4 @@
-"""Whether a history of operations keeps the service's promises; knows nothing of how it came about."""
+"""The checker of histories: finds operations that break a guarantee, from the recorded operations alone."""
 
 import heapq
 from collections import defaultdict
@@ -12,10 +12,10 @@ Kind = Literal["start", "save", "read", "complete"]
 
 @define
 class Operation:
-    """One request as its client saw it: times in seconds of one clock, `version` what the reply showed.
+    """A request as its client saw it: times in seconds, `version` from the response.
 
-    `outcome` is `ok`, `conflict` (409), `gone` (410), `refused` (it certainly did nothing) or `unknown`.
-    `writes` maps question ids to the values that a save sent; every value is sent by one operation only.
+    `outcome` is `ok`, `conflict` (409), `gone` (410), `refused` (certainly not applied) or `unknown`.
+    `writes` maps question ids to the values of a save; every value belongs to one operation only.
     """
 
     kind: Kind
@@ -26,26 +26,26 @@ class Operation:
     version: int | None = None
     status: str | None = None
     answers: dict[str, str] | None = None
-    named: int | None = None
+    expected_version: int | None = None
     writes: dict[str, str] = field(factory=dict)
     seen: int = 0
     fresh: bool = False
-    over_at: float = float("inf")
+    expires_at: float = float("inf")
     repeats: int = 0
 
     @property
     def changed(self) -> bool:
-        """Whether it certainly was a change of the session."""
+        """Whether the operation certainly changed the session."""
         return self.outcome == "ok" and self.kind in ("save", "complete")
 
 
 @define
 class Verdict:
-    """What was found: broken promises, and how stale a reply was where staleness is bounded only."""
+    """Violations of guarantees, and the number and maximum age in seconds of stale responses."""
 
     violations: list[str] = field(factory=list)
     stale: int = 0
-    stalest: float = 0.0
+    max_staleness: float = 0.0
 
 
 def check(
@@ -53,11 +53,10 @@ def check(
     final: dict[str, tuple[int, dict[str, str]]],
     bound: float | None = None,
 ) -> Verdict:
-    """Judge a history; `final` has each session's version and answers as the database holds them at the end.
+    """Check a history; `final` has each session's version and answers in the database at the end.
 
-    Without `bound` no reply may be older than one that ended before it began. With it, one may be whose
-    request began within so many seconds after the newer one was first shown, unless its client said what it
-    has seen.
+    Without `bound` a response may not be older than one that ended before its request began. With it, a read
+    may be older for so many seconds, unless it names a version that its client has seen.
     """
     verdict = Verdict()
     sessions = defaultdict(list)
@@ -74,7 +73,7 @@ def check(
 
 
 def _check_one_state_for_each_version(session: str, history: list[Operation], verdict: Verdict) -> None:
-    """A version looks the same to everyone who is shown it, and is one write's."""
+    """Each version has one content and belongs to one write."""
     states: dict[int, dict[str, str]] = {}
     winners: set[int] = set()
     for operation in history:
@@ -83,24 +82,24 @@ def _check_one_state_for_each_version(session: str, history: list[Operation], ve
             continue
         if answers is not None and states.setdefault(version, answers) != answers:
             verdict.violations.append(f"{session}: version {version} was shown with two contents")
-        # The reply to a repeat, and to a completion, shows the session as it is: maybe another write's.
+        # The response to a repeat or a completion may show the version of a later write.
         if operation.changed and operation.kind == "save" and not operation.repeats:
             _check_winner(session, operation, winners, verdict)
             winners.add(version)
 
 
 def _check_winner(session: str, save: Operation, winners: set[int], verdict: Verdict) -> None:
-    """A save has a version to itself, the next after the one that it named, and its reply shows it."""
+    """A save has a version of its own, the next after the expected one, and its response shows it."""
     if save.version in winners:
         verdict.violations.append(f"{session}: version {save.version} was given to two writes")
-    if save.named is not None and save.version != save.named + 1:
-        verdict.violations.append(f"{session}: a write onto {save.named} made {save.version}")
+    if save.expected_version is not None and save.version != save.expected_version + 1:
+        verdict.violations.append(f"{session}: a write onto {save.expected_version} made {save.version}")
     if save.answers is not None and not save.writes.items() <= save.answers.items():
         verdict.violations.append(f"{session}: the reply to a save does not show it")
 
 
 def _check_order(session: str, history: list[Operation], bound: float | None, verdict: Verdict) -> None:
-    """No reply is older than one that had ended when its request began, nor than what its client has seen."""
+    """No response is older than one that ended before its request, or than what its client has seen."""
     ended: list[tuple[float, int]] = []
     newest, first_shown = 0, 0.0
     for operation in history:
@@ -117,32 +116,34 @@ def _check_order(session: str, history: list[Operation], bound: float | None, ve
         elif operation.version < newest:
             age = operation.begin - first_shown
             verdict.stale += 1
-            verdict.stalest = max(verdict.stalest, age)
-            # A read that asks for the database's word, and a write, have no excuse.
+            verdict.max_staleness = max(verdict.max_staleness, age)
+            # The bound applies only to reads that may use the cache.
             if bound is None or age > bound or operation.fresh or operation.kind != "read":
-                told = f"showed {operation.version} {age:.3f} s after {newest} was shown"
-                verdict.violations.append(f"{session}: {operation.kind} {told}")
+                detail = f"showed {operation.version} {age:.3f} s after {newest} was shown"
+                verdict.violations.append(f"{session}: {operation.kind} {detail}")
         heapq.heappush(ended, (operation.end, operation.version))
 
 
 def _check_refusals(session: str, history: list[Operation], verdict: Verdict) -> None:
-    """Nothing is in progress after its end, or written after a completion, or refused for no other write."""
+    """No session is in progress after its expiry or saved after a completion; a 409 has another write."""
     completed_at = min(
         (operation.end for operation in history if operation.status == "completed"), default=float("inf")
     )
     for operation in history:
-        if operation.status == "in_progress" and operation.begin > operation.over_at:
+        if operation.status == "in_progress" and operation.begin > operation.expires_at:
             verdict.violations.append(f"{session}: in progress after its end")
         if operation.kind == "save" and operation.outcome == "ok" and operation.begin > completed_at:
             verdict.violations.append(f"{session}: saved after its completion")
-        if operation.outcome == "conflict" and (operation.version or 0) <= (operation.named or 0):
-            verdict.violations.append(f"{session}: 409 onto {operation.named} without a competing write")
+        if operation.outcome == "conflict" and (operation.version or 0) <= (operation.expected_version or 0):
+            verdict.violations.append(
+                f"{session}: 409 onto {operation.expected_version} without a competing write"
+            )
 
 
 def _check_nothing_lost(
     session: str, history: list[Operation], final: tuple[int, dict[str, str]], verdict: Verdict
 ) -> None:
-    """What was acknowledged is there, or what replaced it; nothing is there that nobody sent."""
+    """Each acknowledged write is stored or overwritten by a later one; everything stored was sent."""
     version, answers = final
     writers = {(key, value): operation for operation in history for key, value in operation.writes.items()}
     for key, value in answers.items():
@@ -152,19 +153,19 @@ def _check_nothing_lost(
         if operation.outcome != "ok" or answers.get(key) == value:
             continue
         last = writers.get((key, answers.get(key, "")))
-        if last is None or _went_before(last, operation):
+        if last is None or _certainly_before(last, operation):
             verdict.violations.append(f"{session}: the answer {value} to question {key} is lost")
     shown = max((operation.version or 0 for operation in history), default=0)
     if version < shown:
         verdict.violations.append(f"{session}: version {shown} was shown, the database holds {version}")
     acknowledged = sum(operation.changed for operation in history)
     possible = acknowledged + sum(operation.outcome == "unknown" for operation in history) + 1
-    if not acknowledged - _idle(history) < version <= possible + 1:
+    if not acknowledged - _repeated_completions(history) < version <= possible + 1:
         verdict.violations.append(f"{session}: {acknowledged} writes, but version {version}")
 
 
-def _went_before(one: Operation, other: Operation) -> bool:
-    """Tell whether a write certainly landed before another one that was acknowledged."""
+def _certainly_before(one: Operation, other: Operation) -> bool:
+    """Return whether a write was certainly applied before another one."""
     if one.outcome != "ok":
         return False
     if one.repeats or other.repeats or one.version is None or other.version is None:
@@ -172,8 +173,8 @@ def _went_before(one: Operation, other: Operation) -> bool:
     return one.version < other.version
 
 
-def _idle(history: list[Operation]) -> int:
-    """Return how many acknowledged completions came after the first: they change nothing."""
+def _repeated_completions(history: list[Operation]) -> int:
+    """Return the number of acknowledged completions after the first: they change nothing."""
     return max(
         0, sum(operation.kind == "complete" and operation.outcome == "ok" for operation in history) - 1
     )

@@ -1,4 +1,4 @@
-"""Instances of the service and their servers."""
+"""A cluster of service instances with their PostgreSQL and Redis."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from dev import servers
 from dev.reaper import ROOT
 from dev.servers import Server
 from session_service.storage import migrations
-from tests.support.service import await_reply, folder, free_port
+from tests.support.service import await_serving, folder, free_port
 from tests.support.tcp_proxy import Proxy
 from tests.verify.histories.postgres import Postgres
 
@@ -23,7 +23,7 @@ INSTANCES = 3
 
 
 class Instance:
-    """One service process, which may be killed and comes back on the same port."""
+    """A service process that can be stopped and restarted on the same port."""
 
     def __init__(self, env: dict[str, str], log: Path) -> None:
         self.port = free_port()
@@ -35,23 +35,23 @@ class Instance:
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "session_service"]
             self.process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdout=log, stderr=log)
-        await_reply(f"http://127.0.0.1:{self.port}", self.process, self._log)
+        await_serving(f"http://127.0.0.1:{self.port}", self.process, self._log)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it."""
+        """Stop it."""
         self.process.send_signal(how)
         self.process.wait()
 
     @property
-    def doubts(self) -> tuple[int, bool]:
-        """How often it has stopped believing Redis, and whether it does not believe it now."""
-        told = self._log.read_text()
-        count = told.count("redis is not believed")
-        return count, count > told.count("redis is believed again")
+    def breaker_state(self) -> tuple[int, bool]:
+        """The number of openings of the circuit breaker of Redis, and whether it is open now."""
+        log = self._log.read_text()
+        count = log.count("redis is not believed")
+        return count, count > log.count("redis is believed again")
 
 
-class World:
-    """PostgreSQL, Redis, and instances of which the last reaches both of them through proxies."""
+class Cluster:
+    """PostgreSQL, Redis, and instances; the last instance reaches both through proxies."""
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -80,7 +80,7 @@ class World:
         self.reply_port = await self.reply_proxy.start()
 
     async def stop(self) -> None:
-        """End everything."""
+        """Stop everything."""
         for instance in self.instances:
             await asyncio.to_thread(instance.stop)
         await self.postgres_proxy.stop()
@@ -90,20 +90,20 @@ class World:
         self.postgres.stop()
 
     def start_redis(self) -> None:
-        """Start Redis, empty."""
+        """Start an empty Redis."""
         self.redis: Server = self._redis_stack.enter_context(servers.redis(self._base, self._base))
 
     def kill_redis(self) -> None:
-        """Kill Redis, with all that it holds."""
+        """Kill Redis."""
         self.redis.process.kill()
         self._redis_stack.close()
 
 
 @asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    """A world that is in order, until somebody does something to it."""
+async def cluster() -> AsyncIterator[Cluster]:
+    """Run a cluster."""
     with folder() as base:
-        one = World(base)
+        one = Cluster(base)
         await one.start()
         try:
             yield one

@@ -1,4 +1,4 @@
-"""A PostgreSQL to which everything can happen that happens to one."""
+"""A PostgreSQL for fault tests: it can be killed, frozen, replicated and reached through a proxy."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 
 class Postgres:
-    """A server with its data and its socket in a folder; it may end and be started again on them."""
+    """A server with data and socket in a folder, which can be restarted."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -28,28 +28,28 @@ class Postgres:
 
     @property
     def owner_url(self) -> str:
-        """Where the operator connects."""
+        """The URL with the owner's role."""
         return self._server.owner_url
 
     def proxy(self) -> Proxy:
-        """Return a way to it over TCP, which can go bad."""
+        """Return a TCP proxy to it."""
         return Proxy(lambda: asyncio.open_unix_connection(self.base / ".s.PGSQL.5432"))
 
     def url_at(self, port: int) -> str:
-        """Return where the service finds it behind such a way."""
+        """Return the URL for the service behind such a proxy."""
         return f"postgresql://session_service@127.0.0.1:{port}/postgres"
 
     def start(self) -> None:
-        """Start it, on its data of before."""
+        """Start it, with the data that it has."""
         home = servers.postgres_homes()[0]
         self._server = self._stack.enter_context(servers.postgres(self.base, home, self.base))
 
     def stop(self) -> None:
-        """End it as `pg_ctl stop -m fast` does: whatever is under way is broken off."""
+        """Stop it as `pg_ctl stop -m fast` does: statements in flight are aborted."""
         self._stack.close()
 
     def kill(self) -> None:
-        """Kill the postmaster and every one of its processes at once."""
+        """Kill the postmaster and all its processes."""
         members = self._family()
         for member in members:
             with suppress(psutil.NoSuchProcess):
@@ -58,21 +58,21 @@ class Postgres:
         self._stack.close()
 
     def freeze(self) -> None:
-        """Let every process of it stand still."""
+        """Suspend all its processes."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let them all go on."""
+        """Resume all its processes."""
         self._signal(signal.SIGCONT)
 
     def set(self, name: str, value: str) -> None:
-        """Change a setting of the server that takes effect at once."""
+        """Change a setting that takes effect on reload."""
         with psycopg.connect(self.owner_url, autocommit=True) as connection:
             connection.execute(f"alter system set {name} = {value}")
             connection.execute("select pg_reload_conf()")
 
     def replicate(self, standby: "Postgres") -> None:
-        """Make the other one its standby, which has an answer before that is acknowledged."""
+        """Make the other one a synchronous standby of this one."""
         (data,) = self.base.glob("data-*")
         copy = standby.base / data.name
         binary = servers.postgres_homes()[0] / "bin" / "pg_basebackup"
@@ -87,12 +87,12 @@ class Postgres:
             eventually(lambda: connection.execute(query).fetchone() == (1,))
 
     def promote(self) -> None:
-        """Make the standby a primary."""
+        """Promote the standby to a primary."""
         with psycopg.connect(self.owner_url, autocommit=True) as connection:
             assert connection.execute("select pg_promote()").fetchone() == (True,)
 
     def backends(self) -> list[int]:
-        """Return the processes that serve the service."""
+        """Return the processes of the service's connections."""
         query = "select pid from pg_stat_activity where usename = 'session_service'"
         with psycopg.connect(self.owner_url) as connection:
             return [row[0] for row in connection.execute(query)]
@@ -103,6 +103,6 @@ class Postgres:
                 member.send_signal(number)
 
     def _family(self) -> list[psutil.Process]:
-        # The first one before the others: a postmaster that goes on would start new ones meanwhile.
+        # The postmaster first: otherwise it would start new processes meanwhile.
         postmaster = psutil.Process(self._server.process.pid)
         return [postmaster, *postmaster.children(recursive=True)]

@@ -1,4 +1,4 @@
-"""No answer lost, no reply doubted: histories of real clients and instances under every fault."""
+"""Tests of histories: under every fault no answer is lost and no response is stale beyond its bound."""
 
 import asyncio
 from collections import Counter
@@ -8,7 +8,7 @@ import pytest
 from tests.support.waiting import LIMIT
 from tests.verify.histories.checker import Kind, Operation, check
 from tests.verify.histories.client import Shared
-from tests.verify.histories.cluster import world
+from tests.verify.histories.cluster import cluster
 from tests.verify.histories.faults import BOUNDED, STRICT, Fault, lose_replies, trial
 
 ENOUGH: dict[Kind, int] = {
@@ -20,11 +20,11 @@ ENOUGH: dict[Kind, int] = {
 
 
 @pytest.mark.parametrize("fault", STRICT + BOUNDED, ids=lambda fault: fault.__name__)
-def test_a_history_keeps_every_promise(fault: Fault) -> None:
-    """Clients, instances and a fault: what was acknowledged is kept, and what was shown is not unshown."""
+def test_histories_under_faults(fault: Fault) -> None:
+    """Under a fault, acknowledged answers are kept, and versions that were shown do not go back."""
 
     async def run() -> None:
-        async with world() as one, asyncio.timeout(4 * LIMIT):
+        async with cluster() as one, asyncio.timeout(4 * LIMIT):
 
             def is_over(shared: Shared) -> bool:
                 counts = Counter(operation.kind for operation in shared.operations)
@@ -62,13 +62,13 @@ GOOD = [_start(), ONE, _read(4, 2, {"1": "a"}), _save(6, 3, "1", "b", {"1": "b"}
 END = {"s": (3, {"1": "b"})}
 
 
-def test_a_good_history_passes() -> None:
-    """Nothing is found where nothing is wrong."""
+def test_the_checker_accepts_a_correct_history() -> None:
+    """A correct history has no violation."""
     assert check(GOOD, END).violations == []
 
 
 @pytest.mark.parametrize(
-    ("history", "final", "told"),
+    ("history", "final", "expected_violation"),
     [
         ([*GOOD, _read(8, 2, {"1": "a"})], END, "showed 2"),
         ([*GOOD, _read(6.5, 2, {"1": "a"}, seen=3)], END, "to a client of 3"),
@@ -76,7 +76,7 @@ def test_a_good_history_passes() -> None:
         ([*GOOD, _save(6, 3, "2", "c", {"1": "b"})], END, "given to two writes"),
         ([*GOOD, _save(8, 4, "2", "c", {"1": "b"})], {"s": (4, {"1": "b"})}, "does not show it"),
         (
-            [*GOOD, _save(8, 5, "2", "c", {"1": "b", "2": "c"}, named=3)],
+            [*GOOD, _save(8, 5, "2", "c", {"1": "b", "2": "c"}, expected_version=3)],
             {"s": (5, {"1": "b", "2": "c"})},
             "onto 3",
         ),
@@ -85,9 +85,9 @@ def test_a_good_history_passes() -> None:
         (GOOD, {"s": (3, {"1": "z"})}, "no successful save sent"),
         (GOOD, {"s": (2, {"1": "b"})}, "the database holds 2"),
         (GOOD, {"s": (9, {"1": "b"})}, "2 writes, but version 9"),
-        ([*GOOD, _read(8, 3, {"1": "b"}, over_at=7)], END, "in progress after its end"),
+        ([*GOOD, _read(8, 3, {"1": "b"}, expires_at=7)], END, "in progress after its end"),
         (
-            [*GOOD, Operation("save", "s", 8, 9, "conflict", 3, named=3, writes={"2": "x"})],
+            [*GOOD, Operation("save", "s", 8, 9, "conflict", 3, expected_version=3, writes={"2": "x"})],
             END,
             "without a competing",
         ),
@@ -102,17 +102,17 @@ def test_a_good_history_passes() -> None:
         ),
     ],
 )
-def test_a_bad_history_is_found(
-    history: list[Operation], final: dict[str, tuple[int, dict[str, str]]], told: str
+def test_the_checker_finds_violations(
+    history: list[Operation], final: dict[str, tuple[int, dict[str, str]]], expected_violation: str
 ) -> None:
-    """Each promise, broken in a history made up for it, is missed."""
-    assert [violation for violation in check(history, final).violations if told in violation]
+    """Each kind of violation is found in a history that has it."""
+    assert [violation for violation in check(history, final).violations if expected_violation in violation]
 
 
-def test_staleness_within_the_bound_is_counted() -> None:
-    """Where staleness is bounded, a reply within the bound is none but counted, one beyond it is found."""
+def test_the_checker_counts_bounded_staleness() -> None:
+    """With a bound, staleness within it is counted, and staleness beyond it is a violation."""
     history = [*GOOD, _read(8, 2, {"1": "a"})]
     verdict = check(history, END, bound=3)
-    assert (verdict.violations, verdict.stale, verdict.stalest) == ([], 1, 1)
+    assert (verdict.violations, verdict.stale, verdict.max_staleness) == ([], 1, 1)
     assert check(history, END, bound=0.5).violations
     assert check([*GOOD, _read(8, 2, {"1": "a"}, fresh=True)], END, bound=3).violations

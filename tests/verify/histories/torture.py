@@ -1,4 +1,4 @@
-"""A long run of every fault: bin/torture [operations]."""
+"""bin/torture [operations]: long histories under every fault."""
 
 import asyncio
 import sys
@@ -6,24 +6,24 @@ from collections import Counter, defaultdict
 from itertools import cycle
 from time import monotonic
 
-from tests.verify.histories.cluster import world
+from tests.verify.histories.cluster import cluster
 from tests.verify.histories.faults import BOUNDED, STRICT, STRICT_AND_LONG, trial
 
-SECONDS = 20.0  # of each fault before the next
-COLUMNS = ("operations", "unknown", "injected", "stale", "stalest ms", "violations")
+SECONDS = 20.0  # duration of each fault in seconds
+COLUMNS = ("operations", "unknown", "injected", "stale", "oldest ms", "violations")
 
 
 def main() -> None:
-    """Run until so many operations are on record; exit with 1 if a promise was broken."""
+    """Run until so many operations are recorded; exit with 1 if a guarantee was violated."""
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     sys.exit(asyncio.run(run(wanted)))
 
 
 async def run(wanted: int) -> int:
-    """Return 1 if a violation was found in so many operations, else 0."""
+    """Return 1 if there was a violation in so many operations, else 0."""
     begun = monotonic()
     rows: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    async with world() as one:
+    async with cluster() as one:
         for fault in cycle(STRICT + STRICT_AND_LONG + BOUNDED):
             end = monotonic() + SECONDS
             shared, verdict = await trial(one, fault, lambda _, end=end: monotonic() > end)  # type: ignore[misc]
@@ -32,7 +32,7 @@ async def run(wanted: int) -> int:
             row["unknown"] += sum(operation.outcome == "unknown" for operation in shared.operations)
             row["injected"] = one.injected[fault.__name__]
             row["stale"] += verdict.stale
-            row["stalest ms"] = max(row["stalest ms"], int(verdict.stalest * 1000))
+            row["oldest ms"] = max(row["max_staleness ms"], int(verdict.max_staleness * 1000))
             row["violations"] += len(verdict.violations)
             done, broken = (sum(row[name] for row in rows.values()) for name in ("operations", "violations"))
             print(f"{monotonic() - begun:6.0f} s {done:9,} operations, {broken} violations", flush=True)

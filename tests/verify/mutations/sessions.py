@@ -11,15 +11,13 @@ MUTATIONS = [
             "_converter.unstructure($WRITE)",
             "{**_converter.unstructure($WRITE), 'operation': ''}",
         ),
-        "tests/operations/test_update_progress.py::test_422_for_anything_else_under_the_key",
+        "tests/operations/test_update_progress_idempotency.py::test_422_for_another_write_with_the_same_idempotency_key",
     ),
     Mutation(
         "secret key of the digests",
         "session_service/sessions/codec.py",
-        replace(
-            "Digester.__call__", "hmac.digest($KEY, $TEXT, $HASH)", "hmac.digest(b'', $TEXT, $HASH)"
-        ),
-        "tests/sessions/test_digests.py::test_a_cleared_answer_cannot_be_found_by_trying",
+        replace("Digester.__call__", "hmac.digest($KEY, $TEXT, $HASH)", "hmac.digest(b'', $TEXT, $HASH)"),
+        "tests/sessions/test_digests.py::test_a_cleared_answer_cannot_be_guessed_from_its_digest",
     ),
     Mutation(
         "declared body of a session",
@@ -27,19 +25,19 @@ MUTATIONS = [
         replace(
             "encode_session", "_converter.unstructure($SESSION, Session)", "_converter.unstructure($SESSION)"
         ),
-        "tests/operations/test_get_session.py::test_200_with_all_that_was_saved",
+        "tests/operations/test_get_session.py::test_200_with_all_saved_answers",
     ),
     Mutation(
         "rejection of repeated names in JSON",
         "session_service/sessions/codec.py",
         force("parse", '$BODY.count(b":") != $MEMBERS and $REST', value=False),
-        "tests/api/test_requests.py::test_whatever_else_is_refused",
+        "tests/api/test_requests.py::test_invalid_json_is_rejected",
     ),
     Mutation(
         "declared status of an error",
         "session_service/sessions/errors.py",
         replace("SessionConflictError", "409", "412"),
-        "tests/operations/test_update_progress.py::test_409_on_a_stale_version",
+        "tests/operations/test_update_progress_preconditions.py::test_409_on_a_stale_version",
     ),
     Mutation(
         "declared code of an error",
@@ -51,7 +49,7 @@ MUTATIONS = [
         "owner check of a start",
         "session_service/sessions/service.py",
         remove("SessionService.start", "_check_owner($OWNER, $USER)"),
-        "tests/api/auth/test_ownership.py::test_a_start_is_for_oneself",
+        "tests/api/auth/test_ownership.py::test_a_user_starts_only_its_own_sessions",
     ),
     Mutation(
         "time limit chosen by services only",

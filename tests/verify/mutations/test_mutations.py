@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import copy_house
+from tests.support.service import copy_repository
 from tests.verify.mutations import MUTATIONS
 from tests.verify.mutations.mutation import Mutation
 
@@ -16,7 +16,7 @@ from tests.verify.mutations.mutation import Mutation
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_mutation_is_detected(mutation: Mutation, tmp_path: Path) -> None:
     """A copy of the service with the mutation fails the test that is named beside it."""
-    mutation.apply(copy_house(tmp_path))
+    mutation.apply(copy_repository(tmp_path))
     status, output = _run(mutation.test, tmp_path)
     assert status == 1, output
     assert re.search(r"^1 failed", output, re.MULTILINE), output

@@ -1,4 +1,4 @@
-"""Instances are restarted one after the other behind a proxy, and no client notices."""
+"""Tests of a rolling restart of instances behind a proxy."""
 
 import asyncio
 from contextlib import AbstractContextManager, ExitStack
@@ -11,8 +11,8 @@ from tests.support.load import load
 from tests.support.proxies import haproxy
 from tests.support.service import Service, free_port, running
 
-# It probes the readiness of every instance all the time. A connection that one instance refuses goes to
-# another; a request that was sent is never sent again.
+# HAProxy checks the readiness of every instance all the time. A refused connection goes to another
+# instance; a request is never sent twice.
 BACKEND = """
   option redispatch 1
   timeout check 5s
@@ -23,34 +23,34 @@ BACKEND = """
 
 @define
 class Instance:
-    """A service process that can be restarted where it is."""
+    """A service process that can be restarted on its port."""
 
     env: Urls
     server: str
     port: int = field(factory=free_port)
-    _life: AbstractContextManager[Service] | None = None
+    _running: AbstractContextManager[Service] | None = None
 
     def start(self) -> None:
-        """Serve."""
-        self._life = running(self.env, SERVER=self.server, PORT=str(self.port))
-        self._life.__enter__()
+        """Start it."""
+        self._running = running(self.env, SERVER=self.server, PORT=str(self.port))
+        self._running.__enter__()
 
     def stop(self) -> None:
-        """Be told to end, and end well."""
-        if self._life:
-            self._life.__exit__(None, None, None)
-        self._life = None
+        """Shut it down gracefully."""
+        if self._running:
+            self._running.__exit__(None, None, None)
+        self._running = None
 
     def restart(self) -> None:
-        """Stop, and start again."""
+        """Shut it down and start it again."""
         self.stop()
         self.start()
 
 
 @pytest.mark.needs("haproxy")
 @pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
-def test_no_request_fails(server: str, migrated: Urls) -> None:
-    """Each save of each client is acknowledged, through the proxy, while every instance is restarted."""
+def test_rolling_restart_behind_a_proxy(server: str, migrated: Urls) -> None:
+    """Rolling restart: each save through the proxy succeeds while every instance is restarted."""
 
     async def restart_all(url: str, instances: list[Instance]) -> None:
         async with load(url) as clients:
@@ -60,9 +60,9 @@ def test_no_request_fails(server: str, migrated: Urls) -> None:
         assert clients.lost(migrated["MIGRATION_DATABASE_URL"]) == []
 
     instances = [Instance(migrated, server) for _ in range(3)]
-    with ExitStack() as lives:
+    with ExitStack() as stack:
         for instance in instances:
-            lives.callback(instance.stop)
+            stack.callback(instance.stop)
             instance.start()
         servers = [f"  server {one.port} 127.0.0.1:{one.port}\n" for one in instances]
-        asyncio.run(restart_all(lives.enter_context(haproxy(BACKEND + "".join(servers))), instances))
+        asyncio.run(restart_all(stack.enter_context(haproxy(BACKEND + "".join(servers))), instances))

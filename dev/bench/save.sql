@@ -1,0 +1,18 @@
+-- What pgbench runs: PostgreSQL's own pace at saving one answer in one statement and one transaction.
+-- The row is locked, judged and written by the update; the id is the one that dev/bench/stores.py gives to `n`.
+\set n random(0, :sessions - 1)
+\set question random(0, :questions - 1)
+\set text random(10, 99)
+update quiz_sessions
+set
+  answers = jsonb_strip_nulls(answers || jsonb_build_object(:question::text, 'answer ' || :text::text)),
+  current_question = :question::integer,
+  version = version + 1,
+  last_saved_at = date_trunc('milliseconds', clock_timestamp()),
+  updated_at = date_trunc('milliseconds', clock_timestamp())
+where id = overlay(overlay(md5(:n::text) placing '4' from 13) placing '8' from 17)::uuid
+  and status = 'in_progress'
+  and expires_at > clock_timestamp()
+returning
+  id, user_id, quiz_id, current_question, answers, status, version, started_at, expires_at, last_saved_at,
+  completed_at, created_at, updated_at;

@@ -1,0 +1,79 @@
+"""Tests that requests are validated as by another JSON Schema validator: a differential property test."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.conformance import DOCUMENT, PATHS, resolved
+from tests.support.service import Service
+
+JSON = {"content-type": "application/json"}
+
+# Without the characters that are white space in only one of Python's and ECMAScript's patterns.
+TEXT = st.text(st.characters(exclude_characters="\x1c\x1d\x1e\x1f\x85\ufeff", codec="utf-8"), max_size=12)
+NUMBER = st.sampled_from([-1, 0, 1, 7, 100, 2147483647, 2147483648, 2592000, 2592001, 7.0, 7.5, 1e300, -0.0])
+NAME = st.sampled_from(
+    ["version", "status", "id", "", "0", "7", "07", "-1", "7.0", "2147483647", "2147483648", "7\n"]
+)
+SCALAR = st.none() | st.booleans() | NUMBER | TEXT | st.sampled_from(["new", "resume", " ", "", "x" * 256])
+VALUE = st.recursive(
+    SCALAR,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAME | TEXT, inner, max_size=4),
+    max_leaves=8,
+)
+ANSWER = st.none() | TEXT | st.lists(TEXT, max_size=2)
+KEY = st.sampled_from(["0", "7", "2147483647", "07"])
+NEAR = {
+    "user_id": TEXT,
+    "if_active": st.sampled_from(["new", "resume", "old"]),
+    "answer": ANSWER,
+    "answers": st.dictionaries(KEY, ANSWER, max_size=2),
+}
+BODIES = [
+    ("POST", "/api/sessions/start", {"user_id": "ada", "quiz_id": 7}, 201),
+    ("PUT", "/api/sessions/{id}/progress", {"question_id": 3, "answer": "Paris"}, 404),
+    ("PATCH", "/api/sessions/{id}/progress", {"answers": {"3": "Paris"}}, 404),
+    ("POST", "/api/sessions/{id}/complete", {}, 404),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "plain", "status"), BODIES)
+def test_validation_agrees_with_another_json_schema_validator(
+    service: Service, method: str, path: str, plain: dict[str, object], status: int
+) -> None:
+    """The service accepts a body exactly if another JSON Schema validator accepts it."""
+    schema = resolved(PATHS[path][method]["requestBody"]["content"]["application/json"]["schema"])
+    other_validator = jsonschema.Draft202012Validator(
+        _with_strict_ends(schema | {"components": DOCUMENT["components"]})
+    )
+    near = st.fixed_dictionaries({}, optional={name: NEAR.get(name, NUMBER) for name in schema["properties"]})
+    far = st.dictionaries(NAME, VALUE, min_size=1, max_size=1)
+    validities: list[bool] = []
+
+    @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given((near | far).map(lambda changed: {**plain, **changed}) | VALUE)
+    def compare(body: object) -> None:
+        is_valid = other_validator.is_valid(body)
+        response = service.client.request(
+            method, path.format(id=uuid4()), content=json.dumps(body).encode(), headers=JSON
+        )
+        assert response.status_code in ({status, 200} if is_valid else {400}), body
+        validities.append(is_valid)
+
+    compare()
+    assert min(validities.count(True), validities.count(False)) >= 10
+
+
+def _with_strict_ends(node: Any) -> Any:
+    """Return the schema with patterns whose end is strict, as in ECMAScript: not before a final line feed."""
+    if isinstance(node, dict):
+        return {
+            key: value.removesuffix("$") + r"\Z" if key == "pattern" else _with_strict_ends(value)
+            for key, value in node.items()
+        }
+    return [_with_strict_ends(value) for value in node] if isinstance(node, list) else node

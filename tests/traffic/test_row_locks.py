@@ -1,0 +1,112 @@
+"""Row locks: saves behind a locked row, and concurrent instances."""
+
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import psycopg
+
+from tests.conftest import Urls
+from tests.support.batching import migrated_service, start
+from tests.support.inspection import QUEUED, running_in, waiting_for_locks
+from tests.support.service import Service, running
+from tests.support.waiting import eventually
+
+
+def test_a_row_lock_delays_no_other_session(isolated_service: Service, fresh_database: Urls) -> None:
+    """A save to a session with a locked row waits alone, and succeeds after the lock."""
+    sessions = [isolated_service.start()["id"] for _ in range(30)]
+    locked, others = sessions[:3], sessions[3:]
+    with (
+        psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as holder,
+        ThreadPoolExecutor(32) as clients,
+    ):
+        holder.execute("select from quiz_sessions where id::text = any (%s) for update", [locked])
+        late = [clients.submit(isolated_service.save, session_id, 1, "late") for session_id in locked]
+        eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == len(locked))
+        saves = [clients.submit(isolated_service.save, session_id, 1, "x") for session_id in others]
+        assert {save.result().status_code for save in saves} == {200}
+        assert not any(save.done() for save in late)
+        holder.rollback()
+        assert [save.result().json()["answers"] for save in late] == [{"1": "late"}] * 3
+
+
+def test_writes_behind_a_row_lock_keep_their_order(isolated_service: Service, fresh_database: Urls) -> None:
+    """A save that arrives when a row lock ends is processed after the one that waited for the lock."""
+    session_id = isolated_service.start()["id"]
+    url = fresh_database["MIGRATION_DATABASE_URL"]
+    waiting = (
+        "select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    )
+    with (
+        psycopg.connect(url) as holder,
+        psycopg.connect(url, autocommit=True) as database,
+        ThreadPoolExecutor(2) as clients,
+    ):
+        holder.execute("select from quiz_sessions where id = %s for update", [session_id])
+        first = clients.submit(isolated_service.save, session_id, 1, "first")
+        eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 1)
+        (pid,) = database.execute(waiting).fetchone() or (0,)
+        backend = psutil.Process(pid)
+        backend.send_signal(signal.SIGSTOP)
+        holder.rollback()
+        second = clients.submit(isolated_service.save, session_id, 1, "second")
+        try:
+            # It is queued behind the first one, which PostgreSQL does not see yet.
+            eventually(lambda: second.done() or running_in(isolated_service, QUEUED))
+        finally:
+            backend.send_signal(signal.SIGCONT)
+        assert [first.result().json()["version"], second.result().json()["version"]] == [2, 3]
+    assert isolated_service.read(session_id).json()["answers"] == {"1": "second"}
+
+
+def test_a_save_times_out_on_a_row_lock(isolated_service: Service, fresh_database: Urls) -> None:
+    """A save that waits too long for a row lock is not applied.
+
+    Its timeout is shorter than that of a request, after which the outcome would be unknown.
+    """
+    session_id = isolated_service.start()["id"]
+    with (
+        psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as holder,
+        ThreadPoolExecutor(1) as client,
+    ):
+        holder.execute("select from quiz_sessions where id = %s for update", [session_id])
+        saved = client.submit(isolated_service.save, session_id, 1, "never")
+        eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 1)
+        response = saved.result()
+        assert (response.status_code, response.json()["outcome"]) == (503, "not_applied")
+    assert isolated_service.read(session_id, {"cache-control": "no-cache"}).json()["version"] == 1
+
+
+def test_concurrent_instances_lose_no_save_and_never_deadlock(fresh_database: Urls) -> None:
+    """Two instances that save to the same sessions, in any order, lose no save and do not deadlock."""
+    with migrated_service(fresh_database) as one, running(fresh_database) as two:
+        sessions = [one.start()["id"] for _ in range(6)]
+        with ThreadPoolExecutor(32) as clients:
+            saves = [
+                clients.submit(instance.save, session_id, question, f"{question}")
+                for question in range(40)
+                for instance, order in ((one, 1), (two, -1))
+                for session_id in sessions[::order]
+            ]
+            assert {save.result().status_code for save in saves} == {200}
+        for session_id in sessions:
+            session = two.read(session_id).json()
+            assert session["version"] == 81
+            assert session["answers"] == {str(question): str(question) for question in range(40)}
+        with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as database:
+            query = "select deadlocks from pg_stat_database where datname = current_database()"
+            assert database.execute(query).fetchone() == (0,)
+
+
+def test_concurrent_resumes_on_two_instances_create_one_session(fresh_database: Urls) -> None:
+    """Concurrent resumes on two instances create one session for each user."""
+    with migrated_service(fresh_database) as one, running(fresh_database) as two:
+        with ThreadPoolExecutor(32) as clients:
+            resumes = [
+                clients.submit(start, instance, f"racing {user}", "resume", None)
+                for user in range(30)
+                for instance in (one, two) * 3
+            ]
+            ids = {(resume.result().json()["user_id"], resume.result().json()["id"]) for resume in resumes}
+        assert len(ids) == 30

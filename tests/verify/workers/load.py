@@ -1,0 +1,83 @@
+"""Clients that send requests to worker processes without a pause."""
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from attrs import define, field
+
+from tests.support.waiting import LIMIT, eventually
+
+
+@define
+class Load:
+    """Clients without a pause; half of them open a connection for each request."""
+
+    url: str
+    requests: int = 0
+    responses: int = 0
+    failures: list[str] = field(factory=list)
+    refused: int = 0
+    reset: int = 0  # new connections that ended before a response began
+    _done: threading.Event = field(factory=threading.Event)
+    _lock: threading.Lock = field(factory=threading.Lock)
+
+    @contextmanager
+    def running(self, clients: int = 6) -> Iterator["Load"]:
+        """Send requests until the block ends."""
+        threads = [
+            threading.Thread(target=self._run_client, args=(number % 2 == 0,)) for number in range(clients)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._await_more()
+            yield self
+            self._await_more()
+        finally:
+            self._done.set()
+            for thread in threads:
+                thread.join()
+
+    def _await_more(self) -> None:
+        """Wait until the clients have completed many more requests, successful or not."""
+        before = self.requests
+        eventually(lambda: self.requests > before + 100)
+
+    def _run_client(self, keep_alive: bool) -> None:  # noqa: FBT001 - one of two kinds of client
+        url = urlsplit(self.url)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=LIMIT)
+        while not self._done.is_set():
+            is_new = connection.sock is None
+            with self._lock:
+                self.requests += 1
+            try:
+                self._request(connection)
+            except (OSError, http.client.HTTPException) as error:
+                self._record_error(error, is_new=is_new)
+                connection.close()
+                time.sleep(0.02)
+            if not keep_alive:
+                connection.close()
+        connection.close()
+
+    def _record_error(self, error: Exception, *, is_new: bool) -> None:
+        with self._lock:
+            if isinstance(error, ConnectionRefusedError):
+                self.refused += 1
+            elif isinstance(error, ConnectionResetError) and is_new:
+                self.reset += 1
+            else:
+                self.failures.append(repr(error))
+
+    def _request(self, connection: http.client.HTTPConnection) -> None:
+        connection.request("GET", "/health")
+        response = connection.getresponse()
+        body = response.read()
+        with self._lock:
+            self.responses += 1
+            if response.status != 200 or not body.endswith(b"}"):
+                self.failures.append(f"{response.status} {body!r}")
