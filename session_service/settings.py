@@ -113,7 +113,7 @@ def _tokens(env: Mapping[str, str], host: str) -> TokenSettings | None:
     allowed = _choice(env, "ALLOW_UNAUTHENTICATED", ("no", "yes")) == "yes"
     if not allowed and not _is_loopback(host):
         raise SettingError(
-            "HOST has to be a loopback address while AUTH is none: whoever reaches the service can read and "
+            "HOST must be a loopback address while AUTH is none: anyone who reaches the service can read and "
             "write every session. Set AUTH=jwt, or ALLOW_UNAUTHENTICATED=yes if callers are checked before it"
         )
     return None
@@ -136,7 +136,7 @@ def _postgresql_url(env: Mapping[str, str], name: str) -> str:
 def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...], check: Callable[[str], None]) -> str:
     value = env.get(name, "")
     if not value.startswith(schemes):
-        raise SettingError(f"{name} has to be set to a URL that starts with {' or '.join(schemes)}")
+        raise SettingError(f"{name} must be set to a URL that starts with {' or '.join(schemes)}")
     try:
         check(value)
     except UrlError as error:
@@ -147,7 +147,7 @@ def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...], check: Cal
 def _host(env: Mapping[str, str], name: str, default: str) -> str:
     value = env.get(name) or default
     if not re.fullmatch("[!-~]{1,253}", value):
-        raise SettingError(f"{name} has to be an IP address or a host name")
+        raise SettingError(f"{name} must be an IP address or a host name")
     return value
 
 
@@ -155,35 +155,35 @@ def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int)
     text = env.get(name) or str(default)
     # int() raises ValueError for more than 4300 digits.
     if not (re.fullmatch("[0-9]{1,20}", text) and low <= int(text) <= high):
-        raise SettingError(f"{name} has to be a whole number from {low} to {high}")
+        raise SettingError(f"{name} must be a whole number from {low} to {high}")
     return int(text)
 
 
 def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     value = env.get(name) or choices[0]
     if value not in choices:
-        raise SettingError(f"{name} has to be {' or '.join(choices)}")
+        raise SettingError(f"{name} must be {' or '.join(choices)}")
     return value
 
 
 def _secret(env: Mapping[str, str], name: str, shortest: int) -> str | None:
     value = env.get(name) or None
     if value is not None and len(value) < shortest:
-        raise SettingError(f"{name} has to have at least {shortest} characters")
+        raise SettingError(f"{name} must have at least {shortest} characters")
     return value
 
 
 def _root_path(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "").rstrip("/")
     if not _ROOT_PATH.fullmatch(value) or not {".", ".."}.isdisjoint(value.split("/")):
-        raise SettingError(f"{name} has to be a path prefix like /quiz, of letters, digits and . _ ~ -")
+        raise SettingError(f"{name} must be a path prefix like /quiz, of letters, digits and . _ ~ -")
     return value
 
 
 def _text(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "")
     if not value:
-        raise SettingError(f"{name} has to be set while AUTH is jwt")
+        raise SettingError(f"{name} must be set while AUTH is jwt")
     return value
 
 
@@ -191,14 +191,14 @@ def _keys(env: Mapping[str, str], name: str) -> str:
     value = _text(env, name)
     # Over plain HTTP an attacker could substitute the keys.
     if not value.startswith(("https://", "/")):
-        raise SettingError(f"{name} has to be an https:// URL or the absolute path of a file")
+        raise SettingError(f"{name} must be an https:// URL or the absolute path of a file")
     return value
 
 
 def _some(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> tuple[str, ...]:
     values = tuple(value.strip() for value in (env.get(name) or default).split(","))
     if not set(values) <= set(choices):
-        raise SettingError(f"{name} has to be some of {', '.join(choices)}, with commas between them")
+        raise SettingError(f"{name} must be some of {', '.join(choices)}, with commas between them")
     return values
 
 
@@ -206,7 +206,7 @@ def _origins(env: Mapping[str, str], name: str) -> frozenset[str]:
     values = frozenset(value.strip() for value in env.get(name, "").split(",") if value.strip())
     if not all(_ORIGIN.fullmatch(value) for value in values):
         raise SettingError(
-            f"{name} has to be origins like https://quiz.example or capacitor://localhost, "
+            f"{name} must be origins like https://quiz.example or capacitor://localhost, "
             "with commas between them and without a path"
         )
     return values

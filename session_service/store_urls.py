@@ -75,7 +75,7 @@ def check_redis(url: str) -> None:
     else:
         _check_hosts([parts.hostname or ""])
         if port == 0 or not re.fullmatch("/?|/[0-9]{1,9}", parts.path):
-            raise UrlError("has to have a port from 1 to 65535 and a number as its database")
+            raise UrlError("must have a port from 1 to 65535 and a number as its database")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in options:
             raise UrlError(_unknown(name, url))
@@ -117,7 +117,7 @@ def _why_unreadable(url: str) -> str:
     for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True):
         if name not in known:
             return _unknown(name, url)
-    return f"has to be a URL that libpq can read: {_ENCODE}"
+    return f"must be a URL that libpq can read: {_ENCODE}"
 
 
 def _unknown(name: str, url: str) -> str:
@@ -175,13 +175,13 @@ def _is_accepted(**options: str) -> bool:
 
 def _check_file(option: str, path: str) -> None:
     if not (Path(path).is_file() and os.access(path, os.R_OK)):
-        raise UrlError(f'has to have {_FILE} as its option "{option}"')
+        raise UrlError(f'must have {_FILE} as its option "{option}"')
 
 
 def _check_socket(host: str | None, path: str) -> None:
     """Raise UrlError unless the path is a socket or does not exist: Redis may start later."""
     if host or not path or (Path(path).exists() and not Path(path).is_socket()):
-        raise UrlError("has to have the absolute path of a socket, as in unix:///run/redis.sock")
+        raise UrlError("must have the absolute path of a socket, as in unix:///run/redis.sock")
 
 
 def _insecure_postgresql(url: str) -> list[str]:
@@ -190,9 +190,7 @@ def _insecure_postgresql(url: str) -> list[str]:
     mode = given.get("sslmode") or os.environ.get("PGSSLMODE")
     if mode in _VERIFIED or all(_is_local(host) for host in hosts):
         return []
-    return [
-        "PostgreSQL is on another host, and anybody on the way may answer for it: set sslmode=verify-full"
-    ]
+    return ["PostgreSQL is on another host, and its certificate is not verified: set sslmode=verify-full"]
 
 
 def _insecure_redis(url: str) -> list[str]:
@@ -203,7 +201,7 @@ def _insecure_redis(url: str) -> list[str]:
     if not (parts.password or "password" in dict(parse_qsl(parts.query))):
         found.append("Redis is on another host, and the service gives it no password")
     if parts.scheme != "rediss":
-        found.append("Redis is on another host, and anybody on the way may read along: set rediss://")
+        found.append("Redis is on another host, and the connection is not encrypted: set rediss://")
     return found
 
 

@@ -39,7 +39,7 @@ class NonBlockingStdout:
         """Queue text, from any thread; if the buffer is full, drop it and add `lines` to the lost lines."""
         with self._lock:
             lost = (
-                f"[session-service] {self._dropped} lines were lost: nobody read them\n"
+                f"[session-service] {self._dropped} lines were lost: stdout was blocked\n"
                 if self._dropped
                 else ""
             )

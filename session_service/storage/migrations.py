@@ -100,7 +100,7 @@ def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:
 
 async def _check_settings(source: Connection | ConnectionPool) -> None:
     for unfit in await queries.list_unfit_settings(source):
-        raise SettingError(f"PostgreSQL has to have {unfit.name} {unfit.needed}, not {unfit.value}")
+        raise SettingError(f"PostgreSQL must have {unfit.name} {unfit.needed}, not {unfit.value}")
 
 
 async def _grant(connection: Connection, url: str, first: Path) -> None:

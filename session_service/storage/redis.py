@@ -183,7 +183,9 @@ class RedisClient:
 
     def _trip(self, error: Exception) -> None:
         if self._breaker == "closed":
-            _log.warning("redis is not believed, reads go to the database: %s", type(error).__name__)
+            _log.warning(
+                "circuit breaker open: Redis failed, reads go to PostgreSQL: %s", type(error).__name__
+            )
             self._open()
         self._breaker = "open"
 
@@ -205,7 +207,7 @@ class RedisClient:
                 self._breaker = "half_open"
                 # Nothing is awaited between the end of the repair and the change of state.
                 self._breaker = "closed" if await self.recover() else "half_open"
-        _log.warning("redis is believed again")
+        _log.warning("circuit breaker closed: Redis serves reads again")
 
     async def _is_standalone(self) -> bool:
         """Return whether REDIS_URL leads to a standalone server; log once if it does not.

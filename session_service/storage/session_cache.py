@@ -88,7 +88,7 @@ class SessionCache:
             return None
         entry = _decode(session_id, content)
         if entry is None:
-            _log.warning("redis held something else under the key of session %s", session_id)
+            _log.warning("Redis had another value under the key of session %s", session_id)
             await self._discard(session_id, content)
         elif entry.version >= seen_version and reading.latest(monotonic()) < entry.good_until:
             return entry.session

@@ -81,7 +81,7 @@ def test_root_path_like_a_path_of_the_contract(migrated: Urls, root_path: str) -
 def test_an_invalid_root_path_fails_the_start(migrated: Urls, root_path: str) -> None:
     """An invalid ROOT_PATH fails the start, with one line that names it."""
     with (
-        pytest.raises(AssertionError, match="ROOT_PATH has to be a path prefix"),
+        pytest.raises(AssertionError, match="ROOT_PATH must be a path prefix"),
         running(migrated, ROOT_PATH=root_path),
     ):
         pass

@@ -138,5 +138,5 @@ def test_a_short_digest_key_is_rejected(migrated: Urls) -> None:
         running(migrated, DIGEST_KEY="canary"),
     ):
         pass
-    assert "DIGEST_KEY has to have at least 32 characters" in str(stopped.value)
+    assert "DIGEST_KEY must have at least 32 characters" in str(stopped.value)
     assert "canary" not in str(stopped.value).splitlines()[0]

@@ -1,10 +1,7 @@
 """Database roles: the privileges of the service, and those of the owner of the tables."""
 
 import asyncio
-import os
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -19,8 +16,8 @@ from session_service.settings import SettingError, Settings, migration_database_
 from session_service.storage import migrations
 from session_service.storage.migrations import MigrationError
 from tests.conftest import Urls, migrate
-from tests.support.service import folder, free_port, running
-from tests.support.waiting import LIMIT, eventually
+from tests.support.service import failed_start, folder, running
+from tests.support.waiting import eventually
 
 FORBIDDEN = [
     "delete from quiz_sessions",
@@ -151,17 +148,8 @@ def test_a_service_with_the_privileges_of_the_owner_logs_a_warning(migrated: Url
 def test_a_service_without_privileges_does_not_start(fresh_database: Urls) -> None:
     """A service that cannot read its tables does not start, and the error says to run bin/migrate."""
     asyncio.run(migrations.migrate(fresh_database["MIGRATION_DATABASE_URL"]))
-    ended = subprocess.run(
-        [sys.executable, "-m", "session_service"],
-        cwd=ROOT,
-        env={**os.environ, **fresh_database, "PORT": str(free_port())},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert "cannot start: the role of DATABASE_URL may not read the tables: run bin/migrate" in ended.stdout
+    message = "cannot start: the role of DATABASE_URL may not read the tables: run bin/migrate"
+    assert message in failed_start(fresh_database)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +167,7 @@ def test_migration_database_url_overrides_database_url(env: Urls, url: str) -> N
 
 def test_an_invalid_migration_database_url_is_rejected() -> None:
     """An invalid MIGRATION_DATABASE_URL is rejected by name, without its value."""
-    with pytest.raises(SettingError, match=r"^MIGRATION_DATABASE_URL has to be") as error:
+    with pytest.raises(SettingError, match=r"^MIGRATION_DATABASE_URL must be") as error:
         migration_database_url({"DATABASE_URL": "postgres://a", "MIGRATION_DATABASE_URL": "mysql://secret@b"})
     assert "secret" not in str(error.value)
 

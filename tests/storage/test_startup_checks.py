@@ -1,16 +1,11 @@
 """Startup checks: the service does not start on a database that could lose or hide data."""
 
-import os
-import subprocess
-import sys
-
 import psycopg
 import pytest
 
-from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.database_settings import ROLE, with_options
-from tests.support.service import free_port
+from tests.support.service import failed_start
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
@@ -30,7 +25,7 @@ def test_a_database_in_another_encoding_is_rejected(migrated: Urls, encoding: st
                 tables = owner.execute("select from pg_tables where schemaname = 'public'").fetchall()
         finally:
             operator.execute(f"drop database {name} with (force)")
-    assert line.endswith(f"PostgreSQL has to have server_encoding UTF8, not {encoding}")
+    assert line.endswith(f"PostgreSQL must have server_encoding UTF8, not {encoding}")
     assert tables == []
 
 
@@ -48,14 +43,14 @@ def test_settings_that_lose_data_are_rejected(
     """A superuser's setting that silently loses data stops the start by its name."""
     urls, operator = migrated_database
     operator.execute(f"alter role {ROLE} in database {operator.info.dbname} set {name} = {value}")
-    assert f"PostgreSQL has to have {name} " in _start_error(urls, "session_service")
+    assert f"PostgreSQL must have {name} " in _start_error(urls, "session_service")
 
 
 @pytest.mark.parametrize("module", ["session_service", "session_service.storage.migrations"])
 def test_a_search_path_without_a_schema_is_rejected(fresh_database: Urls, module: str) -> None:
     """The service and the migrations do not start without an existing schema in the search_path."""
     line = _start_error(with_options(fresh_database, "-csearch_path=nowhere"), module)
-    assert line.endswith("PostgreSQL has to have search_path a schema that exists, not nowhere")
+    assert line.endswith("PostgreSQL must have search_path a schema that exists, not nowhere")
 
 
 def test_row_level_security_is_rejected(
@@ -69,17 +64,6 @@ def test_row_level_security_is_rejected(
 
 def _start_error(urls: Urls, module: str) -> str:
     """Return the line with which a failed start ends."""
-    ended = subprocess.run(
-        [sys.executable, "-m", module],
-        cwd=ROOT,
-        env={**os.environ, **urls, "PORT": str(free_port())},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 1
-    (line,) = [line for line in ended.stdout.splitlines() if line]
+    (line,) = [line for line in failed_start(urls, module).splitlines() if line]
     assert line.startswith("session-service: ")
     return line

@@ -1,10 +1,7 @@
 """TLS to PostgreSQL and Redis: a server without a trusted certificate is not used."""
 
 import asyncio
-import os
 import ssl
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -19,12 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from redis import Redis
 
-from dev.reaper import ROOT
 from session_service.store_urls import insecure_transports
 from tests.conftest import Urls
-from tests.support.service import free_port, running
+from tests.support.service import failed_start, running
 from tests.support.tcp_proxy import Proxy
-from tests.support.waiting import LIMIT
 
 LOOPBACK = x509.IPAddress(ip_address("127.0.0.1"))
 OTHER_HOST = x509.DNSName("elsewhere.example")
@@ -117,22 +112,8 @@ def test_an_untrusted_postgresql_stops_the_start(migrated: Urls, tmp_path: Path,
     }
 
     def check(postgres: int, _: int) -> None:
-        ended = subprocess.run(
-            [sys.executable, "-m", "session_service"],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                **migrated,
-                "DATABASE_URL": _postgres_url(postgres, authority),
-                "PORT": str(free_port()),
-            },
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        assert ended.returncode == 1
-        (line,) = [line for line in ended.stdout.splitlines() if line.startswith("session-service: ")]
+        output = failed_start(migrated | {"DATABASE_URL": _postgres_url(postgres, authority)})
+        (line,) = [line for line in output.splitlines() if line.startswith("session-service: ")]
         assert line.startswith(
             "session-service: cannot start: the PostgreSQL of DATABASE_URL is out of reach: "
         )

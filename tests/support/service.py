@@ -118,6 +118,22 @@ def running(env: Mapping[str, str], directory: Path = ROOT, /, **settings: str) 
         shutil.rmtree(log.parent)
 
 
+def failed_start(env: Mapping[str, str], module: str = "session_service") -> str:
+    """Run the module, which must end with exit status 1, and return its output."""
+    ended = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env={**os.environ, "PORT": str(free_port()), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stdout
+    return ended.stdout
+
+
 def copy_repository(folder: Path) -> Path:
     """Copy the files that serving and testing need into the folder, and link the virtual environment."""
     for name in REPOSITORY:

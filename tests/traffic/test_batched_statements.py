@@ -109,14 +109,7 @@ def test_a_lost_connection_makes_each_outcome_of_the_batch_unknown(
         psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database,
         ThreadPoolExecutor(12) as clients,
     ):
-        database.execute("create table gate ()")
-        database.execute(
-            "create function wait() returns trigger language plpgsql security definer as "
-            "'begin lock table gate in share mode; return new; end'"
-        )
-        database.execute(
-            "create trigger wait before update on quiz_sessions for each row execute function wait()"
-        )
+        _create_gate(database)
         with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as holder:
             holder.execute("lock table gate in exclusive mode")
             saves = send_together(
@@ -138,6 +131,18 @@ def test_a_lost_connection_makes_each_outcome_of_the_batch_unknown(
         for session_id in sessions
     ]
     assert versions == [1] * len(sessions)
+
+
+def _create_gate(database: psycopg.Connection) -> None:
+    """Create a table whose lock blocks all updates of sessions."""
+    database.execute("create table gate ()")
+    database.execute(
+        "create function wait() returns trigger language plpgsql security definer as "
+        "'begin lock table gate in share mode; return new; end'"
+    )
+    database.execute(
+        "create trigger wait before update on quiz_sessions for each row execute function wait()"
+    )
 
 
 def test_concurrent_reads_of_one_session_share_statements(

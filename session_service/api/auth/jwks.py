@@ -71,7 +71,7 @@ class JwkSet:
         try:
             entries = list(json.loads(content)["keys"])
         except (ValueError, RecursionError, KeyError, TypeError):
-            raise JwksError("what is there is no JWKS") from None
+            raise JwksError("it is not a JWK Set") from None
         usable = [found for entry in entries if (found := _parse_entry(entry, algorithms))]
         keys: dict[str | None, list[jwt.PyJWK]] = {}
         for key in (key for found in usable for key in found if key.key_id is not None):
@@ -183,7 +183,7 @@ class JwksSource:
     async def fetch(self) -> JwkSet:
         """Fetch the key set; raise JwksError if that fails, or takes more than 10 s."""
         if self._fetch and not self._fetch.done():
-            raise JwksError("an answer is still waited for")
+            raise JwksError("a request is still pending")
         self._fetch = concurrent.futures.Future()
         # Makes the future immune to a cancelled caller, so that no second thread starts beside this one.
         self._fetch.set_running_or_notify_cancel()
@@ -270,5 +270,5 @@ def _reason(error: Exception) -> str:
 
 def _check_size(content: bytes) -> bytes:
     if len(content) > MAX_JWKS_BYTES:
-        raise JwksError("there is more than a megabyte")
+        raise JwksError("it is larger than a megabyte")
     return content

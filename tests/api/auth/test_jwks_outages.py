@@ -98,8 +98,8 @@ def _is_slow(site: JwksServer) -> None:
         (_redirects_to_a_file, "the answer was 302"),
         (_redirects_to_itself, "the answer was 307"),
         (_is_empty, "there is no key for JWT_ALGORITHMS, or more than one and none with a kid"),
-        (_is_too_large, "there is more than a megabyte"),
-        (_is_incomplete, "what is there is no JWKS"),
+        (_is_too_large, "it is larger than a megabyte"),
+        (_is_incomplete, "it is not a JWK Set"),
         (_hangs, "TimeoutError"),
         (_is_slow, "the answer comes too slowly"),
     ],
@@ -170,8 +170,8 @@ def test_the_start_waits_for_the_issuer(site: JwksServer, monkeypatch: pytest.Mo
     ("content", "reason"),
     [
         (None, "FileNotFoundError"),
-        (b"{}", "what is there is no JWKS"),
-        (b" " * 2**21, "more than a megabyte"),
+        (b"{}", "it is not a JWK Set"),
+        (b" " * 2**21, "larger than a megabyte"),
     ],
 )
 def test_the_start_fails_without_valid_keys(tmp_path: Path, content: bytes | None, reason: str) -> None:

@@ -101,7 +101,7 @@ def _choices() -> Iterator[tuple[str, str]]:
 def test_an_invalid_learner_starts_fails_the_start(migrated: Urls, tmp_path: Path) -> None:
     """LEARNER_STARTS other than yes or no fails the start."""
     with (
-        pytest.raises(AssertionError, match="LEARNER_STARTS has to be yes or no"),
+        pytest.raises(AssertionError, match="LEARNER_STARTS must be yes or no"),
         running(migrated, LEARNER_STARTS="maybe", **token_settings(tmp_path / "keys.json")),
     ):
         pass

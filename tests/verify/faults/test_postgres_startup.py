@@ -44,7 +44,7 @@ def test_postgresql_without_fsync(deployment: Deployment, servers: Urls) -> None
     )
     deployment.postgres.set("fsync", "on")
     assert ended.returncode == 1
-    assert "cannot start: PostgreSQL has to have fsync on" in ended.stdout
+    assert "cannot start: PostgreSQL must have fsync on" in ended.stdout
 
 
 def test_the_wait_for_postgresql_is_limited() -> None:

@@ -261,7 +261,7 @@ def _outcome_of(urls: Urls, fault: Fault) -> Outcome:
         eventually(lambda: _is_healthy(service, outcome))
         done.set()
         session_id = client.result()
-        outcome.opened = "redis is not believed" in service.log.read_text()
+        outcome.opened = "circuit breaker open" in service.log.read_text()
         with Redis.from_url(redis.url) as operator:
             outcome.entry = operator.get(f"session:{session_id}") or b""
     return outcome

@@ -46,8 +46,8 @@ class Instance:
     def breaker_state(self) -> tuple[int, bool]:
         """The number of openings of the circuit breaker of Redis, and whether it is open now."""
         log = self._log.read_text()
-        count = log.count("redis is not believed")
-        return count, count > log.count("redis is believed again")
+        count = log.count("circuit breaker open")
+        return count, count > log.count("circuit breaker closed: Redis serves reads again")
 
 
 class Cluster:
