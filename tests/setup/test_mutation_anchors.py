@@ -23,14 +23,16 @@ from tests.verify.mutations.mutation import (
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_mutation_fits_the_code(mutation: Mutation) -> None:
-    """Its pattern is found as often as it says, the mutated Python parses, and the test beside it exists."""
+    """Its pattern is found as often as it says, the mutated Python parses, and the named test exists."""
     text = (ROOT / mutation.file).read_text()
     changed = mutation.change.apply(text)
     assert changed != text
     if isinstance(mutation.change, SyntaxChange):
         ast.parse(changed)
     file, _, test = mutation.test.partition("::")
-    assert test.partition("[")[0] in _functions(file)
+    name, _, case = test.rstrip("]").partition("[")
+    assert name in _functions(file)
+    assert case in (ROOT / file).read_text()
 
 
 def test_each_mutation_has_a_name_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""Row locks: saves behind a locked row, and concurrent instances."""
+"""Row locks and the locks of resumes: requests that wait for them, and concurrent instances."""
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +97,15 @@ def test_concurrent_instances_lose_no_save_and_never_deadlock(fresh_database: Ur
         with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as database:
             query = "select deadlocks from pg_stat_database where datname = current_database()"
             assert database.execute(query).fetchone() == (0,)
+
+
+def test_a_resume_times_out_on_the_lock_of_another(isolated_service: Service, fresh_database: Urls) -> None:
+    """A resume starts no session while another transaction holds the lock of the user and the quiz."""
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as holder:
+        holder.execute("select pg_advisory_xact_lock(hashtextextended('locked user', 7))")
+        response = start(isolated_service, "locked user", "resume", None)
+        assert (response.status_code, response.json().get("outcome")) == (503, "not_applied")
+    assert start(isolated_service, "locked user", "resume", None).status_code == 201
 
 
 def test_concurrent_resumes_on_two_instances_create_one_session(fresh_database: Urls) -> None:

@@ -61,7 +61,7 @@ MUTATIONS = [
         "time limit of a request",
         APPLICATION,
         set_constant("REQUEST_TIMEOUT", "50.0"),
-        "tests/verify/faults/test_postgres_long.py::test_long_scenario[frozen_for_long]",
+        "tests/verify/faults/test_postgres_long.py::test_long_scenario[frozen_postgresql]",
     ),
     Mutation(
         "one violation reported for a large body",

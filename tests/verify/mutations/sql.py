@@ -140,7 +140,7 @@ OTHER_STATEMENTS = [
         "lock of racing resumes",
         "sql/lock_starts.sql",
         remove_sql("where pg_try_advisory_xact_lock(hashtextextended(user_id, quiz_id))"),
-        "tests/traffic/test_row_locks.py::test_concurrent_resumes_on_two_instances_create_one_session",
+        "tests/traffic/test_row_locks.py::test_a_resume_times_out_on_the_lock_of_another",
     ),
     Mutation(
         "no wait for a lock in the sweeper",
