@@ -20,7 +20,7 @@ from tests.conftest import Urls
 from tests.support.caches import encoded_session, session_cache
 from tests.support.service import Service, folder, free_port, running
 from tests.support.tcp_proxy import Proxy
-from tests.support.waiting import eventually
+from tests.support.waiting import LIMIT, eventually
 
 FAULT_SECONDS = 1.2  # longer than the interval of attempts to reach Redis again
 MAX_POLLS = 500  # polls, each after 20 ms, until Redis must be used again: five times the promised 2 s
@@ -231,7 +231,7 @@ def test_a_cancelled_cache_read_does_not_affect_others(migrated: Urls) -> None:
             until = await cache.now() + 30_000
             await cache.put_if_newer([(session, until) for session in sessions])
             whole = 0
-            # On a busy machine Redis may seem slow: the circuit breaker opens for a while, and reads find nothing.
+            # On a busy machine Redis may seem slow: while the circuit breaker is open, reads find nothing.
             async with asyncio.timeout(LIMIT):
                 for turn in itertools.count():
                     leaving = asyncio.create_task(cache.get(sessions[turn % 8].id))
