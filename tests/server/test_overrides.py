@@ -68,7 +68,7 @@ def _overrides(server: str) -> set[str]:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_each_override_is_listed_with_its_test(server: str) -> None:
-    """The page-top comment of the folder has each override, and each test in it exists."""
+    """The comment in the folder's `__init__.py` lists each override; each test in it exists."""
     page = (ROOT / "session_service" / "server" / server / "__init__.py").read_text()
     listed = LISTED.findall(page)
     assert sorted(method for method, _, _ in listed) == sorted(_overrides(server))

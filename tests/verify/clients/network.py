@@ -1,4 +1,4 @@
-"""Attempts of docs/client.md on a network that responses with anything: python network.py URL SCENARIO ..."""
+"""Attempts of docs/client.md on a network that responds with anything: python network.py URL SCENARIO ..."""
 
 import socket
 from unittest.mock import patch
