@@ -40,7 +40,7 @@ class Cors:
         names = _ALWAYS | {name.lower() for headers in own for name in headers}
         self._sent = ", ".join(sorted(names)).encode()
 
-    def shared(self, scope: Scope, reply: Response) -> Response:
+    def shared(self, scope: Scope, response: Response) -> Response:
         """Return the response with the headers that let a page of an allowed origin read it."""
         more: Headers = [(b"vary", b"Origin")]
         origin = self._origin(scope)
@@ -49,7 +49,7 @@ class Cors:
                 (b"access-control-allow-origin", origin),
                 (b"access-control-expose-headers", b", ".join(_EXPOSED)),
             ]
-        return evolve(reply, headers=[*reply.headers, *more])
+        return evolve(response, headers=[*response.headers, *more])
 
     def preflight(self, scope: Scope, methods: str) -> Response | None:
         """Return the response to a preflight request, or None for other requests and other origins.

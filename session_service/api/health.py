@@ -37,7 +37,7 @@ class Health:
 
 @frozen
 class Liveness:
-    """The liveness reply: the process runs."""
+    """The liveness response: the process runs."""
 
     status: Literal["alive"] = "alive"
     service: Literal["session-service"] = "session-service"
@@ -45,7 +45,7 @@ class Liveness:
 
 @frozen
 class Readiness:
-    """The readiness reply: `ready` unless PostgreSQL cannot serve or graceful shutdown has begun."""
+    """The readiness response: `ready` unless PostgreSQL cannot serve or graceful shutdown has begun."""
 
     status: Literal["ready", "unavailable", "draining"]
     service: Literal["session-service"] = "session-service"

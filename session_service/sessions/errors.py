@@ -92,7 +92,7 @@ class ServiceUnavailableError(ServiceError):
 
 
 class SessionNotFoundError(ServiceError):
-    """No session has this id, or it is another user's; the reply does not say which."""
+    """No session has this id, or it is another user's; the response does not say which."""
 
     status, code, message = 404, "SESSION_NOT_FOUND", "There is no such session."
 

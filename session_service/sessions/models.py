@@ -86,7 +86,7 @@ class Session:
 
 @frozen
 class EncodedSession:
-    """One version of a session as the bytes of its reply, which are cached and sent unchanged.
+    """One version of a session as the bytes of its response, which are cached and sent unchanged.
 
     `expires_ms` is `expires_at` in milliseconds since 1970.
     """

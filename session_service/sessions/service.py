@@ -1,4 +1,4 @@
-"""The rules for sessions: access by owner, and the error for each verdict of a statement.
+"""Session service: checks the owner of a start or a list; turns a verdict into a session or an error.
 
 `owner` is the only user whose sessions a caller may see; with None the caller may act for any user.
 """
@@ -31,7 +31,7 @@ from session_service.sessions.models import (
 
 
 class Store(Protocol):
-    """The storage that the rules need; it reports other users' sessions as missing."""
+    """The storage that the service needs; it reports other users' sessions as missing."""
 
     def start(self, wanted: StartSession, key: str | None, /) -> Awaitable[WriteResult]:
         """Return a new session, or the one that the key or `if_active: resume` finds."""

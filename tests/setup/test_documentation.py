@@ -1,4 +1,4 @@
-"""Tests of README.md, CONTRIBUTING.md and docs/: commands, settings, rooms and links are correct."""
+"""Tests of README.md, CONTRIBUTING.md and docs/: commands, settings, folders and links are correct."""
 
 import re
 import subprocess
@@ -57,10 +57,10 @@ def test_every_setting_is_documented(migrated: Urls) -> None:
 
 
 @pytest.mark.parametrize("text", [README, ARCHITECTURE], ids=["README", "architecture"])
-def test_every_room_is_documented(text: str) -> None:
-    """The README's map and the architecture name every room of the package."""
-    rooms = {path.parent.name for path in (ROOT / "session_service").glob("*/__init__.py")}
-    assert rooms == set(re.findall(r"`session_service/(\w+)/`", text))
+def test_every_folder_is_documented(text: str) -> None:
+    """The README's map and the architecture name every folder of the package."""
+    folders = {path.parent.name for path in (ROOT / "session_service").glob("*/__init__.py")}
+    assert folders == set(re.findall(r"`session_service/(\w+)/`", text))
 
 
 @pytest.mark.parametrize("page", PAGES)

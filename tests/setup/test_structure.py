@@ -1,4 +1,4 @@
-"""Tests of the code's structure: import directions, homes of libraries, short functions, no SQL in Python."""
+"""Tests of the code's structure: import directions, folders of libraries, short functions, no SQL in Python."""
 
 import ast
 import re
@@ -35,15 +35,15 @@ def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_import_directions_are_checked(tmp_path: Path, file: str, line: str) -> None:
-    """An import against the order of the rooms fails import-linter."""
+    """An import against the order of the folders fails import-linter."""
     planted = copy_repository(tmp_path) / "session_service" / file
     planted.write_text(f"{line}\n{planted.read_text()}")
     assert _lint_imports(tmp_path).returncode == 1
 
 
 @pytest.mark.parametrize("library", ["redis", "psycopg", "jwt", "hypercorn", "httptools"])
-def test_homes_of_libraries_are_checked(tmp_path: Path, library: str) -> None:
-    """A library that is imported outside its room fails ruff."""
+def test_folders_of_libraries_are_checked(tmp_path: Path, library: str) -> None:
+    """A library that is imported outside its folder fails ruff."""
     planted = copy_repository(tmp_path) / "session_service" / "sessions" / "models.py"
     planted.write_text(f"import {library}\n")
     command = [

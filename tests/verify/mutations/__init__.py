@@ -5,6 +5,6 @@ from tests.verify.mutations.mutation import Mutation
 
 MUTATIONS: list[Mutation] = [
     mutation
-    for room in (api, auth, cache, server, sessions, settings, sql, storage, traffic)
-    for mutation in room.MUTATIONS
+    for module in (api, auth, cache, server, sessions, settings, sql, storage, traffic)
+    for mutation in module.MUTATIONS
 ]

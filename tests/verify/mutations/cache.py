@@ -11,7 +11,6 @@ from tests.verify.mutations.mutation import (
 
 CACHE = "session_service/storage/session_cache.py"
 REDIS = "session_service/storage/redis.py"
-STORE = "session_service/storage/session_store.py"
 
 MUTATIONS = [
     Mutation(
@@ -91,29 +90,5 @@ MUTATIONS = [
         REDIS,
         force("RedisClient.clock", "self._measuring is None or self._measuring.done()", value=True),
         "tests/storage/test_session_cache.py::test_concurrent_reads_share_redis_commands",
-    ),
-    Mutation(
-        "entry no longer good than its session",
-        STORE,
-        remove("SessionStore._lifetime", "$SECONDS = min($$$)"),
-        "tests/operations/test_get_session.py::test_410_for_an_expired_session_in_the_cache",
-    ),
-    Mutation(
-        "entry no longer good than CACHE_SECONDS",
-        STORE,
-        replace("SessionStore._lifetime", "float(self._settings.cache_seconds)", "3600.0"),
-        "tests/storage/test_session_cache.py::test_an_entry_expires_after_cache_seconds",
-    ),
-    Mutation(
-        "version of a rejected write in the cache",
-        STORE,
-        replace("SessionStore._results", '$ROW.status != "expired"', '$ROW.verdict == "ok"'),
-        "tests/storage/test_session_cache.py::test_rejected_writes_update_the_cache",
-    ),
-    Mutation(
-        "owner check of a cached session",
-        STORE,
-        force("SessionStore.read", "$OWNER in (None, $SESSION.user_id)", value=True),
-        "tests/api/auth/test_ownership.py::test_a_foreign_session_is_like_a_missing_one",
     ),
 ]

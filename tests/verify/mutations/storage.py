@@ -1,4 +1,4 @@
-"""Mutations of session_service/storage/ where it uses PostgreSQL."""
+"""Mutations of session_service/storage/, except the session cache and the Redis client."""
 
 from tests.verify.mutations.mutation import Mutation, force, remove, replace, set_argument
 
@@ -35,6 +35,30 @@ MUTATIONS = [
             "Batcher(self._list, concurrency=64, max_batch_size=$SIZE)",
         ),
         "tests/traffic/test_batched_statements.py::test_slow_lists_leave_connections_for_other_operations",
+    ),
+    Mutation(
+        "entry no longer good than its session",
+        STORE,
+        remove("SessionStore._lifetime", "$SECONDS = min($$$)"),
+        "tests/operations/test_get_session.py::test_410_for_an_expired_session_in_the_cache",
+    ),
+    Mutation(
+        "entry no longer good than CACHE_SECONDS",
+        STORE,
+        replace("SessionStore._lifetime", "float(self._settings.cache_seconds)", "3600.0"),
+        "tests/storage/test_session_cache.py::test_an_entry_expires_after_cache_seconds",
+    ),
+    Mutation(
+        "version of a rejected write in the cache",
+        STORE,
+        replace("SessionStore._results", '$ROW.status != "expired"', '$ROW.verdict == "ok"'),
+        "tests/storage/test_session_cache.py::test_rejected_writes_update_the_cache",
+    ),
+    Mutation(
+        "owner check of a cached session",
+        STORE,
+        force("SessionStore.read", "$OWNER in (None, $SESSION.user_id)", value=True),
+        "tests/api/auth/test_ownership.py::test_a_foreign_session_is_like_a_missing_one",
     ),
     Mutation(
         "owner check of a list",

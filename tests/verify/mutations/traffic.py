@@ -1,4 +1,4 @@
-"""Mutations of session_service/traffic/."""
+"""Mutations of session_service/traffic/, and of the rate limits in session_service/app.py."""
 
 from tests.verify.mutations.mutation import Mutation, force, replace, replace_lua, set_constant
 
