@@ -7,7 +7,6 @@ import inspect
 import logging
 import re
 import signal
-from pathlib import Path
 from socket import socket
 from types import FunctionType
 from typing import cast
@@ -19,6 +18,7 @@ from dev.reaper import ROOT
 from session_service.server.connections import ServeOptions
 from session_service.server.uvicorn import server as uvicorn_server
 from session_service.server.uvicorn.protocol import Settings
+from tests.support.named_tests import is_test
 
 SERVERS = ("hypercorn", "uvicorn")
 LIBRARIES = {"hypercorn", "h11", "uvicorn"}
@@ -74,7 +74,7 @@ def test_each_override_is_listed_with_its_test(server: str) -> None:
     assert sorted(method for method, _, _ in listed) == sorted(_overrides(server))
     assert len(listed) == page.count(" | "), "an entry that the pattern does not match"
     for _, file, test in listed:
-        assert test in _functions(ROOT / file), f"{file}::{test}"
+        assert is_test(f"{file}::{test}"), f"{file}::{test}"
 
 
 def test_overridden_libraries_are_pinned() -> None:
@@ -82,7 +82,3 @@ def test_overridden_libraries_are_pinned() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     for library in ("h11", "hypercorn", "httptools", "uvicorn"):
         assert re.search(rf'"{library}=={re.escape(importlib.metadata.version(library))}"', text)
-
-
-def _functions(path: Path) -> set[str]:
-    return set(re.findall(r"^def (\w+)\(", path.read_text(), re.MULTILINE))

@@ -1,11 +1,11 @@
 """The mutations of tests/verify/mutations/ fit the code and the tests as they are now."""
 
 import ast
-from functools import cache
 
 import pytest
 
 from dev.reaper import ROOT
+from tests.support.named_tests import is_test
 from tests.verify.mutations import MUTATIONS
 from tests.verify.mutations.mutation import (
     AnchorError,
@@ -29,10 +29,7 @@ def test_a_mutation_fits_the_code(mutation: Mutation) -> None:
     assert changed != text
     if isinstance(mutation.change, SyntaxChange):
         ast.parse(changed)
-    file, _, test = mutation.test.partition("::")
-    name, _, case = test.rstrip("]").partition("[")
-    assert name in _functions(file)
-    assert case in (ROOT / file).read_text()
+    assert is_test(mutation.test)
 
 
 def test_each_mutation_has_a_name_of_its_own() -> None:
@@ -64,9 +61,3 @@ def test_layout_and_names_do_not_matter() -> None:
     assert "return (True)" in python.apply(code)
     sql = replace_sql("where $ROW.id = a.id", "where $ROW.id <> a.id")
     assert sql.apply("where\n  s.id -- the row\n  =a.id") == "where s.id <> a.id"
-
-
-@cache
-def _functions(file: str) -> set[str]:
-    tree = ast.parse((ROOT / file).read_text())
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -1,4 +1,4 @@
-"""Tests of the code's structure: import directions, folders of libraries, short functions, no SQL in Python."""
+"""Tests of the code's structure: directions of imports, folders of libraries, length, no SQL in Python."""
 
 import ast
 import re
