@@ -35,7 +35,7 @@ def either(request: pytest.FixtureRequest, migrated: Urls) -> Iterator[Service]:
 
 
 def test_large_headers_are_accepted(either: Service) -> None:
-    """Headers of 12 KiB are accepted, too_large or in pieces; the response has a Date and no Server."""
+    """Headers of 12 KiB are accepted, whole or in pieces; the response has a Date and no Server."""
     pieces = [HEAD[:20], HEAD[20:], b"x: " + b"x" * 12_000 + b"\r\n", END]
     for sent in ([b"".join(pieces)], pieces):
         (response,) = exchange(either.url, *sent, targets=(HEALTH,))

@@ -33,7 +33,7 @@ class UnresponsiveApp:
         """Return an early error response."""
         return Response(status, [], b"rejected"), "an-id"
 
-    def drain(self) -> None:
+    def begin_shutdown(self) -> None:
         """Begin nothing."""
 
 

@@ -75,19 +75,19 @@ MUTATIONS = [
     Mutation(
         "circuit breaker for requests that wait",
         CONNECTION,
-        remove("Breaker.trip", "self.reject_waiters()"),
+        remove("PostgresBreaker.trip", "self.reject_waiters()"),
         "tests/verify/faults/test_postgres_circuit_breaker.py::test_the_circuit_breaker_rejects_waiting_requests",
     ),
     Mutation(
         "use of the connections that are left",
         CONNECTION,
-        replace("Breaker.is_open", "self._is_refused and $CLOSED", "self._is_refused"),
+        replace("PostgresBreaker.is_open", "self._is_refused and $CLOSED", "self._is_refused"),
         "tests/verify/faults/test_postgres_circuit_breaker.py::test_remaining_connections_keep_the_circuit_breaker_closed",
     ),
     Mutation(
         "timeout not counted as a refusal",
         CONNECTION,
-        replace("Connection.connect", "psycopg.errors.ConnectionTimeout", "()"),
+        replace("PostgresConnection.connect", "psycopg.errors.ConnectionTimeout", "()"),
         "tests/verify/faults/test_postgres_circuit_breaker.py::test_a_frozen_postgresql_keeps_the_circuit_breaker_closed",
     ),
     Mutation(
