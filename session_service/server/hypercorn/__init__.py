@@ -17,7 +17,7 @@
 # _Protocol._send_h11_event | one write per response
 #   tests/server/test_response_writes.py::test_a_response_is_one_write
 # Settings.response_headers | `Connection: close` during graceful shutdown
-#   tests/server/test_connections.py::test_graceful_shutdown_serves_one_last_request
+#   tests/server/test_graceful_shutdown.py::test_graceful_shutdown_serves_one_last_request
 #
 # Without inheritance, these replace parts of Hypercorn: `_Server` its worker, `Connection` its TCPServer, and
 # `TaskGroup` with `ReceiveQueue` its TaskGroup. `_Buffer` also uses the private attributes `_data`,

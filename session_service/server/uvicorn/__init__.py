@@ -33,7 +33,7 @@
 # _Server.startup | uvicorn's errors are logged once the application has started
 #   tests/server/test_overrides.py::test_uvicorn_logs_errors_after_the_start
 # _Server.main_loop | graceful shutdown: connections are open for one last request
-#   tests/server/test_connections.py::test_graceful_shutdown_serves_one_last_request
+#   tests/server/test_graceful_shutdown.py::test_graceful_shutdown_serves_one_last_request
 # _Server.shutdown | graceful shutdown ends after its timeout
 #   tests/server/test_graceful_shutdown.py::test_graceful_shutdown_ends_after_its_timeout
 #

@@ -63,7 +63,7 @@ MUTATIONS = [
         "last requests during graceful shutdown on Hypercorn",
         "session_service/server/hypercorn/server.py",
         remove("_Server.shut_down", "await self.task_group.wait(DRAIN_TIMEOUT)"),
-        "tests/server/test_connections.py::test_graceful_shutdown_serves_one_last_request",
+        "tests/server/test_graceful_shutdown.py::test_graceful_shutdown_serves_one_last_request",
     ),
     Mutation(
         "timeout of graceful shutdown on Hypercorn",
