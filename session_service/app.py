@@ -70,7 +70,7 @@ def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
     return Application(
         _router(services, access, settings.root_path),
         log_access=log_access,
-        drain=health.drain,
+        begin_shutdown=health.begin_shutdown,
         cors=cors,
         lifespan=Lifespan(lifespan=lifespan),
     )

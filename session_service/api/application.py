@@ -22,7 +22,7 @@ from session_service.api.errors import (
     UriTooLongError,
     ValidationError,
 )
-from session_service.api.request import BodyReader, drain, new_request_id, request_id_of
+from session_service.api.request import BodyReader, discard_body, new_request_id, request_id_of
 from session_service.api.responses import Response, error_response
 from session_service.api.router import Route, Router
 from session_service.sessions.errors import ServiceError, ServiceUnavailableError
@@ -45,7 +45,7 @@ class Application:
         router: Router,
         *,
         log_access: Callable[[str], None],
-        drain: Callable[[], None],
+        begin_shutdown: Callable[[], None],
         cors: Cors | None,
         lifespan: ASGIApp,
     ) -> None:
@@ -56,7 +56,7 @@ class Application:
         self._bodies = BodyReader()
         self._load_shedder = LoadShedder()
         self._deadlines = Deadlines(REQUEST_TIMEOUT, Exchange.time_out)
-        self.drain = drain
+        self.begin_shutdown = begin_shutdown
         """Begins graceful shutdown: readiness fails from now on."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +72,7 @@ class Application:
             exchange.log(0)
         except RequestTimeoutError as error:
             await exchange.fail(error)
-            await drain(receive)
+            await discard_body(receive)
         except ServiceError as error:
             await exchange.fail(error)
         else:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from session_service.sessions.errors import ServiceUnavailableError
 
-CACHE_SECONDS = 1.0  # seconds for which the result of a check is shared
+MAX_RESULT_AGE = 1.0  # seconds for which the result of a check is shared
 TICK = 0.05  # seconds between polls of a running check; a late tick of a stalled event loop counts once
 TIMEOUT_TICKS = 20  # ticks after which a check without a result counts as failed
 
@@ -81,7 +81,7 @@ class CachedCheck:
         now = asyncio.get_running_loop().time()
         # A check that hangs is not started again, so that a store that hangs gets no further statements.
         if self._result is None or (
-            self._running and self._running.done() and now - self._started_at >= CACHE_SECONDS
+            self._running and self._running.done() and now - self._started_at >= MAX_RESULT_AGE
         ):
             self._started_at = now
             self._running = asyncio.ensure_future(self._check())
@@ -98,7 +98,7 @@ class HealthChecks:
         self._redis_available = redis_available
         self._draining = False
 
-    def drain(self) -> None:
+    def begin_shutdown(self) -> None:
         """Report `draining` from now on: graceful shutdown has begun."""
         self._draining = True
 

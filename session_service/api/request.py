@@ -91,7 +91,7 @@ class BodyReader:
         return b"".join(chunks)
 
 
-async def drain(receive: Receive) -> None:
+async def discard_body(receive: Receive) -> None:
     """Discard the rest of the body until the server has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass

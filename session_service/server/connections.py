@@ -37,7 +37,7 @@ _ABSOLUTE = re.compile(
 )
 
 
-class Application(Protocol):
+class ServedApplication(Protocol):
     """An ASGI application that also makes early error responses and takes part in graceful shutdown."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
@@ -45,7 +45,7 @@ class Application(Protocol):
     def reject(self, status: int) -> tuple[Response, str]:
         """Return the early error response with this status, and its request id in the access log."""
 
-    def drain(self) -> None:
+    def begin_shutdown(self) -> None:
         """Begin graceful shutdown: readiness fails from now on."""
 
 
@@ -80,7 +80,7 @@ def origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
     return rest if rest.startswith(b"/") else b"/" + rest, [(b"host", match[1]), *others]
 
 
-def early_error_response(app: Application, status: int, headers: Headers) -> bytes:
+def early_error_response(app: ServedApplication, status: int, headers: Headers) -> bytes:
     """Return an encoded error response that ends its connection; `headers` are the server's own."""
     response, request_id = app.reject(status)
     kept = [header for header in [*headers, *response.encoded_headers(request_id)] if header != CLOSE]

@@ -27,7 +27,7 @@ from typing import Any, cast
 
 import uvloop
 
-from session_service.server.connections import Application, ServeOptions, max_connections
+from session_service.server.connections import ServedApplication, ServeOptions, max_connections
 from session_service.server.hypercorn import server as hypercorn_server
 from session_service.settings import Settings
 
@@ -58,7 +58,7 @@ class Lifecycle:
     Graceful shutdown begins on SIGINT or SIGTERM or, in a worker process, at the end of standard input.
     """
 
-    def __init__(self, app: Application, loop: Loop, listener: socket.socket, *, worker: bool) -> None:
+    def __init__(self, app: ServedApplication, loop: Loop, listener: socket.socket, *, worker: bool) -> None:
         self._app = app
         self._loop = loop
         self._listener = listener
@@ -82,7 +82,7 @@ class Lifecycle:
             with suppress(BrokenPipeError):
                 os.write(sys.stdin.fileno(), b".")
         await self._shutdown_requested.wait()
-        self._app.drain()
+        self._app.begin_shutdown()
         close_by_response()
         for server in self._loop.servers:
             server.close()
@@ -96,7 +96,9 @@ class Lifecycle:
             self._start.cancel()
 
 
-def serve(settings: Settings, app: Application, listener: socket.socket, *, worker: bool = False) -> None:
+def serve(
+    settings: Settings, app: ServedApplication, listener: socket.socket, *, worker: bool = False
+) -> None:
     """Run the configured server on the socket until shutdown; exit with 1 if the start fails."""
     server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[settings.server]
     connections = max_connections()
@@ -125,7 +127,7 @@ def serve(settings: Settings, app: Application, listener: socket.socket, *, work
             sys.exit(1)
 
 
-async def _uvicorn(app: Application, options: ServeOptions) -> bool:
+async def _uvicorn(app: ServedApplication, options: ServeOptions) -> bool:
     try:
         from session_service.server.uvicorn import server as uvicorn_server  # noqa: PLC0415 - an extra, loaded only where it is chosen
     except ImportError as error:

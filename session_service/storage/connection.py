@@ -28,7 +28,7 @@ PARAMETERS = {
 }
 
 
-class Breaker:
+class PostgresBreaker:
     """A circuit breaker for connections to PostgreSQL: it rejects requests at once while the server is down.
 
     It opens when the server has refused a connection attempt and no connection is left, and closes when an
@@ -38,7 +38,7 @@ class Breaker:
 
     def __init__(self) -> None:
         self._is_refused = False
-        self._connections: WeakSet[Connection] = WeakSet()
+        self._connections: WeakSet[PostgresConnection] = WeakSet()
         self._waiters: set[asyncio.Timeout] = set()
 
     @property
@@ -51,7 +51,7 @@ class Breaker:
         self._is_refused = True
         self.reject_waiters()
 
-    def reset(self, connection: "Connection") -> None:
+    def reset(self, connection: "PostgresConnection") -> None:
         """Record a new connection that works."""
         self._connections.add(connection)
         self._is_refused = False
@@ -72,13 +72,13 @@ class Breaker:
             self._waiters.discard(waiter)
 
 
-class Connection(AsyncConnection[Any]):
+class PostgresConnection(AsyncConnection[Any]):
     """A connection with PARAMETERS; its statements fail after RESPONSE_TIMEOUT without a response."""
 
     unusable = False
     """Whether the server does not respond, or is read-only."""
 
-    breaker: Breaker | None = None
+    breaker: PostgresBreaker | None = None
     """The circuit breaker of the connection's pool."""
 
     @classmethod

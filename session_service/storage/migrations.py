@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import SettingError, database_url, migration_database_url
 from session_service.storage import queries, sql_files
-from session_service.storage.connection import Connection, reason
+from session_service.storage.connection import PostgresConnection, reason
 from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import Migration
 from session_service.storage.statements import RejectedError
@@ -37,7 +37,7 @@ async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> 
     """
     first, *files = _files(folder)
     done = []
-    async with await Connection.connect(url, autocommit=True, connect_timeout=10) as connection:
+    async with await PostgresConnection.connect(url, autocommit=True, connect_timeout=10) as connection:
         await queries.configure(connection)
         await queries.allow_long_statements(connection)
         await _check_settings(connection)
@@ -65,7 +65,7 @@ async def run() -> list[str]:
         raise MigrationError(f"the PostgreSQL of {name} was not migrated: {reason(error)}") from error
 
 
-async def check(source: Connection | ConnectionPool) -> None:
+async def check(source: PostgresConnection | ConnectionPool) -> None:
     """Raise MigrationError if a migration of this release is pending, SettingError for an unsuitable setting.
 
     Log a warning if the service's role owns a table, and so could drop it.
@@ -98,12 +98,12 @@ def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:
     return missing
 
 
-async def _check_settings(source: Connection | ConnectionPool) -> None:
+async def _check_settings(source: PostgresConnection | ConnectionPool) -> None:
     for unfit in await queries.list_unfit_settings(source):
         raise SettingError(f"PostgreSQL must have {unfit.name} {unfit.needed}, not {unfit.value}")
 
 
-async def _grant(connection: Connection, url: str, first: Path) -> None:
+async def _grant(connection: PostgresConnection, url: str, first: Path) -> None:
     """Grant the role in the URL the rights that the service needs, unless it is the connection's own role."""
     given = conninfo_to_dict(url)
     role, password = str(given.get("user") or ""), str(given.get("password") or "")

@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import SettingError
-from session_service.storage.connection import Breaker, Connection, reason
+from session_service.storage.connection import PostgresBreaker, PostgresConnection, reason
 
 ACQUIRE_TIMEOUT = 2.0  # seconds to wait for a connection
 ACQUIRE_TIMEOUT_WHEN_DOWN = 0.5  # seconds to wait for a connection after another request has timed out
@@ -54,17 +54,19 @@ class ThrottleFilter(logging.Filter):
 logging.getLogger("psycopg.pool").addFilter(ThrottleFilter())
 
 
-class ConnectionPool(AsyncConnectionPool[Connection]):
+class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
     """A pool of up to `size` connections, opened on demand and prepared by `configure` before first use.
 
     It recovers in the background from a server that restarts, hangs or fails over, without a request that
     triggers it. Requests do not receive connections that are known to be broken.
     """
 
-    def __init__(self, url: str, size: int, configure: Callable[[Connection], Awaitable[object]]) -> None:
-        self._breaker = Breaker()
+    def __init__(
+        self, url: str, size: int, configure: Callable[[PostgresConnection], Awaitable[object]]
+    ) -> None:
+        self._breaker = PostgresBreaker()
 
-        async def prepare(connection: Connection) -> None:
+        async def prepare(connection: PostgresConnection) -> None:
             deadline = connection.deadline()
             try:
                 await configure(connection)
@@ -75,7 +77,7 @@ class ConnectionPool(AsyncConnectionPool[Connection]):
         super().__init__(
             url,
             open=False,
-            connection_class=type("PooledConnection", (Connection,), {"breaker": self._breaker}),
+            connection_class=type("PooledConnection", (PostgresConnection,), {"breaker": self._breaker}),
             configure=prepare,
             kwargs={"autocommit": True},
             min_size=0,
@@ -97,7 +99,7 @@ class ConnectionPool(AsyncConnectionPool[Connection]):
         return self._breaker.is_open
 
     @asynccontextmanager
-    async def connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+    async def connection(self, seconds: float | None = None) -> AsyncIterator[PostgresConnection]:
         """Acquire a connection for the block, waiting up to `seconds`.
 
         The default is ACQUIRE_TIMEOUT, and ACQUIRE_TIMEOUT_WHEN_DOWN after another request has timed out.
@@ -118,7 +120,7 @@ class ConnectionPool(AsyncConnectionPool[Connection]):
             if connection.unusable:
                 await self._recycle()
 
-    async def _acquire(self, seconds: float) -> Connection:
+    async def _acquire(self, seconds: float) -> PostgresConnection:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while True:
@@ -135,7 +137,7 @@ class ConnectionPool(AsyncConnectionPool[Connection]):
             await connection.close()
             await self.putconn(connection)
 
-    async def _wait(self, seconds: float) -> Connection:
+    async def _wait(self, seconds: float) -> PostgresConnection:
         """Return a connection; raise PoolTimeout after `seconds`, TimeoutError when the breaker opens."""
         async with asyncio.timeout(None) as waiter:
             with self._breaker.waiting(waiter):
@@ -167,7 +169,7 @@ async def await_server(pool: ConnectionPool, seconds: float) -> None:
     logged = ""
     while True:
         try:
-            await (await Connection.connect(str(pool.conninfo))).close()
+            await (await PostgresConnection.connect(str(pool.conninfo))).close()
         except psycopg.OperationalError as error:
             fault = reason(error)
             if re.search(_REJECTED_OPTIONS, fault):

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb, set_json_loads
 
 from session_service.sessions.errors import Outcome, ServiceUnavailableError
 from session_service.storage import sql_files
-from session_service.storage.connection import Connection
+from session_service.storage.connection import PostgresConnection
 from session_service.storage.pool import ConnectionPool
 from session_service.storage.sql_files import FOLDER, SqlError, SqlFile
 
@@ -22,7 +22,7 @@ Row = TypeVar("Row")
 Record = TypeVar("Record")
 Record_contra = TypeVar("Record_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
-Source = Connection | ConnectionPool
+Source = PostgresConnection | ConnectionPool
 Fetch = Callable[[AsyncCursor[Any]], Awaitable[Any]]
 
 
@@ -66,13 +66,13 @@ def batch(name: str, record: type[Record], row: type[Row]) -> BatchStatement[Rec
     return partial(_run_batch, partial(_run, file, row, AsyncCursor.fetchall), file.parameters[0].name)
 
 
-def pool(url: str, size: int, configure: Callable[[Connection], Awaitable[object]]) -> ConnectionPool:
+def pool(url: str, size: int, configure: Callable[[PostgresConnection], Awaitable[object]]) -> ConnectionPool:
     """Return a pool, not yet open, of connections for statements.
 
     `configure` is the statement that is run on each new connection.
     """
 
-    async def prepare(connection: Connection) -> None:
+    async def prepare(connection: PostgresConnection) -> None:
         # The JSON text of a result is copied into the reply: parsing it would cost time.
         set_json_loads(orjson.Fragment, connection)
         await configure(connection)
@@ -81,7 +81,7 @@ def pool(url: str, size: int, configure: Callable[[Connection], Awaitable[object
 
 
 @asynccontextmanager
-async def transaction(pool: ConnectionPool) -> AsyncIterator[Connection]:
+async def transaction(pool: ConnectionPool) -> AsyncIterator[PostgresConnection]:
     """Acquire a connection for several statements, which are committed together after the block.
 
     Raise ServiceUnavailableError if the pool has no connection, or if the commit fails.
@@ -129,7 +129,7 @@ async def _run(file: SqlFile, row: type | None, fetch: Fetch, source: Source, /,
         raise TypeError(f"{file.name} takes {[column.name for column in file.parameters]}")
     values = {name: _adapt(value) for name, value in parameters.items()}
     execute = partial(_execute, file, row, fetch, values)
-    if isinstance(source, Connection):
+    if isinstance(source, PostgresConnection):
         return await execute(source)
     async with source.connection() as connection:
         try:
@@ -143,7 +143,7 @@ async def _run(file: SqlFile, row: type | None, fetch: Fetch, source: Source, /,
 
 
 async def _execute(
-    file: SqlFile, row: type | None, fetch: Fetch, values: dict[str, object], connection: Connection
+    file: SqlFile, row: type | None, fetch: Fetch, values: dict[str, object], connection: PostgresConnection
 ) -> Any:
     try:
         async with connection.cursor(row_factory=args_row(row) if row else tuple_row) as cursor:

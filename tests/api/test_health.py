@@ -19,7 +19,7 @@ from dev import servers
 from dev.servers import Database
 from session_service.api.health import CachedCheck
 from session_service.storage import queries, statements
-from session_service.storage.connection import Connection
+from session_service.storage.connection import PostgresConnection
 from session_service.storage.readiness import ReadinessCheck
 from tests.conftest import Urls, migrate
 from tests.support import clock, conformance
@@ -147,7 +147,7 @@ def test_a_read_only_postgresql_is_not_ready(postgres: Database, migrated: Urls)
 def test_a_postgresql_that_returns_other_values_is_not_ready(postgres: Database) -> None:
     """The readiness check fails if PostgreSQL returns a value other than the one that was sent."""
 
-    async def configure(connection: Connection) -> None:
+    async def configure(connection: PostgresConnection) -> None:
         connection.adapters.register_loader("int4", FloatLoader)
         await queries.configure(connection)
 

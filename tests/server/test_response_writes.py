@@ -88,7 +88,7 @@ class App:
         """Return an early error response."""
         return Response(status, [], b"rejected"), "an-id"
 
-    def drain(self) -> None:
+    def begin_shutdown(self) -> None:
         """Do nothing."""
 
 

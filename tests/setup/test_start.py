@@ -13,7 +13,7 @@ import pytest
 from dev.reaper import ROOT
 from session_service.settings import SettingError, Settings
 from session_service.storage import queries
-from session_service.storage.connection import Connection
+from session_service.storage.connection import PostgresConnection
 from tests.conftest import Urls
 from tests.support.service import copy_repository, free_port
 from tests.support.waiting import LIMIT
@@ -187,7 +187,7 @@ def test_durability_does_not_depend_on_the_database(
         connection.execute(f"alter database {connection.info.dbname} set {name} = '{given}'")
 
     async def configured() -> str:
-        async with await Connection.connect(fresh_database["DATABASE_URL"]) as connection:
+        async with await PostgresConnection.connect(fresh_database["DATABASE_URL"]) as connection:
             await queries.configure(connection)
             shown = await connection.execute("select current_setting(%s)", [name])
             (setting,) = await shown.fetchone() or ("",)

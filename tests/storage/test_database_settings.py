@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from session_service.storage import queries
-from session_service.storage.connection import Connection
+from session_service.storage.connection import PostgresConnection
 from tests.conftest import Urls, empty_database, migrate
 from tests.operations.test_get_health import await_probe
 from tests.support.database_settings import NO_CACHE, ROLE, check_operations, close_connections, with_options
@@ -67,7 +67,7 @@ def test_a_temporary_table_does_not_shadow_the_sessions(
     operator.execute(f"grant temporary on database {operator.info.dbname} to {ROLE}")
 
     async def run() -> int:
-        async with await Connection.connect(urls["DATABASE_URL"], autocommit=True) as connection:
+        async with await PostgresConnection.connect(urls["DATABASE_URL"], autocommit=True) as connection:
             await queries.configure(connection)
             await connection.execute("create temporary table quiz_sessions (id integer)")
             found = await connection.execute("select 'quiz_sessions'::regclass::oid")
@@ -107,7 +107,7 @@ def test_migrations_ignore_the_settings_of_the_owner(fresh_database: Urls) -> No
             operator.execute(f"alter role app in database {operator.info.dbname} set {setting}")
 
     async def shown() -> list[str]:
-        async with await Connection.connect(url) as connection:
+        async with await PostgresConnection.connect(url) as connection:
             await queries.configure(connection)
             await queries.allow_long_statements(connection)
             names = (

@@ -6,12 +6,12 @@ from typing import Any, cast
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.lifespan import Lifespan
 
-from session_service.server.connections import DRAIN_TIMEOUT, Application, ServeOptions
+from session_service.server.connections import DRAIN_TIMEOUT, ServedApplication, ServeOptions
 from session_service.server.hypercorn.connection import Connection
 from session_service.server.hypercorn.task_group import TaskGroup
 
 
-async def serve(app: Application, options: ServeOptions) -> bool:
+async def serve(app: ServedApplication, options: ServeOptions) -> bool:
     """Serve until graceful shutdown is complete; return False if the application did not start."""
     server = _Server(TaskGroup(app), options.max_connections)
     server.task_group.settings.keep_alive_timeout = options.keep_alive

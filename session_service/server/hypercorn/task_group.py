@@ -11,7 +11,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from starlette.types import Message, Scope
 
-from session_service.server.connections import CLOSE, Application, early_error_response
+from session_service.server.connections import CLOSE, ServedApplication, early_error_response
 
 MAX_QUEUED_CHUNKS = 10  # body chunks of a request that wait for the application (back pressure)
 
@@ -37,7 +37,7 @@ class Settings(Config):
 class TaskGroup:
     """Runs the tasks of connections and requests, and waits for them at shutdown."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: ServedApplication) -> None:
         self.app = app
         self.settings = Settings()
         self.context = WorkerContext(None)
@@ -53,7 +53,7 @@ class TaskGroup:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def spawn_app(self, app: Application, _: Config, scope: Scope, send: Put) -> Put:
+    async def spawn_app(self, app: ServedApplication, _: Config, scope: Scope, send: Put) -> Put:
         """Run the application for a request; return the function that queues its ASGI messages."""
         queue = ReceiveQueue()
         self.spawn(_run_app(app(scope, queue.get, send), send))

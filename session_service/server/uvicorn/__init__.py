@@ -13,7 +13,7 @@
 # StrictHttpToolsProtocol.resume_writing | no write timeout for a client that reads
 #   tests/server/test_response_writes.py::test_no_write_timeout_after_writing_resumes
 # StrictHttpToolsProtocol.eof_received | half-closed connections get their responses
-#   tests/verify/faults/test_connections.py::test_half_closed_connections_get_their_responses
+#   tests/verify/faults/test_hostile_clients.py::test_half_closed_connections_get_their_responses
 # StrictHttpToolsProtocol.data_received | headers have 16 KiB; slowloris: they have 5 s
 #   tests/server/test_connections.py::test_slowloris_headers_time_out
 # StrictHttpToolsProtocol.on_message_begin | headers that began have no keep-alive timeout
@@ -23,7 +23,7 @@
 # StrictHttpToolsProtocol.on_message_complete | no request in a body after an upgrade; a limit of trailers
 #   tests/verify/faults/test_request_smuggling.py::test_trailers_are_limited
 # StrictHttpToolsProtocol.on_response_complete | rejections follow the responses to earlier requests
-#   tests/verify/faults/test_connections.py::test_early_errors_keep_the_pipelined_order
+#   tests/verify/faults/test_hostile_clients.py::test_early_errors_keep_the_pipelined_order
 # StrictHttpToolsProtocol.timeout_keep_alive_handler | write timeout after the keep-alive timeout
 #   tests/server/test_response_writes.py::test_write_timeout_after_the_keep_alive_timeout
 # SingleWriteCycle.send | one write per response; headers are not validated again
@@ -33,7 +33,7 @@
 # _Server.startup | uvicorn's errors are logged once the application has started
 #   tests/server/test_overrides.py::test_uvicorn_logs_errors_after_the_start
 # _Server.main_loop | graceful shutdown: connections are open for one last request
-#   tests/server/test_connections.py::test_graceful_shutdown_serves_one_last_request
+#   tests/server/test_graceful_shutdown.py::test_graceful_shutdown_serves_one_last_request
 # _Server.shutdown | graceful shutdown ends after its timeout
 #   tests/server/test_graceful_shutdown.py::test_graceful_shutdown_ends_after_its_timeout
 #

@@ -18,7 +18,7 @@ from session_service.server.connections import (
     MAX_HEADER_BYTES,
     MAX_HEADERS,
     READ_HEADER_TIMEOUT,
-    Application,
+    ServedApplication,
     WriteTimeout,
     early_error_response,
     origin_form,
@@ -253,7 +253,9 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
             self._start_timer(LINGERING_TIMEOUT, self._close)
 
     def _early_error_response(self, status: int) -> bytes:
-        return early_error_response(cast("Application", self.app), status, self.server_state.default_headers)
+        return early_error_response(
+            cast("ServedApplication", self.app), status, self.server_state.default_headers
+        )
 
     def _drop_incomplete_request(self) -> None:
         """Drop a request whose body will not arrive whole."""

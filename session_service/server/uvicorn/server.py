@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from uvicorn import Config, Server
 
-from session_service.server.connections import CLOSE, DRAIN_TIMEOUT, Application, ServeOptions
+from session_service.server.connections import CLOSE, DRAIN_TIMEOUT, ServedApplication, ServeOptions
 from session_service.server.uvicorn.protocol import Settings, StrictHttpToolsProtocol
 
 
-async def serve(app: Application, options: ServeOptions) -> bool:
+async def serve(app: ServedApplication, options: ServeOptions) -> bool:
     """Serve until graceful shutdown is complete; return False if the application did not start."""
     # The application itself logs the outcome of its start, and each request.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

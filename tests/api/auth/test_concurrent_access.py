@@ -10,7 +10,7 @@ import httpx
 import psycopg
 
 from session_service.storage import queries
-from session_service.storage.connection import Connection
+from session_service.storage.connection import PostgresConnection
 from tests.api.auth.deployment import ADA, BOB, Deployment, User
 from tests.support.inspection import QUEUED, running_in
 from tests.support.service import frozen_database
@@ -91,7 +91,7 @@ def test_a_foreign_row_is_not_locked(deployment: Deployment, ada: User) -> None:
     session_id = UUID(str(ada.start(user_id=ADA)["id"]))
 
     async def locked(owner: str | None) -> tuple[int, bool]:
-        async with await Connection.connect(deployment.urls["DATABASE_URL"]) as connection:
+        async with await PostgresConnection.connect(deployment.urls["DATABASE_URL"]) as connection:
             found = await queries.lock_session(connection, id=session_id, owner=owner)
             free = "select from quiz_sessions where id = %s for update skip locked"
             return found, deployment.database.execute(free, [session_id]).rowcount == 0

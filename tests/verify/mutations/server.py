@@ -11,13 +11,13 @@ MUTATIONS = [
         "rejection of bare line feeds",
         STRICT_H11,
         force("_Buffer.maybe_extract_lines", "$PATTERN.search($$$)", value=False),
-        "tests/verify/faults/test_connections.py::test_request_smuggling_ambiguous_requests_are_rejected",
+        "tests/verify/faults/test_hostile_clients.py::test_request_smuggling_ambiguous_requests_are_rejected",
     ),
     Mutation(
         "one length of a request",
         STRICT_H11,
         force("_is_unambiguous", "len($LENGTHS) < 2", value=True),
-        "tests/verify/faults/test_connections.py::test_request_smuggling_ambiguous_requests_are_rejected",
+        "tests/verify/faults/test_hostile_clients.py::test_request_smuggling_ambiguous_requests_are_rejected",
     ),
     Mutation(
         "limit of the number of header lines",
@@ -39,7 +39,7 @@ MUTATIONS = [
         "no request after a CONNECT",
         HYPERCORN,
         force("_Protocol._create_stream", '$REQUEST.method == b"CONNECT"', value=False),
-        "tests/verify/faults/test_connections.py::test_request_smuggling_no_request_after_the_last",
+        "tests/verify/faults/test_hostile_clients.py::test_request_smuggling_no_request_after_the_last",
     ),
     Mutation(
         "keep-alive timeout on Hypercorn",
@@ -63,7 +63,7 @@ MUTATIONS = [
         "last requests during graceful shutdown on Hypercorn",
         "session_service/server/hypercorn/server.py",
         remove("_Server.shut_down", "await self.task_group.wait(DRAIN_TIMEOUT)"),
-        "tests/server/test_connections.py::test_graceful_shutdown_serves_one_last_request",
+        "tests/server/test_graceful_shutdown.py::test_graceful_shutdown_serves_one_last_request",
     ),
     Mutation(
         "timeout of graceful shutdown on Hypercorn",
