@@ -34,6 +34,11 @@ AMBIGUOUS = {
     "broken trailer": CHUNKED + b"2\r\n{}\r\n0\r\nX\r\n\r\n",
     "unknown coding": POST + b"transfer-encoding: gzip\r\n\r\n0\r\n\r\n",
     "two codings": POST + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "codings on two lines": POST
+    + b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "codings on two lines, with an upgrade": POST
+    + b"connection: upgrade\r\nupgrade: x\r\n"
+    + b"transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     "coding twice": POST + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     "misspelt coding": POST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
     "coding of HTTP/1.0": CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n",

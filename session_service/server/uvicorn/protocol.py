@@ -136,7 +136,7 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
         self._begin_cycle(version)
         if self.scope["method"] == "CONNECT":
             # The bytes that follow are meant for the tunnel, not for this service: they are no request.
-            self.cycle.keep_alive = self._accepts_requests = False
+            self._end_after_response()
         # The parser adds trailers to this list: they are not headers (RFC 9110, 6.5.1).
         self.headers = []
 
@@ -147,6 +147,9 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS or (self.headers and _size(self.headers) > MAX_HEADER_BYTES):
             self._reject(431)
             raise ValueError
+        if self.cycle.keep_alive and not self.parser.should_keep_alive():
+            # The parser obeys a Connection trailer, and skips all that follows.
+            self._end_after_response()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -227,15 +230,18 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
         plain = (version == "1.1" and hosts == 1) or (version == "1.0" and hosts <= 1)
         if not plain or not self.url.isascii():
             return 400
-        if b"transfer-encoding" not in names:
-            return 0
-        return (
-            0 if version == "1.1" and dict(self.headers)[b"transfer-encoding"].lower() == b"chunked" else 400
-        )
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        return 0 if not codings or (version == "1.1" and codings == [b"chunked"]) else 400
 
     def _header_bytes(self) -> int:
         first = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
         return first + _size(self.headers)
+
+    def _end_after_response(self) -> None:
+        """Take no further request, and close the connection after the response to the present one."""
+        self.cycle.keep_alive = self._accepts_requests = False
+        if self.cycle.response_complete:
+            self._close()
 
     def _reject(self, status: int) -> None:
         """Send an early error response, after the responses to earlier requests, and end the connection."""

@@ -143,6 +143,31 @@ def test_trailers_are_not_headers(either: Service) -> None:
         assert [response.status_code for response in responses] == [415, 200]
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/api/sessions/start"])
+@pytest.mark.parametrize(
+    "trailers",
+    [
+        b"connection: close\r\n",
+        b"proxy-connection: close\r\n",
+        b"connection:close , x\r\n",
+        b"connection: close\r\nconnection: keep-alive\r\n",
+        b"connection: upgrade\r\nupgrade: websocket\r\n",
+        b"content-length: 9\r\ntransfer-encoding: gzip\r\n",
+    ],
+)
+@pytest.mark.parametrize("split", ["whole", "requests"])
+def test_trailers_do_not_swallow_the_next_request(
+    either: Service, path: str, trailers: bytes, split: str
+) -> None:
+    """After trailers the next request gets its response, or the connection ends with the response before."""
+    own = _request("POST", path, b"transfer-encoding: chunked\r\n", "own") + b"0\r\n" + trailers + b"\r\n"
+    pieces = [own + _last("last")] if split == "whole" else [own, _last("last")]
+    responses = _exchange(either, pieces, ("POST", path), LIVE)
+    if len(responses) == 1:
+        assert responses[0].headers["connection"] == "close"
+    assert [response.status_code for response in responses[1:]] in ([], [200])
+
+
 def test_trailers_are_limited(either: Service) -> None:
     """Trailers over 16 KiB or 100 lines are 431, complete or not."""
     head = POST + b"transfer-encoding: chunked\r\n\r\n20\r\n"
