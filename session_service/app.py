@@ -109,7 +109,7 @@ async def _start(
     """Open the stores, to be closed with the stack, and check them; log why the service cannot start."""
     try:
         for warning in store_urls.insecure_transports(settings.database_url, settings.redis_url):
-            _log.warning("session-service: %s", warning)
+            _log.warning("%s", warning)
         for part in (storage.pool, storage.redis, storage.readiness):
             await stack.enter_async_context(part)
         await await_server(storage.pool, seconds=30)
@@ -119,10 +119,10 @@ async def _start(
         storage.sessions.use_digest_key(key)
         await stack.enter_async_context(authenticator)
     except (ServiceError, MigrationError, SettingError) as error:
-        _log.critical("session-service: cannot start: %s", error)
+        _log.critical("cannot start: %s", error)
         raise
     except Exception as error:
-        _log.critical("session-service: cannot start", exc_info=error)
+        _log.critical("cannot start", exc_info=error)
         raise
 
 

@@ -78,10 +78,14 @@ class NonBlockingStdout:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Formats exceptions without their messages, except for the service's own classes.
+    """Marks the service's own lines; formats exceptions without their messages, except for its own classes.
 
     Messages of PostgreSQL contain rows, those of other libraries settings.
     """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of the standard library
+        prefix = "session-service: " if record.name.startswith("session_service.") else ""
+        return prefix + super().formatMessage(record)
 
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802 - the name of the standard library
         assert ei[1] is not None

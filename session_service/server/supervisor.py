@@ -91,7 +91,7 @@ class Supervisor:
         for old in list(self._workers):
             new = await self._start()
             if not await new.ready():
-                _log.error("session-service: a new worker did not start, those of before go on")
+                _log.error("a new worker did not start, those of before go on")
                 return
             # The old worker may have died meanwhile, and have been replaced.
             if len(self._workers) > self._count:
@@ -105,7 +105,7 @@ class Supervisor:
         self._workers.remove(worker)
         if len(self._workers) >= self._count:
             return
-        _log.warning("session-service: worker %d ended with %d", worker.process.pid, status)
+        _log.warning("worker %d ended with %d", worker.process.pid, status)
         self._failures = self._failures + 1 if time.monotonic() - worker.started < MIN_UPTIME else 0
         if not self._serving:
             self._finish("the first worker did not start")
@@ -126,7 +126,7 @@ class Supervisor:
             except OSError as error:
                 if not self._workers:
                     raise
-                _log.warning("session-service: a worker could not be started yet: %s", error)
+                _log.warning("a worker could not be started yet: %s", error)
             await asyncio.sleep(RETRY_INTERVAL)
 
     async def _try_to_launch(self) -> Worker:

@@ -126,6 +126,7 @@ def _session_or_error(session_id: UUID, result: WriteResult | None) -> EncodedSe
             raise SessionExpiredError(result.session)
         case "too_large":
             raise PayloadTooLargeError("The session would have over 10000 answers, or 1048576 bytes of them.")
+        # Not expected: the store repeats a busy write under the row's lock. A busy write was not applied.
         case "busy":
             raise ServiceUnavailableError("not_applied")
         case _:

@@ -78,9 +78,7 @@ async def check(source: PostgresConnection | ConnectionPool) -> None:
     if missing:
         raise MigrationError(f"the database lacks migrations ({', '.join(missing)}): run bin/migrate")
     if await queries.count_owned_tables(source):
-        _log.warning(
-            "session-service: its role can drop its tables: see MIGRATION_DATABASE_URL in docs/settings.md"
-        )
+        _log.warning("its role can drop its tables: see MIGRATION_DATABASE_URL in docs/settings.md")
 
 
 def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:

@@ -35,6 +35,8 @@ _UNVERIFIED = "SSL error:|certificate|does not support SSL|private key file|conn
 
 _log = logging.getLogger(__name__)
 
+Configure = Callable[[PostgresConnection], Awaitable[object]]
+
 
 class ThrottleFilter(logging.Filter):
     """A log filter that passes each message once in LOG_INTERVAL: in an outage the pool repeats them."""
@@ -61,9 +63,7 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
     triggers it. Requests do not receive connections that are known to be broken.
     """
 
-    def __init__(
-        self, url: str, size: int, configure: Callable[[PostgresConnection], Awaitable[object]]
-    ) -> None:
+    def __init__(self, url: str, size: int, configure: Configure) -> None:
         self._breaker = PostgresBreaker()
 
         async def prepare(connection: PostgresConnection) -> None:
@@ -177,7 +177,7 @@ async def await_server(pool: ConnectionPool, seconds: float) -> None:
             if _is_final(error) or asyncio.get_running_loop().time() > end:
                 raise SettingError(f"the PostgreSQL of DATABASE_URL is out of reach: {fault}") from None
             if logged != fault:
-                _log.warning("session-service: waiting for PostgreSQL: %s", fault)
+                _log.warning("waiting for PostgreSQL: %s", fault)
             logged = fault
             await asyncio.sleep(0.1)
         else:

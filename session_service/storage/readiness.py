@@ -56,7 +56,7 @@ class ReadinessCheck:
         except RejectedError as error:
             raise SettingError(f"PostgreSQL rejects what the service needs: {reason(error)}") from error
         except ServiceUnavailableError as error:
-            _log.warning("session-service: not ready: %s", reason(error))
+            _log.warning("not ready: %s", reason(error))
 
     async def __aenter__(self) -> Self:
         await self._pool.open()

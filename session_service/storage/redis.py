@@ -221,8 +221,7 @@ class RedisClient:
             mode = info.get("redis_mode") or info.get("server_mode") or mode
         if mode not in {self._mode, "standalone"}:
             _log.warning(
-                "session-service: REDIS_URL leads to Redis in %s mode, which is not supported: reads go to "
-                "PostgreSQL",
+                "REDIS_URL leads to Redis in %s mode, which is not supported: reads go to PostgreSQL",
                 mode,
             )
         self._mode = mode

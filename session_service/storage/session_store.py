@@ -21,6 +21,12 @@ Numbered = TypeVar("Numbered", ReadInput, WriteInput, StartInput)
 Query = Callable[[], Awaitable[list[SessionRow]]]
 ListQuery = Callable[[], Awaitable[list[SessionSummary]]]
 
+# Connections that lock waits and lists leave: one for each of the four batchers, and one for the sweeper.
+RESERVED_CONNECTIONS = 5
+# Shares of the other connections, which lock waits and lists do not take from each other.
+LOCK_WAIT_PERCENT = 60
+LIST_PERCENT = 40
+
 
 class SessionStore:
     """Reads, starts and writes sessions.
@@ -48,10 +54,11 @@ class SessionStore:
         self._writes: Batcher[WriteInput, WriteResult | None] = batcher(self._write)
         self._starts: Batcher[StartInput, WriteResult | None] = batcher(self._start)
         self._resumes: Batcher[StartInput, WriteResult | None] = batcher(self._resume)
-        # Lock waits and lists use the connections that batches and the sweeper leave.
-        left = settings.database_pool_size - 5
-        self._lock_waits = Batcher(self._wait, concurrency=max(1, left * 3 // 5), max_batch_size=1)
-        self._lists = Batcher(self._list, concurrency=max(1, left * 2 // 5), max_batch_size=1)
+        # With BATCH_SIZE=1 no connection is reserved: each of the four batchers may then use the whole pool.
+        left = settings.database_pool_size - RESERVED_CONNECTIONS
+        lock_waits, lists = (max(1, left * share // 100) for share in (LOCK_WAIT_PERCENT, LIST_PERCENT))
+        self._lock_waits = Batcher(self._wait, concurrency=lock_waits, max_batch_size=1)
+        self._lists = Batcher(self._list, concurrency=lists, max_batch_size=1)
         # The number of writes that wait for the lock of each session.
         self._locked: Counter[UUID] = Counter()
 
@@ -152,11 +159,13 @@ class SessionStore:
     async def _resume(self, starts: list[StartInput]) -> list[WriteResult | None]:
         return await self._results(len(starts), partial(self._start_unlocked, _numbered(starts)))
 
-    async def _wait(self, queries_: list[Query]) -> list[WriteResult | None]:
-        return await self._results(1, queries_[0])
+    async def _wait(self, batch: list[Query]) -> list[WriteResult | None]:
+        (query,) = batch
+        return await self._results(1, query)
 
-    async def _list(self, lists: list[ListQuery]) -> list[list[SessionSummary]]:
-        return [await lists[0]()]
+    async def _list(self, batch: list[ListQuery]) -> list[list[SessionSummary]]:
+        (query,) = batch
+        return [await query()]
 
     async def _start_unlocked(self, starts: list[StartInput]) -> list[SessionRow]:
         """Start the sessions whose lock no other resume holds."""

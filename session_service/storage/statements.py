@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb, set_json_loads
 from session_service.sessions.errors import Outcome, ServiceUnavailableError
 from session_service.storage import sql_files
 from session_service.storage.connection import PostgresConnection
-from session_service.storage.pool import ConnectionPool
+from session_service.storage.pool import Configure, ConnectionPool
 from session_service.storage.sql_files import FOLDER, SqlError, SqlFile
 
 Row = TypeVar("Row")
@@ -66,7 +66,7 @@ def batch(name: str, record: type[Record], row: type[Row]) -> BatchStatement[Rec
     return partial(_run_batch, partial(_run, file, row, AsyncCursor.fetchall), file.parameters[0].name)
 
 
-def pool(url: str, size: int, configure: Callable[[PostgresConnection], Awaitable[object]]) -> ConnectionPool:
+def pool(url: str, size: int, configure: Configure) -> ConnectionPool:
     """Return a pool, not yet open, of connections for statements.
 
     `configure` is the statement that is run on each new connection.

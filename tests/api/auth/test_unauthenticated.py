@@ -42,7 +42,7 @@ def test_401_has_its_reason_only_in_the_log(service_with_tokens: Service, reason
     response = service_with_tokens.client.get("/api/sessions", headers=headers)
     assert response.status_code == 401
     assert response.json()["message"] == "The request needs a valid bearer token."
-    line = f"request {headers['x-request-id']} is unauthenticated: "
+    line = f"session-service: request {headers['x-request-id']} is unauthenticated: "
     (logged,) = eventually(
         lambda: [
             found for found in service_with_tokens.log.read_text().splitlines() if found.startswith(line)
