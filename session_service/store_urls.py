@@ -110,6 +110,10 @@ def _check_characters(url: str) -> None:
     # os.environ represents bytes that are not UTF-8 as surrogates.
     if re.search(r"[\0-\x1f\x7f\ud800-\udfff]", url):
         raise UrlError("has a control character, or a byte that is no UTF-8")
+    try:
+        unquote(url, errors="strict")
+    except UnicodeDecodeError:
+        raise UrlError("has an escape (%) of a byte that is no UTF-8: percent-encode it as UTF-8") from None
 
 
 def _why_unreadable(url: str) -> str:

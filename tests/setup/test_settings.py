@@ -47,6 +47,9 @@ INVALID_POSTGRESQL_URLS = {
     f"u:{SECRET}@h:0/d": "has no valid port",
     f"u:{SECRET}@h:65536/d": "has no valid port",
     f"u:{SECRET}@h:{'9' * 5000}/d": "has no valid port",
+    f"u:{SECRET}%E4@h/d": "percent-encode it as UTF-8",
+    f"u@h/d?password={SECRET}%FF": "percent-encode it as UTF-8",
+    f"u@h/d?fallback_application_name={SECRET}%FF": "percent-encode it as UTF-8",
     f"u:{SECRET}@a..b/d": "has no valid host",
     f"u:{SECRET}@{'a' * 64}/d": "has no valid host",
 }
@@ -65,6 +68,8 @@ INVALID_REDIS_URLS = {
     f"redis://:{SECRET}@[::1": "has no valid host and port",
     f"redis://:{SECRET}@a..b": "has no valid host",
     f"redis://:\udcff{SECRET}@h": "a byte that is no UTF-8",
+    f"redis://:{SECRET}%E4@h": "percent-encode it as UTF-8",
+    f"redis://h?password={SECRET}%FF": "percent-encode it as UTF-8",
     f"rediss://:{SECRET}@h?ssl_ca_certs={UNREADABLE}": 'as its option "ssl_ca_certs"',
     f"rediss://:{SECRET}@h?ssl_cert_reqs=bad": 'has a wrong value for the option "ssl_cert_reqs"',
     f"unix://:{SECRET}@/": "the absolute path of a socket",
