@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 
 SECRET = "S3cret"  # noqa: S105 - of no server
 VALID = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d", "REDIS_URL": "redis://127.0.0.1:1"}
+JWT = {"AUTH": "jwt", "JWT_KEYS": "/keys.json", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a"}
 UNREADABLE = "/nowhere/authority.pem"
 
 INVALID_POSTGRESQL_URLS = {
@@ -87,6 +88,13 @@ OTHER_INVALID_SETTINGS = {
     "SERVER": ["\udcff"],
     "LOG_LEVEL": ["\udcff", "20"],
     "CORS_ORIGINS": ["\udcff", "https://h:" + "9" * 5000],
+    "DIGEST_KEY": ["\udcff" * 32],
+    "JWT_KEYS": ["/\udcff"],
+    "JWT_ISSUER": ["\udcff"],
+    "JWT_AUDIENCE": ["\udcff"],
+    "JWT_SERVICE_SCOPE": ["\udcff"],
+    "PGAPPNAME": ["\udcff"],
+    "PGTZ": ["\udcff"],
     "PGSSLMODE": ["bad"],
     "PGPORT": ["bad"],
     "PGSERVICE": ["bad"],
@@ -121,7 +129,7 @@ def test_other_invalid_settings(monkeypatch: pytest.MonkeyPatch, name: str, valu
     """The line names the variable: thousands of digits, bytes that are not UTF-8, variables of libpq."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingError) as error:
-        Settings.read({**VALID, "ALLOW_UNAUTHENTICATED": "yes", name: value})
+        Settings.read({**VALID, **JWT, "ALLOW_UNAUTHENTICATED": "yes", name: value})
     _check(str(error.value), name, "")
 
 
