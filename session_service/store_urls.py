@@ -102,13 +102,11 @@ def find_wrong_variable() -> str | None:
             return variable
     if _is_accepted():
         return None
-    for option in Conninfo.get_defaults():
-        variable = (option.envvar or b"").decode()
-        # An explicit default keeps libpq from reading the variable of this option.
-        default = {option.keyword.decode(): (option.compiled or b"").decode()}
-        if variable in os.environ and _is_accepted(**default):
-            return variable
-    return "PGSERVICE"
+    given = {name: os.environ.pop(name) for name in _libpq_variables() if name in os.environ}
+    try:
+        return next((name for name in given if not _is_accepted_with(name, given[name])), None)
+    finally:
+        os.environ.update(given)
 
 
 def insecure_transports(database_url: str, redis_url: str) -> list[str]:
@@ -188,6 +186,12 @@ def _is_accepted(**options: str) -> bool:
     message = attempt.error_message
     attempt.finish()
     return _NOWHERE.encode() in message
+
+
+def _is_accepted_with(variable: str, value: str) -> bool:
+    """Return whether libpq accepts the variable in addition to those of the environment; add it to them."""
+    os.environ[variable] = value
+    return _is_accepted()
 
 
 def _check_file(option: str, path: str) -> None:

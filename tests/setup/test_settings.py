@@ -90,17 +90,12 @@ OTHER_INVALID_SETTINGS = {
     "CORS_ORIGINS": ["\udcff", "https://h:" + "9" * 5000],
     "DIGEST_KEY": ["\udcff" * 32],
     "JWT_KEYS": ["/\udcff"],
-    "JWT_ISSUER": ["\udcff"],
-    "JWT_AUDIENCE": ["\udcff"],
-    "JWT_SERVICE_SCOPE": ["\udcff"],
-    "PGAPPNAME": ["\udcff"],
-    "PGTZ": ["\udcff"],
-    "PGSSLMODE": ["bad"],
-    "PGPORT": ["bad"],
-    "PGSERVICE": ["bad"],
+    **dict.fromkeys(("JWT_ISSUER", "JWT_AUDIENCE", "JWT_SERVICE_SCOPE", "PGAPPNAME", "PGTZ"), ["\udcff"]),
+    **dict.fromkeys(("PGSSLMODE", "PGPORT", "PGSERVICE", "PGTARGETSESSIONATTRS"), ["bad"]),
+    "PGMAXPROTOCOLVERSION": ["x"],
+    "PGMINPROTOCOLVERSION": ["9"],
     "PGHOST": ["a..b", "x@y"],
     "PGHOSTADDR": ["bad"],
-    "PGTARGETSESSIONATTRS": ["bad"],
 }
 
 
@@ -165,6 +160,15 @@ def test_valid_redis_urls(url: str) -> None:
     store_urls.check_redis(url)
 
 
+def test_wrong_variables_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several wrong variables, the line names one of them, and the environment does not change."""
+    monkeypatch.setenv("PGSSLMODE", "bad")
+    monkeypatch.setenv("PGMAXPROTOCOLVERSION", "x")
+    before = dict(os.environ)
+    assert store_urls.find_wrong_variable() in {"PGSSLMODE", "PGMAXPROTOCOLVERSION"}
+    assert dict(os.environ) == before
+
+
 def test_a_redis_socket_that_is_a_folder(tmp_path: Path) -> None:
     """An existing path that is not a socket is rejected."""
     with pytest.raises(UrlError, match="the absolute path of a socket"):
@@ -174,7 +178,6 @@ def test_a_redis_socket_that_is_a_folder(tmp_path: Path) -> None:
 def test_a_start_with_an_invalid_setting_prints_one_line(migrated: Urls, tmp_path: Path) -> None:
     """The service, its supervisor, bin/migrate and bin/serve print that line only, and exit with status 1."""
     with _taken_port() as port:
-        jwt = {"AUTH": "jwt", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a"}
         exposed = {"ALLOW_UNAUTHENTICATED": "yes"}
         invalid = {
             "DATABASE_URL": {"DATABASE_URL": f"postgresql://u:{SECRET}@h/d?pgbouncer=true"},
@@ -186,8 +189,8 @@ def test_a_start_with_an_invalid_setting_prints_one_line(migrated: Urls, tmp_pat
             "PORT": {"PORT": str(port)},
             "HOST": {"HOST": "nowhere.invalid", **exposed},
             "HOST: label": {"HOST": "a..b", **exposed},
-            "JWT_KEYS": {"JWT_KEYS": str(tmp_path), **jwt},
-            "JWT_KEYS: empty": {"JWT_KEYS": "/dev/null", **jwt},
+            "JWT_KEYS": JWT | {"JWT_KEYS": str(tmp_path)},
+            "JWT_KEYS: empty": JWT | {"JWT_KEYS": "/dev/null"},
         }
         starts = [
             (name, _spawn(migrated | settings, *command))
