@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -194,6 +196,33 @@ def test_durability_does_not_depend_on_the_database(
             return str(setting)
 
     assert asyncio.run(configured()) == used
+
+
+@pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
+@pytest.mark.parametrize("waits_for", ["PostgreSQL", "JWT_KEYS"])
+def test_sigterm_ends_a_waiting_start(migrated: Urls, tmp_path: Path, server: str, waits_for: str) -> None:
+    """SIGTERM ends a start that waits for a store or for keys, without a traceback, with exit status 0."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(LIMIT)
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        urls = {"DATABASE_URL": f"postgresql://nobody@{address}/none"} if waits_for == "PostgreSQL" else {}
+        env = {**migrated, **TOKENS, **urls, "JWT_KEYS": f"https://{address}/", "SERVER": server}
+        log = tmp_path / "log"
+        with (
+            log.open("w") as output,
+            subprocess.Popen(
+                [sys.executable, "-m", "session_service"],
+                cwd=ROOT,
+                env={**os.environ, **env, "PORT": str(free_port())},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ) as process,
+            silent.accept()[0],
+        ):
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(LIMIT) == 0
+    assert re.search("Traceback|unhandled|File", log.read_text()) is None
 
 
 def _setting_error(name: str, env: Urls) -> str:
