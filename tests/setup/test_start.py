@@ -153,6 +153,16 @@ def test_unauthenticated_service_can_be_allowed(host: str) -> None:
     assert settings.tokens is None
 
 
+@pytest.mark.parametrize("host", ["::1%secret", "secret.invalid"])
+def test_a_host_without_an_address_fails_the_start(migrated: Urls, host: str) -> None:
+    """A HOST that the service cannot listen on fails the start with one line, without its value."""
+    ended = _serve({**migrated, "PORT": str(free_port()), "HOST": host, "ALLOW_UNAUTHENTICATED": "yes"})
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("session-service: cannot listen on HOST and PORT: ")
+    assert ended.stdout.count("\n") == 1
+    assert "secret" not in ended.stdout
+
+
 def test_a_port_in_use_fails_the_start(migrated: Urls) -> None:
     """A port in use fails the start with one line."""
     with socket.socket() as taken:
@@ -161,7 +171,7 @@ def test_a_port_in_use_fails_the_start(migrated: Urls) -> None:
         port = str(taken.getsockname()[1])
         ended = _serve({**migrated, "PORT": port})
     assert ended.returncode == 1
-    assert ended.stdout.startswith(f"session-service: cannot listen on HOST=127.0.0.1 PORT={port}: ")
+    assert ended.stdout.startswith("session-service: cannot listen on HOST and PORT: ")
 
 
 def test_missing_migrations_fail_the_start(fresh_database: Urls) -> None:
