@@ -15,7 +15,9 @@ from session_service.store_urls import UrlError
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 # Any scheme, for the pages in mobile apps: capacitor://localhost, ionic://localhost.
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:(?P<port>[1-9][0-9]{0,4}))?"
+)
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
@@ -211,9 +213,17 @@ def _some(env: Mapping[str, str], name: str, default: str, choices: tuple[str, .
 
 def _origins(env: Mapping[str, str], name: str) -> frozenset[str]:
     values = frozenset(value.strip() for value in _get(env, name).split(",") if value.strip())
-    if not all(_ORIGIN.fullmatch(value) for value in values):
+    if not all(map(_is_origin, values)):
         raise SettingError(
             f"{name} must be origins like https://quiz.example or capacitor://localhost, "
-            "with commas between them and without a path"
+            "with commas between them, without a path and without the default port"
         )
     return values
+
+
+def _is_origin(text: str) -> bool:
+    """Return whether a browser could send this origin: it omits the default port of its scheme."""
+    found = _ORIGIN.fullmatch(text)
+    if found is None or int(found["port"] or 1) > 65535:
+        return False
+    return (found["scheme"], found["port"]) not in {("http", "80"), ("https", "443")}

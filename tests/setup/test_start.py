@@ -114,6 +114,13 @@ def test_contract_code_and_sql_must_match(
         ("RATE_LIMIT", "-1"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://quiz.example/secret"),
+        ("CORS_ORIGINS", "https://secret:99999"),
+        ("CORS_ORIGINS", "https://secret:65536"),
+        ("CORS_ORIGINS", "https://secret:0"),
+        ("CORS_ORIGINS", "https://secret:443"),
+        ("CORS_ORIGINS", "http://secret:80"),
+        ("CORS_ORIGINS", "https://secret:08443"),
+        ("CORS_ORIGINS", "https://[::1]:443"),
         ("LOG_LEVEL", "secret"),
     ],
 )
@@ -151,6 +158,12 @@ def test_unauthenticated_service_can_be_allowed(host: str) -> None:
     allowed = {"ALLOW_UNAUTHENTICATED": "yes"} if host == "0.0.0.0" else {}  # noqa: S104 - the same
     settings = Settings.read({**NOWHERE, **allowed, "HOST": host})
     assert settings.tokens is None
+
+
+def test_origins_with_a_port() -> None:
+    """A port that is not the scheme's default is valid in an origin."""
+    origins = "https://a:80,http://a:443,https://a:8443,http://[::1]:65535,app://a:443"
+    assert len(Settings.read({**NOWHERE, "CORS_ORIGINS": origins}).cors_origins) == 5
 
 
 @pytest.mark.parametrize("host", ["::1%secret", "secret.invalid"])
