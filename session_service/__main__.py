@@ -65,10 +65,8 @@ def _listen(settings: Settings) -> socket.socket:
         listener.bind((settings.host, settings.port))
     except (OSError, UnicodeError) as error:
         # UnicodeError: the host name has an empty or overlong label.
-        place = f"HOST={settings.host} PORT={settings.port}"
-        sys.exit(
-            f"session-service: cannot listen on {place}: {getattr(error, 'strerror', None) or 'no host name'}"
-        )
+        why = getattr(error, "strerror", None) or "no host name"
+        sys.exit(f"session-service: cannot listen on HOST and PORT: {why}")
     return listener
 
 

@@ -15,7 +15,9 @@ from session_service.store_urls import UrlError
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 # Any scheme, for the pages in mobile apps: capacitor://localhost, ionic://localhost.
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:(?P<port>[1-9][0-9]{0,4}))?"
+)
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
@@ -41,7 +43,7 @@ class TokenSettings:
             issuer=_text(env, "JWT_ISSUER"),
             audience=_text(env, "JWT_AUDIENCE"),
             algorithms=_some(env, "JWT_ALGORITHMS", "RS256,ES256,EdDSA", ALGORITHMS),
-            service_scope=env.get("JWT_SERVICE_SCOPE") or "sessions:any",
+            service_scope=_get(env, "JWT_SERVICE_SCOPE") or "sessions:any",
         )
 
 
@@ -102,8 +104,15 @@ def database_url(env: Mapping[str, str] = os.environ) -> str:
 
 def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
     """Read the URL of the database for migrations, whose user owns the tables."""
-    name = "MIGRATION_DATABASE_URL" if env.get("MIGRATION_DATABASE_URL") else "DATABASE_URL"
+    name = "MIGRATION_DATABASE_URL" if _get(env, "MIGRATION_DATABASE_URL") else "DATABASE_URL"
     return _postgresql_url(env, name)
+
+
+def _get(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if not store_urls.is_text(value):
+        raise SettingError(f"{name} has a byte that is no UTF-8")
+    return value
 
 
 def _tokens(env: Mapping[str, str], host: str) -> TokenSettings | None:
@@ -134,7 +143,7 @@ def _postgresql_url(env: Mapping[str, str], name: str) -> str:
 
 
 def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...], check: Callable[[str], None]) -> str:
-    value = env.get(name, "")
+    value = _get(env, name)
     if not value.startswith(schemes):
         raise SettingError(f"{name} must be set to a URL that starts with {' or '.join(schemes)}")
     try:
@@ -145,14 +154,14 @@ def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...], check: Cal
 
 
 def _host(env: Mapping[str, str], name: str, default: str) -> str:
-    value = env.get(name) or default
+    value = _get(env, name) or default
     if not re.fullmatch("[!-~]{1,253}", value):
         raise SettingError(f"{name} must be an IP address or a host name")
     return value
 
 
 def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = env.get(name) or str(default)
+    text = _get(env, name) or str(default)
     # int() raises ValueError for more than 4300 digits.
     if not (re.fullmatch("[0-9]{1,20}", text) and low <= int(text) <= high):
         raise SettingError(f"{name} must be a whole number from {low} to {high}")
@@ -160,28 +169,28 @@ def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int)
 
 
 def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    value = env.get(name) or choices[0]
+    value = _get(env, name) or choices[0]
     if value not in choices:
         raise SettingError(f"{name} must be {' or '.join(choices)}")
     return value
 
 
 def _secret(env: Mapping[str, str], name: str, shortest: int) -> str | None:
-    value = env.get(name) or None
+    value = _get(env, name) or None
     if value is not None and len(value) < shortest:
         raise SettingError(f"{name} must have at least {shortest} characters")
     return value
 
 
 def _root_path(env: Mapping[str, str], name: str) -> str:
-    value = env.get(name, "").rstrip("/")
+    value = _get(env, name).rstrip("/")
     if not _ROOT_PATH.fullmatch(value) or not {".", ".."}.isdisjoint(value.split("/")):
         raise SettingError(f"{name} must be a path prefix like /quiz, of letters, digits and . _ ~ -")
     return value
 
 
 def _text(env: Mapping[str, str], name: str) -> str:
-    value = env.get(name, "")
+    value = _get(env, name)
     if not value:
         raise SettingError(f"{name} must be set while AUTH is jwt")
     return value
@@ -196,17 +205,25 @@ def _keys(env: Mapping[str, str], name: str) -> str:
 
 
 def _some(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> tuple[str, ...]:
-    values = tuple(value.strip() for value in (env.get(name) or default).split(","))
+    values = tuple(value.strip() for value in (_get(env, name) or default).split(","))
     if not set(values) <= set(choices):
         raise SettingError(f"{name} must be some of {', '.join(choices)}, with commas between them")
     return values
 
 
 def _origins(env: Mapping[str, str], name: str) -> frozenset[str]:
-    values = frozenset(value.strip() for value in env.get(name, "").split(",") if value.strip())
-    if not all(_ORIGIN.fullmatch(value) for value in values):
+    values = frozenset(value.strip() for value in _get(env, name).split(",") if value.strip())
+    if not all(map(_is_origin, values)):
         raise SettingError(
             f"{name} must be origins like https://quiz.example or capacitor://localhost, "
-            "with commas between them and without a path"
+            "with commas between them, without a path and without the default port"
         )
     return values
+
+
+def _is_origin(text: str) -> bool:
+    """Return whether a browser could send this origin: it omits the default port of its scheme."""
+    found = _ORIGIN.fullmatch(text)
+    if found is None or int(found["port"] or 1) > 65535:
+        return False
+    return (found["scheme"], found["port"]) not in {("http", "80"), ("https", "443")}

@@ -33,6 +33,8 @@ _REDIS_TLS_OPTIONS = {
     "ssl_keyfile": _FILE,
     "ssl_password": _ANY,
 }
+# Variables that libpq sends to the server, which are no default of an option.
+_SERVER_VARIABLES = ("PGDATESTYLE", "PGTZ", "PGGEQO")
 _VERIFIED = ("verify-ca", "verify-full")
 
 
@@ -85,20 +87,26 @@ def check_redis(url: str) -> None:
             raise UrlError(f'has a wrong value for the option "{name}"')
 
 
+def is_text(value: str) -> bool:
+    """Return whether a value of os.environ is UTF-8: other bytes are represented as surrogates."""
+    return re.search("[\ud800-\udfff]", value) is None
+
+
 def find_wrong_variable() -> str | None:
     """Return the name of a PG* environment variable with a value that libpq cannot use, or None."""
+    for variable in (*_libpq_variables(), *_SERVER_VARIABLES):
+        if not is_text(os.environ.get(variable, "")):
+            return variable
     for variable, is_valid in (("PGHOST", _is_host), ("PGHOSTADDR", _is_address)):
         if not all(map(is_valid, os.environ.get(variable, "").split(","))):
             return variable
     if _is_accepted():
         return None
-    for option in Conninfo.get_defaults():
-        variable = (option.envvar or b"").decode()
-        # An explicit default keeps libpq from reading the variable of this option.
-        default = {option.keyword.decode(): (option.compiled or b"").decode()}
-        if variable in os.environ and _is_accepted(**default):
-            return variable
-    return "PGSERVICE"
+    given = {name: os.environ.pop(name) for name in _libpq_variables() if name in os.environ}
+    try:
+        return next((name for name in given if not _is_accepted_with(name, given[name])), None)
+    finally:
+        os.environ.update(given)
 
 
 def insecure_transports(database_url: str, redis_url: str) -> list[str]:
@@ -106,10 +114,17 @@ def insecure_transports(database_url: str, redis_url: str) -> list[str]:
     return _insecure_postgresql(database_url) + _insecure_redis(redis_url)
 
 
+def _libpq_variables() -> list[str]:
+    return [option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar]
+
+
 def _check_characters(url: str) -> None:
-    # os.environ represents bytes that are not UTF-8 as surrogates.
-    if re.search(r"[\0-\x1f\x7f\ud800-\udfff]", url):
+    if re.search(r"[\0-\x1f\x7f]", url) or not is_text(url):
         raise UrlError("has a control character, or a byte that is no UTF-8")
+    try:
+        unquote(url, errors="strict")
+    except UnicodeDecodeError:
+        raise UrlError("has an escape (%) of a byte that is no UTF-8: percent-encode it as UTF-8") from None
 
 
 def _why_unreadable(url: str) -> str:
@@ -171,6 +186,12 @@ def _is_accepted(**options: str) -> bool:
     message = attempt.error_message
     attempt.finish()
     return _NOWHERE.encode() in message
+
+
+def _is_accepted_with(variable: str, value: str) -> bool:
+    """Return whether libpq accepts the variable in addition to those of the environment; add it to them."""
+    os.environ[variable] = value
+    return _is_accepted()
 
 
 def _check_file(option: str, path: str) -> None:

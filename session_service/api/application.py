@@ -33,6 +33,7 @@ MAX_TARGET_BYTES = 4 * 1024  # bytes of path and query
 REQUEST_TIMEOUT = 5.0  # seconds from the arrival of the whole request to the response
 
 _HARMLESS = re.compile(rb"[A-Za-z0-9/_.-]*")
+_USERINFO = re.compile(rb"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 
 _log = logging.getLogger(__name__)
 
@@ -198,7 +199,7 @@ def _check_target(scope: Scope) -> None:
 def _path(scope: Scope) -> str:
     """Return the path as it was sent, escaping every character that could forge a log line.
 
-    The query is omitted: it may contain a user id.
+    The query, which may contain a user id, and a password in an absolute-form target are omitted.
     """
-    raw: bytes = scope["raw_path"]
+    raw: bytes = _USERINFO.sub(rb"\1", scope["raw_path"])
     return raw.decode() if _HARMLESS.fullmatch(raw) else quote(raw, safe="/=%:@!$'()*+,;~")

@@ -94,6 +94,7 @@ class Lifecycle:
         if self._start:
             # The start may be waiting for an unreachable database.
             self._start.cancel()
+            self._start = None
 
 
 def serve(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import select
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ReadOnlySqlTransaction
 
 # Seconds without a response before a connection is abandoned: longer than the timeout of any request.
@@ -26,6 +28,12 @@ PARAMETERS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
+
+# Error messages of a parameter that the server rejects: libpq passes on no SQLSTATE of a connection attempt.
+# If the server translates its messages (lc_messages), they are not recognised, and the start retries.
+_REJECTED = 'parameter:? "|parameter name "|command-line argument|startup parameter|FATAL: +(-c|--)'
+# The variables with which libpq sets parameters of the server.
+_VARIABLES = {"DateStyle": "PGDATESTYLE", "TimeZone": "PGTZ", "geqo": "PGGEQO"}
 
 
 class PostgresBreaker:
@@ -128,3 +136,26 @@ def reason(error: Exception) -> str:
     if isinstance(cause, psycopg.Error):
         return " ".join((cause.diag.message_primary or str(cause)).split())
     return str(cause) or type(cause).__name__
+
+
+def find_rejected_option(error: psycopg.Error, name: str, url: str) -> str:
+    """Return one line with the option or variable whose value the server rejects at each attempt, or "".
+
+    `name` is the setting of the URL. The line does not repeat the value.
+    """
+    message = str(error)
+    if not re.search(_REJECTED, message):
+        return ""
+    given = conninfo_to_dict(url)
+    options = str(given.get("options") or os.environ.get("PGOPTIONS", ""))
+    for parameter, variable in _VARIABLES.items():
+        if (
+            f'"{parameter}"' in message
+            and variable in os.environ
+            and parameter.lower() not in options.lower()
+        ):
+            return f"{variable} has a value that PostgreSQL rejects"
+    for option in ("replication", "options"):
+        if option in given and (option == "options" or f'"{option}"' in message):
+            return f'{name} has a value that PostgreSQL rejects for the option "{option}"'
+    return f"{'PGOPTIONS' if options else 'PGSERVICE'} has a value that PostgreSQL rejects"

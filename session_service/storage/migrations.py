@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import SettingError, database_url, migration_database_url
 from session_service.storage import queries, sql_files
-from session_service.storage.connection import PostgresConnection, reason
+from session_service.storage.connection import PostgresConnection, find_rejected_option, reason
 from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import Migration
 from session_service.storage.statements import RejectedError
@@ -62,6 +62,10 @@ async def run() -> list[str]:
         return await migrate(url, service_url=service_url)
     except (psycopg.Error, RejectedError, ServiceUnavailableError) as error:
         name = "DATABASE_URL" if url == service_url else "MIGRATION_DATABASE_URL"
+        if isinstance(error, psycopg.OperationalError) and (
+            rejected := find_rejected_option(error, name, url)
+        ):
+            raise SettingError(rejected) from None
         raise MigrationError(f"the PostgreSQL of {name} was not migrated: {reason(error)}") from error
 
 

@@ -16,7 +16,12 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import SettingError
-from session_service.storage.connection import PostgresBreaker, PostgresConnection, reason
+from session_service.storage.connection import (
+    PostgresBreaker,
+    PostgresConnection,
+    find_rejected_option,
+    reason,
+)
 
 ACQUIRE_TIMEOUT = 2.0  # seconds to wait for a connection
 ACQUIRE_TIMEOUT_WHEN_DOWN = 0.5  # seconds to wait for a connection after another request has timed out
@@ -24,13 +29,7 @@ RECONNECT_INTERVAL = 0.15  # seconds between the end of a failed connection atte
 LOG_INTERVAL = 10.0  # seconds between log records of psycopg_pool with the same message
 MIN_RECYCLE_INTERVAL = 1.0  # seconds between two replacements of all connections
 
-# Error messages of rejected options, and of a server that fails verification: libpq has no error codes for
-# connection attempts. If the server translates its messages (lc_messages), rejected options are not
-# recognised, and `await_server` retries until its time is over.
-_REJECTED_OPTIONS = (
-    "unrecognized configuration parameter|invalid value for parameter|invalid command-line argument"
-    "|permission denied to set parameter"
-)
+# Error messages of a server that fails verification: libpq has no error codes for connection attempts.
 _UNVERIFIED = "SSL error:|certificate|does not support SSL|private key file|connection is bad: invalid"
 
 _log = logging.getLogger(__name__)
@@ -172,8 +171,8 @@ async def await_server(pool: ConnectionPool, seconds: float) -> None:
             await (await PostgresConnection.connect(str(pool.conninfo))).close()
         except psycopg.OperationalError as error:
             fault = reason(error)
-            if re.search(_REJECTED_OPTIONS, fault):
-                fault += ' (an option of the URL\'s "options", or of PGOPTIONS)'
+            if rejected := find_rejected_option(error, "DATABASE_URL", str(pool.conninfo)):
+                raise SettingError(rejected) from None
             if _is_final(error) or asyncio.get_running_loop().time() > end:
                 raise SettingError(f"the PostgreSQL of DATABASE_URL is out of reach: {fault}") from None
             if logged != fault:
@@ -185,5 +184,5 @@ async def await_server(pool: ConnectionPool, seconds: float) -> None:
 
 
 def _is_final(error: psycopg.OperationalError) -> bool:
-    """Return whether the server failed verification or rejected an option: a retry fails in the same way."""
-    return re.search(f"{_UNVERIFIED}|{_REJECTED_OPTIONS}", str(error)) is not None
+    """Return whether the server failed verification: a retry fails in the same way."""
+    return re.search(_UNVERIFIED, str(error)) is not None

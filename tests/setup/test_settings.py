@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 
 SECRET = "S3cret"  # noqa: S105 - of no server
 VALID = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d", "REDIS_URL": "redis://127.0.0.1:1"}
+JWT = {"AUTH": "jwt", "JWT_KEYS": "/keys.json", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a"}
 UNREADABLE = "/nowhere/authority.pem"
 
 INVALID_POSTGRESQL_URLS = {
@@ -47,6 +48,9 @@ INVALID_POSTGRESQL_URLS = {
     f"u:{SECRET}@h:0/d": "has no valid port",
     f"u:{SECRET}@h:65536/d": "has no valid port",
     f"u:{SECRET}@h:{'9' * 5000}/d": "has no valid port",
+    f"u:{SECRET}%E4@h/d": "percent-encode it as UTF-8",
+    f"u@h/d?password={SECRET}%FF": "percent-encode it as UTF-8",
+    f"u@h/d?fallback_application_name={SECRET}%FF": "percent-encode it as UTF-8",
     f"u:{SECRET}@a..b/d": "has no valid host",
     f"u:{SECRET}@{'a' * 64}/d": "has no valid host",
 }
@@ -65,6 +69,8 @@ INVALID_REDIS_URLS = {
     f"redis://:{SECRET}@[::1": "has no valid host and port",
     f"redis://:{SECRET}@a..b": "has no valid host",
     f"redis://:\udcff{SECRET}@h": "a byte that is no UTF-8",
+    f"redis://:{SECRET}%E4@h": "percent-encode it as UTF-8",
+    f"redis://h?password={SECRET}%FF": "percent-encode it as UTF-8",
     f"rediss://:{SECRET}@h?ssl_ca_certs={UNREADABLE}": 'as its option "ssl_ca_certs"',
     f"rediss://:{SECRET}@h?ssl_cert_reqs=bad": 'has a wrong value for the option "ssl_cert_reqs"',
     f"unix://:{SECRET}@/": "the absolute path of a socket",
@@ -82,12 +88,14 @@ OTHER_INVALID_SETTINGS = {
     "SERVER": ["\udcff"],
     "LOG_LEVEL": ["\udcff", "20"],
     "CORS_ORIGINS": ["\udcff", "https://h:" + "9" * 5000],
-    "PGSSLMODE": ["bad"],
-    "PGPORT": ["bad"],
-    "PGSERVICE": ["bad"],
+    "DIGEST_KEY": ["\udcff" * 32],
+    "JWT_KEYS": ["/\udcff"],
+    **{name: ["\udcff"] for name in ("JWT_ISSUER", "JWT_AUDIENCE", "JWT_SERVICE_SCOPE", "PGAPPNAME", "PGTZ")},
+    **{name: ["bad"] for name in ("PGSSLMODE", "PGPORT", "PGSERVICE", "PGTARGETSESSIONATTRS")},
+    "PGMAXPROTOCOLVERSION": ["x"],
+    "PGMINPROTOCOLVERSION": ["9"],
     "PGHOST": ["a..b", "x@y"],
     "PGHOSTADDR": ["bad"],
-    "PGTARGETSESSIONATTRS": ["bad"],
 }
 
 
@@ -116,7 +124,7 @@ def test_other_invalid_settings(monkeypatch: pytest.MonkeyPatch, name: str, valu
     """The line names the variable: thousands of digits, bytes that are not UTF-8, variables of libpq."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingError) as error:
-        Settings.read({**VALID, "ALLOW_UNAUTHENTICATED": "yes", name: value})
+        Settings.read({**VALID, **JWT, "ALLOW_UNAUTHENTICATED": "yes", name: value})
     _check(str(error.value), name, "")
 
 
@@ -152,6 +160,15 @@ def test_valid_redis_urls(url: str) -> None:
     store_urls.check_redis(url)
 
 
+def test_wrong_variables_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several wrong variables, the line names one of them, and the environment does not change."""
+    monkeypatch.setenv("PGSSLMODE", "bad")
+    monkeypatch.setenv("PGMAXPROTOCOLVERSION", "x")
+    before = dict(os.environ)
+    assert store_urls.find_wrong_variable() in {"PGSSLMODE", "PGMAXPROTOCOLVERSION"}
+    assert dict(os.environ) == before
+
+
 def test_a_redis_socket_that_is_a_folder(tmp_path: Path) -> None:
     """An existing path that is not a socket is rejected."""
     with pytest.raises(UrlError, match="the absolute path of a socket"):
@@ -161,7 +178,6 @@ def test_a_redis_socket_that_is_a_folder(tmp_path: Path) -> None:
 def test_a_start_with_an_invalid_setting_prints_one_line(migrated: Urls, tmp_path: Path) -> None:
     """The service, its supervisor, bin/migrate and bin/serve print that line only, and exit with status 1."""
     with _taken_port() as port:
-        jwt = {"AUTH": "jwt", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a"}
         exposed = {"ALLOW_UNAUTHENTICATED": "yes"}
         invalid = {
             "DATABASE_URL": {"DATABASE_URL": f"postgresql://u:{SECRET}@h/d?pgbouncer=true"},
@@ -173,8 +189,8 @@ def test_a_start_with_an_invalid_setting_prints_one_line(migrated: Urls, tmp_pat
             "PORT": {"PORT": str(port)},
             "HOST": {"HOST": "nowhere.invalid", **exposed},
             "HOST: label": {"HOST": "a..b", **exposed},
-            "JWT_KEYS": {"JWT_KEYS": str(tmp_path), **jwt},
-            "JWT_KEYS: empty": {"JWT_KEYS": "/dev/null", **jwt},
+            "JWT_KEYS": JWT | {"JWT_KEYS": str(tmp_path)},
+            "JWT_KEYS: empty": JWT | {"JWT_KEYS": "/dev/null"},
         }
         starts = [
             (name, _spawn(migrated | settings, *command))

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -112,6 +114,13 @@ def test_contract_code_and_sql_must_match(
         ("RATE_LIMIT", "-1"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://quiz.example/secret"),
+        ("CORS_ORIGINS", "https://secret:99999"),
+        ("CORS_ORIGINS", "https://secret:65536"),
+        ("CORS_ORIGINS", "https://secret:0"),
+        ("CORS_ORIGINS", "https://secret:443"),
+        ("CORS_ORIGINS", "http://secret:80"),
+        ("CORS_ORIGINS", "https://secret:08443"),
+        ("CORS_ORIGINS", "https://[::1]:443"),
         ("LOG_LEVEL", "secret"),
     ],
 )
@@ -151,6 +160,22 @@ def test_unauthenticated_service_can_be_allowed(host: str) -> None:
     assert settings.tokens is None
 
 
+def test_origins_with_a_port() -> None:
+    """A port that is not the scheme's default is valid in an origin."""
+    origins = "https://a:80,http://a:443,https://a:8443,http://[::1]:65535,app://a:443"
+    assert len(Settings.read({**NOWHERE, "CORS_ORIGINS": origins}).cors_origins) == 5
+
+
+@pytest.mark.parametrize("host", ["::1%secret", "secret.invalid"])
+def test_a_host_without_an_address_fails_the_start(migrated: Urls, host: str) -> None:
+    """A HOST that the service cannot listen on fails the start with one line, without its value."""
+    ended = _serve({**migrated, "PORT": str(free_port()), "HOST": host, "ALLOW_UNAUTHENTICATED": "yes"})
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("session-service: cannot listen on HOST and PORT: ")
+    assert ended.stdout.count("\n") == 1
+    assert "secret" not in ended.stdout
+
+
 def test_a_port_in_use_fails_the_start(migrated: Urls) -> None:
     """A port in use fails the start with one line."""
     with socket.socket() as taken:
@@ -159,7 +184,7 @@ def test_a_port_in_use_fails_the_start(migrated: Urls) -> None:
         port = str(taken.getsockname()[1])
         ended = _serve({**migrated, "PORT": port})
     assert ended.returncode == 1
-    assert ended.stdout.startswith(f"session-service: cannot listen on HOST=127.0.0.1 PORT={port}: ")
+    assert ended.stdout.startswith("session-service: cannot listen on HOST and PORT: ")
 
 
 def test_missing_migrations_fail_the_start(fresh_database: Urls) -> None:
@@ -194,6 +219,33 @@ def test_durability_does_not_depend_on_the_database(
             return str(setting)
 
     assert asyncio.run(configured()) == used
+
+
+@pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
+@pytest.mark.parametrize("waits_for", ["PostgreSQL", "JWT_KEYS"])
+def test_sigterm_ends_a_waiting_start(migrated: Urls, tmp_path: Path, server: str, waits_for: str) -> None:
+    """SIGTERM ends a start that waits for a store or for keys, without a traceback, with exit status 0."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(LIMIT)
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        urls = {"DATABASE_URL": f"postgresql://nobody@{address}/none"} if waits_for == "PostgreSQL" else {}
+        env = {**migrated, **TOKENS, **urls, "JWT_KEYS": f"https://{address}/", "SERVER": server}
+        log = tmp_path / "log"
+        with (
+            log.open("w") as output,
+            subprocess.Popen(
+                [sys.executable, "-m", "session_service"],
+                cwd=ROOT,
+                env={**os.environ, **env, "PORT": str(free_port())},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ) as process,
+            silent.accept()[0],
+        ):
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(LIMIT) == 0
+    assert re.search("Traceback|unhandled|File", log.read_text()) is None
 
 
 def _setting_error(name: str, env: Urls) -> str:

@@ -1,5 +1,7 @@
 """Startup checks: the service does not start on a database that could lose or hide data."""
 
+import time
+
 import psycopg
 import pytest
 
@@ -60,6 +62,51 @@ def test_row_level_security_is_rejected(
     urls, operator = migrated_database
     operator.execute("alter table quiz_sessions enable row level security")
     assert "row-level security policy" in _start_error(urls, "session_service")
+
+
+@pytest.mark.parametrize("module", ["session_service", "session_service.storage.migrations"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PGDATESTYLE", "secret"),
+        ("PGTZ", "secret"),
+        ("PGGEQO", "secret"),
+        ("PGOPTIONS", "-c secret"),
+        ("PGOPTIONS", "-c secret=1"),
+        ("PGOPTIONS", "--secret"),
+        ("PGOPTIONS", "-c 1secret=x"),
+        ("PGOPTIONS", "-c port=1"),
+        ("PGOPTIONS", "-c work_mem=0"),
+        ("PGOPTIONS", "-c work_mem=secret"),
+        ("PGOPTIONS", "-c log_statement=secret"),
+        ("PGOPTIONS", "-c statement_timeout=secret"),
+        ("PGOPTIONS", "secret"),
+    ],
+)
+def test_variables_that_the_server_rejects(migrated: Urls, module: str, name: str, value: str) -> None:
+    """A variable of libpq with a value that the server rejects stops the start by its name at once."""
+    _check_rejected({**migrated, name: value}, module, f"{name} has a value that PostgreSQL rejects")
+
+
+@pytest.mark.parametrize("module", ["session_service", "session_service.storage.migrations"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("options", "-c%20secret"), ("options", "-cTimeZone%3Dsecret"), ("replication", "secret")],
+)
+def test_options_that_the_server_rejects(migrated: Urls, module: str, name: str, value: str) -> None:
+    """An option of the URL with a value that the server rejects stops the start by its name at once."""
+    urls = {key: f"{url}&{name}={value}" for key, url in migrated.items() if key != "REDIS_URL"}
+    variable = "DATABASE_URL" if module == "session_service" else "MIGRATION_DATABASE_URL"
+    expected = f'{variable} has a value that PostgreSQL rejects for the option "{name}"'
+    _check_rejected({**migrated, **urls}, module, expected)
+
+
+def _check_rejected(urls: Urls, module: str, expected: str) -> None:
+    started = time.monotonic()
+    line = _start_error(urls, module)
+    assert line.endswith(expected)
+    # A start that waits for PostgreSQL takes 30 s.
+    assert time.monotonic() - started < 20
 
 
 def _start_error(urls: Urls, module: str) -> str:

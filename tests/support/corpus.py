@@ -34,8 +34,7 @@ AMBIGUOUS = {
     "broken trailer": CHUNKED + b"2\r\n{}\r\n0\r\nX\r\n\r\n",
     "unknown coding": POST + b"transfer-encoding: gzip\r\n\r\n0\r\n\r\n",
     "two codings": POST + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    "codings on two lines": POST
-    + b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "codings on two lines": POST + b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     "codings on two lines, with an upgrade": POST
     + b"connection: upgrade\r\nupgrade: x\r\n"
     + b"transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -18,7 +18,13 @@ async def serve(app: ServedApplication, options: ServeOptions) -> bool:
     loop = asyncio.get_running_loop()
     lifespan = Lifespan(ASGIWrapper(cast("Any", app)), server.task_group.settings, loop, {})
     lifespan_task = loop.create_task(lifespan.handle_lifespan())
-    await lifespan.wait_for_startup()
+    try:
+        await lifespan.wait_for_startup()
+    except asyncio.CancelledError:
+        # Shutdown during the start: the application closes what it has opened, before the loop ends.
+        lifespan_task.cancel()
+        await asyncio.gather(lifespan_task, return_exceptions=True)
+        raise
     if lifespan_task.done():
         # The application has logged why. Retrieved, or asyncio would log it again.
         lifespan_task.exception()
