@@ -1,5 +1,7 @@
 """Tests of JWK Sets: which keys are used, for which algorithms."""
 
+import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import jwt
 import pytest
 
 from session_service.api.auth.bearer import BearerAuthenticator
-from session_service.api.auth.jwks import JwksError, JwkSet
+from session_service.api.auth.jwks import JwksError, JwkSet, JwksSource
 from tests.api.auth.keys import ADA, EC, ED, RSA
 from tests.support.issuer import (
     Key,
@@ -133,3 +135,25 @@ def test_keys_with_the_same_kid_are_all_tried(tmp_path: Path) -> None:
         assert await is_rejected(guard, third.token())
 
     with_authenticator(path, test)
+
+
+@pytest.mark.parametrize("turns", range(1, 4))
+def test_a_fetch_can_be_cancelled_when_it_ends(turns: int) -> None:
+    """A cancellation, as by SIGTERM, is not lost some turns of the event loop after the end of the fetch."""
+
+    async def run() -> None:
+        fetch = asyncio.create_task(JwksSource("/nowhere.json", ("RS256",)).fetch())
+        await asyncio.sleep(0)
+        for thread in threading.enumerate():
+            if thread.name == "jwks":
+                thread.join()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not fetch.done():
+            fetch.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await fetch
+        else:
+            assert isinstance(fetch.exception(), JwksError)
+
+    asyncio.run(run())
