@@ -4,6 +4,7 @@ Both servers obey the limits of `connections`, speak HTTP/1.1 without upgrades, 
 (request smuggling) with an error response, answer pipelined requests in order, ignore proxy headers and shut
 down in the same way. Differences that remain:
 
+- RTSP and ICE in the place of HTTP in a request line: uvicorn accepts them, Hypercorn rejects them.
 - Content-Length given twice with one value: Hypercorn accepts it, uvicorn rejects it.
 - Unknown or lower-case methods, and control characters in headers: uvicorn rejects them, Hypercorn passes
   them on, as it does a target like `http:/x`. Two spaces in a request line: uvicorn accepts them, Hypercorn

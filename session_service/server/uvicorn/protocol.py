@@ -137,7 +137,7 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
         if self.scope["method"] == "CONNECT":
             # The bytes that follow are meant for the tunnel, not for this service: they are no request.
             self._end_after_response()
-        # The parser adds trailers to this list: they are not headers (RFC 9110, 6.5.1).
+        # The parser adds trailers, which are not headers (RFC 9110, 6.5.1).
         self.headers = []
 
     def on_message_complete(self) -> None:
@@ -187,10 +187,7 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
                 return
 
     def _ignore_upgrade(self) -> None:
-        """Ignore an upgrade (RFC 9110, 7.8): parse the body with a new parser that has not seen the header.
-
-        httptools ends a request with an upgrade after its headers, even if it has a Content-Length.
-        """
+        """Ignore an upgrade (RFC 9110, 7.8): parse the body, which httptools skips, with a new parser."""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         lines = [b"%b: %b\r\n" % header for header in self.scope["headers"] if header[0] in _FRAMING]
@@ -234,11 +231,10 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
         return 0 if not codings or (version == "1.1" and codings == [b"chunked"]) else 400
 
     def _header_bytes(self) -> int:
-        first = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
-        return first + _size(self.headers)
+        return len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n") + _size(self.headers)
 
     def _end_after_response(self) -> None:
-        """Take no further request, and close the connection after the response to the present one."""
+        """Close the connection after the response to the present request."""
         self.cycle.keep_alive = self._accepts_requests = False
         if self.cycle.response_complete:
             self._close()
@@ -300,5 +296,5 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
 
 
 def _size(headers: Headers) -> int:
-    """Return the encoded size of header or trailer lines in bytes."""
+    """Return the encoded size of lines in bytes."""
     return sum(len(name) + len(value) + len(": \r\n") for name, value in headers)
