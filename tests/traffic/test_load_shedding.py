@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import ExitStack
 from time import monotonic
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -9,6 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from session_service.sessions.errors import ServiceUnavailableError
 from session_service.traffic.load_shedding import HOLD_SECONDS, MAX_IN_FLIGHT, LoadShedder
 from tests.conftest import Urls
 from tests.support import clock
@@ -37,6 +39,24 @@ def test_requests_over_the_in_flight_limit_are_rejected(
         assert outcomes[201] <= started
         assert saved + started <= outcomes[200] + outcomes[201] + outcomes["unknown"]
         assert service.save(sessions[0], 1, "after it").status_code == 200
+
+
+def test_a_thousand_requests_are_admitted() -> None:
+    """The request after a thousand in flight is rejected as not applied, and admitted once one has ended."""
+
+    async def admit() -> None:
+        shedder = LoadShedder()
+        with shedder.admit(0), ExitStack() as others:
+            for _ in range(998):
+                others.enter_context(shedder.admit(0))
+            with shedder.admit(0):
+                with pytest.raises(ServiceUnavailableError) as rejected, shedder.admit(0):
+                    pass
+                assert rejected.value.outcome == "not_applied"
+            with shedder.admit(0):
+                pass
+
+    asyncio.run(admit())
 
 
 def test_retry_after_grows_with_the_number_of_rejected_requests() -> None:
