@@ -147,7 +147,7 @@ class StrictHttpToolsProtocol(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS or (self.headers and _size(self.headers) > MAX_HEADER_BYTES):
             self._reject(431)
             raise ValueError
-        if self.cycle.keep_alive and not self.parser.should_keep_alive():
+        if self.headers and self.cycle.keep_alive and not self.parser.should_keep_alive():
             # The parser obeys a Connection trailer, and skips all that follows.
             self._end_after_response()
         super().on_message_complete()

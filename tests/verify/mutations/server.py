@@ -98,6 +98,20 @@ MUTATIONS = [
         "tests/verify/faults/test_request_smuggling.py::test_trailers_are_not_headers",
     ),
     Mutation(
+        "end of the connection after a Connection trailer",
+        UVICORN,
+        remove("StrictHttpToolsProtocol.on_message_complete", "self._end_after_response()"),
+        "tests/verify/faults/test_request_smuggling.py::test_trailers_do_not_swallow_the_next_request",
+    ),
+    Mutation(
+        "one line of Transfer-Encoding",
+        UVICORN,
+        replace(
+            "StrictHttpToolsProtocol._status_of_fault", '$CODINGS == [b"chunked"]', 'b"chunked" in $CODINGS'
+        ),
+        "tests/verify/faults/test_hostile_clients.py::test_request_smuggling_ambiguous_requests_are_rejected",
+    ),
+    Mutation(
         "size limit of trailers",
         UVICORN,
         force("StrictHttpToolsProtocol.data_received", "len(cycle.body) == $BEFORE", value=False),
