@@ -1,9 +1,6 @@
 """Tests of connections on both servers: header limits and timeouts, pipelining, failed starts."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +10,10 @@ from email.utils import parsedate_to_datetime
 import httpx
 import pytest
 
-from dev.reaper import ROOT
 from session_service.server.hypercorn.task_group import ReceiveQueue
 from tests.conftest import Urls
 from tests.support.raw_http import HEALTH, connected, exchange, parse_responses
-from tests.support.service import Service, free_port, running
+from tests.support.service import Service, failed_start, running
 from tests.support.waiting import LIMIT
 
 SERVERS = ("hypercorn", "uvicorn")
@@ -115,18 +111,9 @@ def test_a_disconnect_is_delivered_to_a_full_queue() -> None:
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_failed_start_exits_with_its_reason(server: str, fresh_database: Urls) -> None:
     """A failed start logs one line with the reason, without a traceback, and exits with status 1."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "session_service"],
-        cwd=ROOT,
-        env={**os.environ, **fresh_database, "PORT": str(free_port()), "SERVER": server},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert "cannot start: the database lacks migrations" in ended.stdout.splitlines()[0]
-    assert "Traceback" not in ended.stdout + ended.stderr
+    output = failed_start({**fresh_database, "SERVER": server})
+    assert "cannot start: the database lacks migrations" in output.splitlines()[0]
+    assert "Traceback" not in output
 
 
 def _trickle(url: str, start: bytes, more: bytes) -> list[httpx.Response]:
