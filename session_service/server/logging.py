@@ -38,12 +38,7 @@ class NonBlockingStdout:
     def write(self, text: str, lines: int = 1) -> None:
         """Queue text, from any thread; if the buffer is full, drop it and add `lines` to the lost lines."""
         with self._lock:
-            lost = (
-                f"[session-service] {self._dropped} lines were lost: stdout was blocked\n"
-                if self._dropped
-                else ""
-            )
-            data = (lost + text).encode(errors="backslashreplace")
+            data = (self._loss_notice() + text).encode(errors="backslashreplace")
             if self._buffered + len(data) > _MAX_BUFFERED:
                 self._dropped += lines
             elif data:
@@ -58,8 +53,14 @@ class NonBlockingStdout:
     def stop(self) -> None:
         """Write the buffered lines, for at most a second."""
         self._flush()
+        # The buffer may still be full: the number of lost lines is queued all the same.
+        self._queue.put(self._loss_notice().encode())
         self._queue.put(b"")
         self._writer.join(timeout=1)
+
+    def _loss_notice(self) -> str:
+        lost = self._dropped
+        return f"[session-service] {lost} lines were lost: stdout was blocked\n" if lost else ""
 
     def _flush(self) -> None:
         self.write("".join(self._lines), len(self._lines))

@@ -22,6 +22,20 @@ LONG = "/nowhere/" + 3900 * "x"
 PIPE = 40  # number of such lines that fill a pipe
 LINES = 1200  # number of such lines that also fill the service's buffer
 
+FULL_AT_THE_STOP = f"""
+import sys
+from threading import Timer
+from session_service.server.logging import NonBlockingStdout
+
+log = NonBlockingStdout()
+log.start()
+for line in [{LONG!r}] * {LINES} + ["short"] * {LINES}:
+    log.write(line + chr(10))
+# The reader begins when the stop has begun.
+Timer(0.05, print, ["full"], dict(file=sys.stderr, flush=True)).start()
+log.stop()
+"""
+
 
 @frozen
 class Reader:
@@ -38,6 +52,11 @@ class Reader:
     def lines(self) -> list[str]:
         """Return what was read."""
         return b"".join(self._chunks).decode().splitlines()
+
+
+def _dropped(log: str) -> int:
+    """Return the number of lines that the log says were dropped."""
+    return sum(int(count) for count in re.findall(r"^\S+ (\d+) lines were lost", log, re.MULTILINE))
 
 
 @contextmanager
@@ -76,12 +95,23 @@ def test_dropped_log_lines_are_counted(migrated: Urls) -> None:
         assert {response.status_code for response in clients.map(service.client.get, [LONG] * LINES)} == {404}
     lines = reader.lines()
     written = sum(LONG in line for line in lines)
-    dropped = sum(
-        int(count) for count in re.findall(r"^\S+ (\d+) lines were lost", "\n".join(lines), re.MULTILINE)
-    )
+    dropped = _dropped("\n".join(lines))
     assert written > PIPE
     assert dropped > 0
     assert written + dropped == LINES
+
+
+def test_dropped_log_lines_are_counted_at_the_stop() -> None:
+    """A service that stops with a full buffer still logs the number of dropped lines."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FULL_AT_THE_STOP], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"full\n"
+        lines = process.stdout.read().splitlines()
+    written = sum(line in {LONG.encode(), b"short"} for line in lines)
+    assert written + _dropped(b"\n".join(lines).decode()) == 2 * LINES
 
 
 def test_warnings_delay_no_request(migrated: Urls) -> None:
