@@ -11,7 +11,12 @@ import psycopg
 import pytest
 
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.traffic.load_shedding import HOLD_SECONDS, MAX_IN_FLIGHT, LoadShedder
+from session_service.traffic.load_shedding import (
+    HOLD_SECONDS,
+    MAX_BODY_MEMORY,
+    MAX_IN_FLIGHT,
+    LoadShedder,
+)
 from tests.conftest import Urls
 from tests.support import clock
 from tests.support.keep_alive import KeepAliveClient, Reply
@@ -54,6 +59,21 @@ def test_a_thousand_requests_are_admitted() -> None:
                     pass
                 assert rejected.value.outcome == "not_applied"
             with shedder.admit(0):
+                pass
+
+    asyncio.run(admit())
+
+
+def test_bodies_of_32_mib_are_admitted() -> None:
+    """A body beyond the limit of all bodies in flight is rejected as not applied, one within it is admitted."""
+
+    async def admit() -> None:
+        shedder = LoadShedder()
+        with shedder.admit(MAX_BODY_MEMORY - 10):
+            with pytest.raises(ServiceUnavailableError) as rejected, shedder.admit(11):
+                pass
+            assert rejected.value.outcome == "not_applied"
+            with shedder.admit(10):
                 pass
 
     asyncio.run(admit())

@@ -19,7 +19,7 @@ MUTATIONS = [
         "limit of the memory of all bodies",
         "session_service/traffic/load_shedding.py",
         force("LoadShedder.admit", "$MEMORY > MAX_BODY_MEMORY", value=False),
-        "tests/traffic/test_body_memory.py::test_bodies_over_the_memory_limit_are_rejected",
+        "tests/traffic/test_load_shedding.py::test_bodies_of_32_mib_are_admitted",
     ),
     Mutation(
         "limit of requests in flight",
