@@ -51,7 +51,7 @@ class Upload:
 
 
 def test_bodies_over_the_memory_limit_are_rejected(isolated_service: Service, fresh_database: Urls) -> None:
-    """Load shedding rejects bodies beyond the memory limit as not applied; every other one has its outcome."""
+    """Load shedding rejects bodies beyond the memory limit as not applied; the others are saved."""
     content = json.dumps({"answers": {str(number): "x" * 10_000 for number in range(25)}}).encode()
     capacity = MAX_BODY_MEMORY // len(content)
     saves = [Upload(isolated_service, content) for _ in range(capacity + 5)]

@@ -65,7 +65,7 @@ def test_a_thousand_requests_are_admitted() -> None:
 
 
 def test_bodies_of_32_mib_are_admitted() -> None:
-    """A body beyond the limit of all bodies in flight is rejected as not applied, one within it is admitted."""
+    """A body beyond the limit of all bodies in flight is rejected as not applied, a smaller one admitted."""
 
     async def admit() -> None:
         shedder = LoadShedder()
