@@ -89,4 +89,4 @@ def _await_expired(database: psycopg.Connection, session_id: object) -> None:
 
 async def _sweep(url: str) -> int:
     async with statements.pool(url, 1, queries.configure) as pool:
-        return await queries.expire_sessions(pool, count=BATCH_SIZE)
+        return len(await queries.expire_sessions(pool, count=BATCH_SIZE))

@@ -1,0 +1,221 @@
+"""Validates requests against the contract's schemas, and words each violation for people."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from attrs import frozen
+from jsonschema_rs import ValidationError, ValidationErrorKind, Validator, validator_for
+
+if TYPE_CHECKING:
+    from jsonschema_rs import KeywordValidator
+
+FULL_REPORT_LIMIT = 1024  # size of the largest value whose violations are all reported, in bytes
+
+_MESSAGES = {
+    "type": "must be of type {}",
+    "const": "must be {}",
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "minLength": "must have at least {} characters",
+    "maxLength": "must have at most {} characters",
+    "minItems": "must have at least {} items",
+    "maxItems": "must have at most {} items",
+    "minProperties": "must have at least {} entries",
+    "maxProperties": "must have at most {} entries",
+    "format": "must be a {}",
+    "x-max-bytes": "must have at most {} bytes as JSON",
+    "x-max-depth": "must have at most {} arrays and objects that contain each other",
+}
+_MAX_SHOWN_NAMES = 10  # unknown names that a message repeats
+_PLAIN_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
+
+
+class _MaxBytes:
+    """The keyword `x-max-bytes`: the largest length of a value as JSON in UTF-8 without white space."""
+
+    def __init__(self, _schema: object, limit: int, _path: object) -> None:
+        self._limit = limit
+
+    def validate(self, instance: object) -> None:
+        if len(orjson.dumps(instance)) > self._limit:
+            raise ValueError(f"more than {self._limit} bytes")
+
+
+class _MaxDepth:
+    """The keyword `x-max-depth`: the largest number of arrays and objects that contain each other."""
+
+    def __init__(self, _schema: object, limit: int, _path: object) -> None:
+        self._limit = limit
+
+    def validate(self, instance: object) -> None:
+        level = [instance]
+        for _ in range(self._limit + 1):
+            level = [member for node in level for member in _members(node)]
+            if not level:
+                return
+        raise ValueError(f"more than {self._limit} levels")
+
+
+_KEYWORDS: "dict[str, type[KeywordValidator]]" = {"x-max-bytes": _MaxBytes, "x-max-depth": _MaxDepth}
+
+
+@frozen
+class Input:
+    """A validated part of a request: all path, query or header parameters, or the body.
+
+    `place` is `path`, `query`, `header` or `body`. `names` are the names of its properties in the contract,
+    `required` those that a request must have.
+    """
+
+    place: str
+    schema: Mapping[str, Any]
+    validator: Validator
+    names: frozenset[str]
+    required: frozenset[str]
+
+    @classmethod
+    def build(cls, components: Mapping[str, Any], place: str, schema: Mapping[str, Any]) -> "Input":
+        """Compile a schema of the contract, whose references are resolved within `components`."""
+        whole = {**schema, "components": components}
+        validator = validator_for(whole, validate_formats=True, keywords=_KEYWORDS)
+        return cls(
+            place, whole, validator, frozenset(schema["properties"]), frozenset(schema.get("required", ()))
+        )
+
+    def violations(self, value: object, size: int = 0) -> list[dict[str, str]]:
+        """Return `path` and `message` of each violation; no message repeats a part of the value.
+
+        `size` is the length of the value's JSON text in bytes. The time to find all violations grows with the
+        square of their number: for a value of more than 1 KiB only the first one is reported.
+        """
+        if not value and self.place != "body" and not self.required:
+            return []
+        try:
+            if self.validator.is_valid(value):
+                return []
+            errors = self.validator.iter_errors(value) if size <= FULL_REPORT_LIMIT else self._first(value)
+            found = [self._violation(value, inner) for error in errors for inner in _inner_errors(error)]
+        except ValueError:
+            # The validator's recursion limit is lower than the parser's.
+            return [{"path": self.place, "message": "has too many levels: a value has at most 64"}]
+        # A name that violates two rules of its schema has the same message twice: the description.
+        return [item for place, item in enumerate(found) if item not in found[:place]]
+
+    def _first(self, value: object) -> list[ValidationError]:
+        try:
+            self.validator.validate(value)
+        except ValidationError as error:
+            return [error]
+        return []
+
+    def _violation(self, value: object, error: ValidationError) -> dict[str, str]:
+        """Return the path and the message of an error, without values of the client."""
+        steps = _shown_steps(value, error.instance_path)
+        return {"path": ".".join([self.place, *steps]), "message": self._message(error)}
+
+    def _message(self, error: ValidationError) -> str:
+        """Return the message for the violated rule, with its limit."""
+        match error.kind:
+            case ValidationErrorKind.AdditionalProperties(unexpected=names):
+                return f"has unknown names: {plain_names(names)}"
+            case ValidationErrorKind.PropertyNames(error=inner):
+                return f"has a wrong key ({plain_names([str(inner.instance)])}): it {self._message(inner)}"
+            case ValidationErrorKind.OneOfNotValid(context=forms):
+                return f"must be of type {' or '.join(_types(forms))}"
+            case ValidationErrorKind.Required(property=name):
+                return f"must have {name}"
+            case _:
+                return self._rule(error)
+
+    def _rule(self, error: ValidationError) -> str:
+        """Return the message for a rule about the value itself."""
+        match error.kind:
+            case ValidationErrorKind.Enum(options=choices):
+                return f"must be one of {', '.join(map(str, choices))}"
+            case ValidationErrorKind.Type(types=types):
+                return f"must be of type {' or '.join(types)}"
+            case ValidationErrorKind.Not():
+                return self._forbidden(error)
+            case _:
+                return self._limit(error)
+
+    def _limit(self, error: ValidationError) -> str:
+        """Return the message for a violated limit or pattern."""
+        keyword = str(error.schema_path[-1])
+        schema = self._schema(error)
+        if keyword == "pattern":
+            return f"must be {_description(schema)}"
+        message = _MESSAGES[keyword].format(schema[keyword])
+        for one, unit in (("1 characters", "1 character"), ("1 items", "1 item"), ("1 entries", "1 entry")):
+            message = message.replace(f"least {one}", f"least {unit}")
+        return message
+
+    def _forbidden(self, error: ValidationError) -> str:
+        """Return the message for a `not`: its constant, or the description, which is the message itself."""
+        schema = self._schema(error)
+        return f"must not be {schema['not']['const']}" if "const" in schema["not"] else _description(schema)
+
+    def _schema(self, error: ValidationError) -> Mapping[str, Any]:
+        """Return the violated schema."""
+        node: Any = self.schema
+        for step in error.schema_path[:-1]:
+            node = node[step]
+        schema: Mapping[str, Any] = node
+        return schema
+
+
+def plain_names(names: Iterable[str]) -> str:
+    """Return client-supplied names as text that is safe in logs and pages.
+
+    The text has at most 10 names, of letters, digits, `_` and `-` only, and the number of the others.
+    """
+    listed = list(names)
+    plain = [name for name in listed if _PLAIN_NAME.fullmatch(name)][:_MAX_SHOWN_NAMES]
+    others = len(listed) - len(plain)
+    return ", ".join(
+        [*plain, *([f"{others} more" if plain else f"{others} that cannot be shown"] if others else [])]
+    )
+
+
+def _shown_steps(value: object, path: Iterable[str | int]) -> list[str]:
+    """Return the steps to a place in the value; a key that is not plain as `#` and its place, from 1."""
+    steps = []
+    for step in path:
+        if isinstance(value, list):
+            steps.append(str(step))
+            value = value[int(step)]
+        elif isinstance(value, dict):
+            plain = _PLAIN_NAME.fullmatch(str(step))
+            steps.append(str(step) if plain else f"#{list(value).index(step) + 1}")
+            value = value[step]
+    return steps
+
+
+def _members(value: object) -> Iterable[object]:
+    """Return the members of an array or object, and none of another value."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _description(schema: Mapping[str, Any]) -> str:
+    """Return the description of a violated schema, in lower case: it is clearer to people than its pattern."""
+    text = " ".join(schema["description"].split()).rstrip(".")
+    return text[0].lower() + text[1:]
+
+
+def _inner_errors(error: ValidationError) -> list[ValidationError]:
+    """Return the errors within the one alternative of `oneOf` that has the value's type, if there is one."""
+    if isinstance(error.kind, ValidationErrorKind.OneOfNotValid):
+        forms = [form for form in error.kind.context if not _types([form])]
+        if len(forms) == 1:
+            return [inner for found in forms[0] for inner in _inner_errors(found)]
+    return [error]
+
+
+def _types(forms: Iterable[list[ValidationError]]) -> list[str]:
+    """Return the types that the alternatives require, without those that the value has."""
+    kinds = [error.kind for form in forms for error in form[:1]]
+    return [name for kind in kinds if isinstance(kind, ValidationErrorKind.Type) for name in kind.types]
