@@ -95,7 +95,7 @@ def _parameters(document: dict[str, Any], kind: str, listed: list[dict[str, Any]
         # Requests have many headers that no operation declares.
         "additionalProperties": kind == "header",
         "required": [parameter["name"] for parameter in listed if parameter.get("required")],
-        "properties": {parameter["name"]: parameter["schema"] for parameter in listed},
+        "properties": {parameter["name"]: _resolved(document, parameter["schema"]) for parameter in listed},
     }
     return Input.build(document["components"], kind, schema)
 
@@ -106,10 +106,10 @@ def _body(document: dict[str, Any], body: dict[str, Any]) -> Input:
 
 
 def _resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """Return the target of a local $ref, or the node itself."""
+    """Return the target of a local $ref with the node's other keywords, or the node itself."""
     while "$ref" in node:
-        steps = node["$ref"].removeprefix("#/").split("/")
-        node = document
-        for step in steps:
-            node = node[step]
+        target = document
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        node = {**target, **{name: value for name, value in node.items() if name != "$ref"}}
     return node

@@ -1,7 +1,7 @@
 """Validates requests against the contract's schemas, and words each violation for people."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -50,12 +50,11 @@ class _MaxDepth:
         self._limit = limit
 
     def validate(self, instance: object) -> None:
-        level = [instance]
-        for _ in range(self._limit + 1):
-            level = [member for node in level for member in _members(node)]
-            if not level:
-                return
-        raise ValueError(f"more than {self._limit} levels")
+        level = _containers([instance])
+        for _ in range(self._limit):
+            level = [container for node in level for container in _containers(node)]
+        if level:
+            raise ValueError(f"more than {self._limit} levels")
 
 
 _KEYWORDS: "dict[str, type[KeywordValidator]]" = {"x-max-bytes": _MaxBytes, "x-max-depth": _MaxDepth}
@@ -95,8 +94,13 @@ class Input:
         try:
             if self.validator.is_valid(value):
                 return []
-            errors = self.validator.iter_errors(value) if size <= FULL_REPORT_LIMIT else self._first(value)
-            found = [self._violation(value, inner) for error in errors for inner in _inner_errors(error)]
+            if size <= FULL_REPORT_LIMIT:
+                errors = [
+                    inner for error in self.validator.iter_errors(value) for inner in _inner_errors(error)
+                ]
+            else:
+                errors = self._first(value)
+            found = [self._violation(value, error) for error in errors]
         except ValueError:
             # The validator's recursion limit is lower than the parser's.
             return [{"path": self.place, "message": "has too many levels: a value has at most 64"}]
@@ -107,12 +111,12 @@ class Input:
         try:
             self.validator.validate(value)
         except ValidationError as error:
-            return [error]
+            return _inner_errors(error)[:1]
         return []
 
     def _violation(self, value: object, error: ValidationError) -> dict[str, str]:
         """Return the path and the message of an error, without values of the client."""
-        steps = _shown_steps(value, error.instance_path)
+        steps = next(_shown_paths(value, error.instance_path, error.instance), [])
         return {"path": ".".join([self.place, *steps]), "message": self._message(error)}
 
     def _message(self, error: ValidationError) -> str:
@@ -179,29 +183,31 @@ def plain_names(names: Iterable[str]) -> str:
     )
 
 
-def _shown_steps(value: object, path: Iterable[str | int]) -> list[str]:
-    """Return the steps to a place in the value; a key that is not plain as `#` and its place, from 1."""
-    steps = []
-    for step in path:
-        if isinstance(value, list):
-            steps.append(str(step))
-            value = value[int(step)]
-        elif isinstance(value, dict):
-            plain = _PLAIN_NAME.fullmatch(str(step))
-            steps.append(str(step) if plain else f"#{list(value).index(step) + 1}")
-            value = value[step]
-    return steps
+def _shown_paths(value: object, path: list[str | int], instance: object) -> Iterator[list[str]]:
+    """Yield the paths to the violating instance; a key that is not plain is `#` and its place, from 1.
+
+    There can be several: the library reports a key of digits as an integer, `007` as 7.
+    """
+    if not path and value == instance:
+        yield []
+    elif path and isinstance(value, list):
+        for rest in _shown_paths(value[int(path[0])], path[1:], instance):
+            yield [str(path[0]), *rest]
+    elif path and isinstance(value, dict):
+        for place, (key, member) in enumerate(value.items(), 1):
+            if key == path[0] or (re.fullmatch("[0-9]{1,20}", key) and int(key) == path[0]):
+                for rest in _shown_paths(member, path[1:], instance):
+                    yield [key if _PLAIN_NAME.fullmatch(key) else f"#{place}", *rest]
 
 
-def _members(value: object) -> Iterable[object]:
-    """Return the members of an array or object, and none of another value."""
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _containers(container: list[Any] | dict[str, Any]) -> list[list[Any] | dict[str, Any]]:
+    """Return the arrays and objects that an array or object contains directly."""
+    members = container.values() if isinstance(container, dict) else container
+    return [member for member in members if isinstance(member, list | dict)]
 
 
 def _description(schema: Mapping[str, Any]) -> str:
-    """Return the description of a violated schema, in lower case: it is clearer to people than its pattern."""
+    """Return the description of a violated schema: it is clearer to people than its pattern."""
     text = " ".join(schema["description"].split()).rstrip(".")
     return text[0].lower() + text[1:]
 

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+import orjson
+
 from session_service.sessions.models import EncodedSession, ExternalId
 from session_service.storage.redis import RedisClient
 from session_service.storage.session_cache import SessionCache
@@ -18,7 +20,7 @@ async def session_cache(url: str, seconds: int = 30, batch_size: int = 64) -> As
 
 def encoded_session(session_id: UUID, version: int, padding: int = 0) -> EncodedSession:
     """Return a version of a session; its body has `padding` additional bytes."""
-    text = '{"id":"%s","status":"in_progress","version":%d,"x":"%s"}' % (session_id, version, "x" * padding)
+    body = {"id": str(session_id), "status": "in_progress", "version": version, "x": "x" * padding}
     return EncodedSession(
         id=session_id,
         status="in_progress",
@@ -26,6 +28,6 @@ def encoded_session(session_id: UUID, version: int, padding: int = 0) -> Encoded
         user_id='ada "\\ \u00fc',
         quiz_id=ExternalId('quiz "\\ \u00fc'),
         expires_at="none",
-        body=text.encode(),
+        body=orjson.dumps(body),
         read_at=0,
     )
