@@ -49,7 +49,7 @@ INVALID = [
     b'{"question_id": Infinity, "answer": "x"}',
     b'{"question_id": 1e400, "answer": "x"}',
     b'{"question_id": -1, "answer": "x"}',
-    b'{"question_id": 2147483648, "answer": "x"}',
+    b'{"question_id": 9007199254740992, "answer": "x"}',
     b'{"question_id": 9007199254740993, "answer": "x"}',
     b'{"question_id": 18446744073709551616, "answer": "x"}',
     b'{"question_id": 18446744073709551623, "answer": "x"}',
