@@ -61,11 +61,12 @@ class _MaxDepth:
         self._limit = limit
 
     def validate(self, instance: object) -> None:
-        level = _containers([instance])
+        level = [instance]
         for _ in range(self._limit):
-            level = [container for node in level for container in _containers(node)]
-        if level:
-            raise ValueError(f"more than {self._limit} levels")
+            level = [member for node in level for member in _containers_in(node)]
+            if not level:
+                return
+        raise ValueError(f"more than {self._limit} levels")
 
 
 _KEYWORDS: "dict[str, type[KeywordValidator]]" = {"x-max-bytes": _MaxBytes, "x-max-depth": _MaxDepth}
@@ -231,10 +232,10 @@ def _type_message(types: Iterable[str]) -> str:
     return f"must be {' or '.join(_TYPES[name] for name in types)}"
 
 
-def _containers(container: list[Any] | dict[str, Any]) -> list[list[Any] | dict[str, Any]]:
-    """Return the arrays and objects that an array or object contains directly."""
-    members = container.values() if isinstance(container, dict) else container
-    return [member for member in members if isinstance(member, list | dict)]
+def _containers_in(value: object) -> Iterator[object]:
+    """Yield the members of an array or object that are arrays or objects themselves."""
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (member for member in members if isinstance(member, dict | list))
 
 
 def _description(schema: Mapping[str, Any]) -> str:
