@@ -79,9 +79,10 @@ async function conflict(): Promise<void> {
   await client.PUT(progress, { params, body: { question_id: 1, answer: "theirs" } });
   const mine = { question_id: 2, answer: "mine" };
   const refused = await client.PUT(progress, { params, body: { ...mine, version: started.version } });
-  assert.equal(refused.error?.errorCode, "SESSION_CONFLICT");
-  typed<Same<typeof refused.error, SessionConflictError>>();
-  const { currentVersion } = refused.error;
+  const { error } = refused;
+  assert.equal(error?.errorCode, "SESSION_CONFLICT");
+  typed<Same<typeof error, SessionConflictError>>();
+  const { currentVersion } = error;
   const landed = await client.PUT(progress, { params, body: { ...mine, version: currentVersion } });
   assert.deepEqual(landed.data?.answers, { "1": "theirs", "2": "mine" });
 }
