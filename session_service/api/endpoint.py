@@ -187,10 +187,10 @@ def _query(scope: Scope, declared: Input) -> dict[str, Any]:
     if len(query) != len(pairs):
         repeated = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
         raise ValidationError([{"path": "query", "message": f"has twice: {plain_names(repeated)}"}])
+    kinds = declared.schema["properties"]
+    whole = {name for name in query if kinds.get(name, {}).get("type") == "integer"}
     return {
-        name: int(text)
-        if name in declared.integers and re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", text)
-        else text
+        name: int(text) if name in whole and re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", text) else text
         for name, text in query.items()
     }
 

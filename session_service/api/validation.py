@@ -76,24 +76,20 @@ _KEYWORDS: "dict[str, type[KeywordValidator]]" = {"x-max-bytes": _MaxBytes, "x-m
 class Input:
     """A validated part of a request: all path, query or header parameters, or the body.
 
-    `place` is `path`, `query`, `header` or `body`. `required` are the names that a request must have,
-    `integers` those of integers, which a query has as text.
+    `place` is `path`, `query`, `header` or `body`. `required` are the names that a request must have.
     """
 
     place: str
     schema: Mapping[str, Any]
     validator: Validator
     required: frozenset[str]
-    integers: frozenset[str]
 
     @classmethod
     def build(cls, components: Mapping[str, Any], place: str, schema: Mapping[str, Any]) -> "Input":
         """Compile a schema of the contract, whose references are resolved within `components`."""
         whole = {**schema, "components": components}
         validator = validator_for(whole, validate_formats=True, keywords=_KEYWORDS)
-        properties = {name: _target(components, inner) for name, inner in schema["properties"].items()}
-        integers = (name for name, inner in properties.items() if inner.get("type") == "integer")
-        return cls(place, whole, validator, frozenset(schema.get("required", ())), frozenset(integers))
+        return cls(place, whole, validator, frozenset(schema.get("required", ())))
 
     def violations(self, value: object, size: int = 0) -> list[dict[str, str]]:
         """Return `path` and `message` of each violation; no message repeats a part of the value.
@@ -219,13 +215,6 @@ def _places(value: object, path: Sequence[str | int]) -> Iterator[tuple[list[str
 
 def _is_index(key: str, step: str | int) -> bool:
     return isinstance(step, int) and re.fullmatch(r"\+?[0-9]{1,32}", key) is not None and int(key) == step
-
-
-def _target(components: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of the components to which the schema refers, or the schema itself."""
-    name = schema.get("$ref", "").removeprefix("#/components/schemas/")
-    target: Mapping[str, Any] = components["schemas"][name] if name else schema
-    return target
 
 
 def _type_message(types: Iterable[str]) -> str:
