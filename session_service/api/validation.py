@@ -1,7 +1,7 @@
 """Validates requests against the contract's schemas, and words each violation for people."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 FULL_REPORT_LIMIT = 1024  # size of the largest value whose violations are all reported, in bytes
 
 _MESSAGES = {
-    "type": "must be of type {}",
     "const": "must be {}",
     "minimum": "must be at least {}",
     "maximum": "must be at most {}",
@@ -26,8 +25,20 @@ _MESSAGES = {
     "maxProperties": "must have at most {} entries",
     "format": "must be a {}",
     "x-max-bytes": "must have at most {} bytes as JSON",
-    "x-max-depth": "must have at most {} arrays and objects that contain each other",
+    "x-max-depth": "must have at most {} levels of arrays and objects",
 }
+_TYPES = {
+    "array": "an array",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "a text",
+}
+# Keywords that say the same of a value: one message of each group is enough.
+_GROUPS = {"minimum": "minimum", "pattern": "pattern", "format": "pattern"}
+_TOO_DEEP = "must have at most 64 levels of arrays and objects in each value"
 _MAX_SHOWN_NAMES = 10  # unknown names that a message repeats
 _PLAIN_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
@@ -50,11 +61,12 @@ class _MaxDepth:
         self._limit = limit
 
     def validate(self, instance: object) -> None:
-        level = _containers([instance])
+        level = [instance]
         for _ in range(self._limit):
-            level = [container for node in level for container in _containers(node)]
-        if level:
-            raise ValueError(f"more than {self._limit} levels")
+            level = [member for node in level for member in _containers_in(node)]
+            if not level:
+                return
+        raise ValueError(f"more than {self._limit} levels")
 
 
 _KEYWORDS: "dict[str, type[KeywordValidator]]" = {"x-max-bytes": _MaxBytes, "x-max-depth": _MaxDepth}
@@ -64,14 +76,12 @@ _KEYWORDS: "dict[str, type[KeywordValidator]]" = {"x-max-bytes": _MaxBytes, "x-m
 class Input:
     """A validated part of a request: all path, query or header parameters, or the body.
 
-    `place` is `path`, `query`, `header` or `body`. `names` are the names of its properties in the contract,
-    `required` those that a request must have.
+    `place` is `path`, `query`, `header` or `body`. `required` are the names that a request must have.
     """
 
     place: str
     schema: Mapping[str, Any]
     validator: Validator
-    names: frozenset[str]
     required: frozenset[str]
 
     @classmethod
@@ -79,9 +89,7 @@ class Input:
         """Compile a schema of the contract, whose references are resolved within `components`."""
         whole = {**schema, "components": components}
         validator = validator_for(whole, validate_formats=True, keywords=_KEYWORDS)
-        return cls(
-            place, whole, validator, frozenset(schema["properties"]), frozenset(schema.get("required", ()))
-        )
+        return cls(place, whole, validator, frozenset(schema.get("required", ())))
 
     def violations(self, value: object, size: int = 0) -> list[dict[str, str]]:
         """Return `path` and `message` of each violation; no message repeats a part of the value.
@@ -94,18 +102,16 @@ class Input:
         try:
             if self.validator.is_valid(value):
                 return []
-            if size <= FULL_REPORT_LIMIT:
-                errors = [
-                    inner for error in self.validator.iter_errors(value) for inner in _inner_errors(error)
-                ]
-            else:
-                errors = self._first(value)
-            found = [self._violation(value, error) for error in errors]
+            errors = self.validator.iter_errors(value) if size <= FULL_REPORT_LIMIT else self._first(value)
+            found: dict[tuple[str, str], dict[str, str]] = {}
+            for error in (inner for whole in errors for inner in _inner_errors(whole)):
+                item = self._violation(value, error)
+                rule = _GROUPS.get(str(error.schema_path[-1]), item["message"])
+                found.setdefault((item["path"], rule), item)
         except ValueError:
             # The validator's recursion limit is lower than the parser's.
-            return [{"path": self.place, "message": "has too many levels: a value has at most 64"}]
-        # A name that violates two rules of its schema has the same message twice: the description.
-        return [item for place, item in enumerate(found) if item not in found[:place]]
+            return [{"path": self.place, "message": _TOO_DEEP}]
+        return list(found.values())
 
     def _first(self, value: object) -> list[ValidationError]:
         try:
@@ -116,18 +122,21 @@ class Input:
 
     def _violation(self, value: object, error: ValidationError) -> dict[str, str]:
         """Return the path and the message of an error, without values of the client."""
-        steps = next(_shown_paths(value, error.instance_path, error.instance), [])
-        return {"path": ".".join([self.place, *steps]), "message": self._message(error)}
+        places = list(_places(value, error.instance_path))
+        steps, node = next((place for place in places if place[1] == error.instance), places[0])
+        return {"path": ".".join([self.place, *steps]), "message": self._message(error, node)}
 
-    def _message(self, error: ValidationError) -> str:
-        """Return the message for the violated rule, with its limit."""
+    def _message(self, error: ValidationError, node: object) -> str:
+        """Return the message for the rule that the value `node` violates, with its limit."""
         match error.kind:
             case ValidationErrorKind.AdditionalProperties(unexpected=names):
                 return f"has unknown names: {plain_names(names)}"
             case ValidationErrorKind.PropertyNames(error=inner):
-                return f"has a wrong key ({plain_names([str(inner.instance)])}): it {self._message(inner)}"
+                assert isinstance(node, dict)
+                key = _shown_key(node, str(inner.instance))
+                return f"has a wrong key ({key}): it {self._message(inner, inner.instance)}"
             case ValidationErrorKind.OneOfNotValid(context=forms):
-                return f"must be of type {' or '.join(_types(forms))}"
+                return _type_message(_types(forms))
             case ValidationErrorKind.Required(property=name):
                 return f"must have {name}"
             case _:
@@ -139,7 +148,7 @@ class Input:
             case ValidationErrorKind.Enum(options=choices):
                 return f"must be one of {', '.join(map(str, choices))}"
             case ValidationErrorKind.Type(types=types):
-                return f"must be of type {' or '.join(types)}"
+                return _type_message(types)
             case ValidationErrorKind.Not():
                 return self._forbidden(error)
             case _:
@@ -183,32 +192,44 @@ def plain_names(names: Iterable[str]) -> str:
     )
 
 
-def _shown_paths(value: object, path: list[str | int], instance: object) -> Iterator[list[str]]:
-    """Yield the paths to the violating instance; a key that is not plain is `#` and its place, from 1.
+def _shown_key(node: dict[str, object], key: str) -> str:
+    """Return a key of the object; one that is not plain as `#` and its place, from 1."""
+    return key if _PLAIN_NAME.fullmatch(key) else f"#{list(node).index(key) + 1}"
 
-    There can be several: the library reports a key of digits as an integer, `007` as 7.
+
+def _places(value: object, path: Sequence[str | int]) -> Iterator[tuple[list[str], object]]:
+    """Yield the steps to each place in the value that the validator's path may mean, and the value there.
+
+    The validator gives a key such as `7`, `+7` or `007` as the integer 7.
     """
-    if not path and value == instance:
-        yield []
-    elif path and isinstance(value, list):
-        for rest in _shown_paths(value[int(path[0])], path[1:], instance):
-            yield [str(path[0]), *rest]
-    elif path and isinstance(value, dict):
-        for place, (key, member) in enumerate(value.items(), 1):
-            if key == path[0] or (re.fullmatch("[0-9]{1,20}", key) and int(key) == path[0]):
-                for rest in _shown_paths(member, path[1:], instance):
-                    yield [key if _PLAIN_NAME.fullmatch(key) else f"#{place}", *rest]
+    if not path:
+        yield [], value
+    elif isinstance(value, list):
+        for steps, node in _places(value[int(path[0])], path[1:]):
+            yield [str(path[0]), *steps], node
+    elif isinstance(value, dict):
+        for key in [key for key in value if key == path[0] or _is_index(key, path[0])]:
+            for steps, node in _places(value[key], path[1:]):
+                yield [_shown_key(value, key), *steps], node
 
 
-def _containers(container: list[Any] | dict[str, Any]) -> list[list[Any] | dict[str, Any]]:
-    """Return the arrays and objects that an array or object contains directly."""
-    members = container.values() if isinstance(container, dict) else container
-    return [member for member in members if isinstance(member, list | dict)]
+def _is_index(key: str, step: str | int) -> bool:
+    return isinstance(step, int) and re.fullmatch(r"\+?[0-9]{1,32}", key) is not None and int(key) == step
+
+
+def _type_message(types: Iterable[str]) -> str:
+    return f"must be {' or '.join(_TYPES[name] for name in types)}"
+
+
+def _containers_in(value: object) -> Iterator[object]:
+    """Yield the members of an array or object that are arrays or objects themselves."""
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (member for member in members if isinstance(member, dict | list))
 
 
 def _description(schema: Mapping[str, Any]) -> str:
-    """Return the description of a violated schema: it is clearer to people than its pattern."""
-    text = " ".join(schema["description"].split()).rstrip(".")
+    """Return the first sentence of a violated schema's description: it is clearer than its pattern."""
+    text = " ".join(schema["description"].split()).split(". ")[0].rstrip(".")
     return text[0].lower() + text[1:]
 
 

@@ -7,7 +7,7 @@ import {
   type Answer,
   type Session,
   type SessionConflictError,
-  type SessionExpiredError,
+  type SessionEndedError,
   type SessionStatus,
   type Timestamp,
 } from "session-service-client";
@@ -17,7 +17,7 @@ const user = `typescript-${crypto.randomUUID()}`;
 const progress = "/api/sessions/{id}/progress";
 
 /** Compiles only where the type is exactly the one expected. */
-type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : never;
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 function typed<_ extends true>(): void {}
 
 async function start(fields: { quiz_id?: number; time_limit_seconds?: number } = {}): Promise<Session> {
@@ -36,9 +36,9 @@ async function health(): Promise<void> {
 async function life(): Promise<Session> {
   const started = await start();
   typed<Same<Session["status"], SessionStatus>>();
-  typed<Same<Session["expires_at"], Timestamp>>();
+  typed<Same<Session["expires_at"], Timestamp | null>>();
   typed<Same<Session["answers"][string], Answer>>();
-  assert.equal(new Date(started.expires_at).getTime() - new Date(started.started_at).getTime(), 1_800_000);
+  assert.equal(new Date(started.expires_at!).getTime() - new Date(started.started_at).getTime(), 1_800_000);
   const resumed = await client.POST("/api/sessions/start", {
     body: { user_id: user, quiz_id: 7, if_active: "resume" },
   });
@@ -79,9 +79,10 @@ async function conflict(): Promise<void> {
   await client.PUT(progress, { params, body: { question_id: 1, answer: "theirs" } });
   const mine = { question_id: 2, answer: "mine" };
   const refused = await client.PUT(progress, { params, body: { ...mine, version: started.version } });
-  assert.equal(refused.error?.errorCode, "SESSION_CONFLICT");
-  typed<Same<typeof refused.error, SessionConflictError>>();
-  const { currentVersion } = refused.error;
+  const { error } = refused;
+  assert.equal(error?.errorCode, "SESSION_CONFLICT");
+  typed<Same<typeof error, SessionConflictError>>();
+  const { currentVersion } = error;
   const landed = await client.PUT(progress, { params, body: { ...mine, version: currentVersion } });
   assert.deepEqual(landed.data?.answers, { "1": "theirs", "2": "mine" });
 }
@@ -103,7 +104,7 @@ async function expiry(): Promise<Session> {
   const read = await client.GET("/api/sessions/{id}", { params });
   for (const error of [late.error, read.error]) {
     assert.equal(error?.errorCode, "SESSION_EXPIRED");
-    typed<Same<typeof error, SessionExpiredError>>();
+    typed<Same<typeof error, SessionEndedError>>();
     assert.deepEqual(error.session.answers, { "1": "in time" });
   }
   return started;

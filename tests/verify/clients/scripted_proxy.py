@@ -43,11 +43,10 @@ def _json(status: int, value: object) -> ScriptedResponse:
 
 def _error(name: str) -> ScriptedResponse:
     """Return the contract's example of an error."""
-    (example, *_) = DOCUMENT["components"]["responses"][name]["content"]["application/json"][
-        "examples"
-    ].values()
-    if "$ref" in example:
-        example = DOCUMENT["components"]["examples"][example["$ref"].rsplit("/", 1)[1]]
+    example = DOCUMENT["components"]["examples"].get(name)
+    if not example:
+        response = DOCUMENT["components"]["responses"][name]
+        example = next(iter(response["content"]["application/json"]["examples"].values()))
     return _json(example["value"]["statusCode"], example["value"])
 
 
