@@ -13,11 +13,10 @@ _MOVE = """
 """
 
 
-def age(database: psycopg.Connection, session_id: object, seconds: int, cache: Redis | None = None) -> None:
+def age(database: psycopg.Connection, cache: Redis, session_id: object, seconds: int) -> None:
     """Move the start and the ends of the session by so many seconds; remove its entry from the cache."""
     database.execute(_MOVE, [seconds, session_id])
-    if cache is not None:
-        cache.delete(f"session:{session_id}")
+    cache.delete(f"session:{session_id}")
 
 
 def stored(database: psycopg.Connection, session_id: object, *columns: str) -> tuple[Any, ...]:
