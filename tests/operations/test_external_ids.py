@@ -92,11 +92,11 @@ def test_all_forms_of_an_integer_are_one_question(service: Service) -> None:
     """An integer, the same number with a fraction of 0, and its decimal as a text are one question."""
     session_id = service.start()["id"]
     for count, form in enumerate(FORMS_OF_7, 1):
-        body = '{"question_id":%s,"answer":%d}' % (form, count)
+        body = f'{{"question_id":{form},"answer":{count}}}'
         saved = _raw(service, "PUT", _progress(session_id), body).json()
         assert _shown(saved) == json.dumps([7, 7, {"7": count}])
         service.save_many(session_id, {"1": "x"}, current_question=1)
-        moved = _raw(service, "PATCH", _progress(session_id), '{"current_question":%s}' % form).json()
+        moved = _raw(service, "PATCH", _progress(session_id), f'{{"current_question":{form}}}').json()
         assert json.dumps(moved["current_question"]) == "7"
         service.save_many(session_id, {"1": None})
     cleared = service.save_many(session_id, {"7": None}).json()
@@ -110,7 +110,7 @@ def test_all_forms_of_an_integer_are_one_quiz(service: Service, number: int) -> 
     session_id = service.start(user_id=user, quiz_id=number)["id"]
     service.start(user_id=user, quiz_id=f"0{number}")
     for form in (f"{number}", f"{number}.0", f'"{number}"'):
-        body = '{"user_id":"%s","quiz_id":%s,"if_active":"resume"}' % (user, form)
+        body = f'{{"user_id":"{user}","quiz_id":{form},"if_active":"resume"}}'
         resumed = _raw(service, "POST", "/api/sessions/start", body)
         assert (resumed.status_code, resumed.json()["id"]) == (200, session_id)
         assert json.dumps(resumed.json()["quiz_id"]) == str(number)
@@ -139,11 +139,11 @@ def test_a_repeat_may_have_another_form(service: Service, form: str) -> None:
 @pytest.mark.parametrize("form", ["0", "0.0", "-0", "-0.0", '"0"'])
 def test_0_is_a_question_and_no_quiz(service: Service, form: str) -> None:
     """The id 0 in any form is refused for a quiz, and accepted for a question."""
-    refused = _raw(service, "POST", "/api/sessions/start", '{"user_id":"ada","quiz_id":%s}' % form)
+    refused = _raw(service, "POST", "/api/sessions/start", f'{{"user_id":"ada","quiz_id":{form}}}')
     assert refused.status_code == 400, refused.text
     assert {detail["path"] for detail in refused.json()["details"]} == {"body.quiz_id"}
     saved = _raw(
-        service, "PUT", _progress(service.start()["id"]), '{"question_id":%s,"answer":"x"}' % form
+        service, "PUT", _progress(service.start()["id"]), f'{{"question_id":{form},"answer":"x"}}'
     ).json()
     assert _shown(saved) == json.dumps([7, 0, {"0": "x"}])
 
