@@ -14,6 +14,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from itertools import islice
 from time import monotonic
 from typing import cast
@@ -23,6 +24,7 @@ from uuid import UUID
 from attrs import frozen
 from redis.exceptions import ResponseError
 
+from session_service.sessions import codec
 from session_service.sessions.models import EncodedSession, ExternalId, Status
 from session_service.storage.redis import ClockReading, RedisClient, UnreachableError
 from session_service.traffic.batching import Batcher
@@ -38,6 +40,8 @@ _SESSION = re.compile(
     rb'(\{"id":"([0-9a-f-]{36})","status":"(in_progress|completed|expired|paused)",.*\})',
     re.DOTALL,
 )
+# Within answers the same characters would have a space or a backslash between them.
+_UPDATED_AT = b'"updated_at":"'
 
 # KEYS are entries; ARGV: the time for which each guards against older ones, in milliseconds, then the version
 # and the bytes of each. Bytes without a session replace lower versions only, others also the same version.
@@ -88,7 +92,8 @@ class SessionCache:
     async def get(self, session_id: UUID, seen_version: int = 0, read_at: int = 0) -> EncodedSession | None:
         """Return the cached session, unless it is older than `seen_version`; None on a cache miss.
 
-        `read_at` is the database's time, which the session then has.
+        `read_at` is the database's time, which the session then has, unless another instance, whose clock
+        is ahead, has written it later.
         """
         try:
             reading = await self.client.clock()
@@ -218,6 +223,14 @@ def _decode(session_id: UUID, content: bytes, read_at: int) -> Entry | None:
         quiz_id=ExternalId(unquote(quiz)),
         expires_at=expires_at,
         body=found[4],
-        read_at=read_at,
+        read_at=max(read_at, _updated_at(found[4])),
     )
     return Entry(version, good_until, session)
+
+
+def _updated_at(body: bytes) -> int:
+    """Return the session's `updated_at` in milliseconds since 1970, 0 if it is not a timestamp."""
+    start = body.rfind(_UPDATED_AT) + len(_UPDATED_AT)
+    with suppress(ValueError):
+        return codec.milliseconds(datetime.fromisoformat(body[start : start + 24].decode()))
+    return 0

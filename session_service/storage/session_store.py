@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
+from time import monotonic_ns
 from typing import TypeVar
 from uuid import UUID
 
@@ -75,7 +76,8 @@ class SessionStore:
     async def open(self, digest_key: str) -> None:
         """Set the key of the digests by which repeats are recognised, and read the database's clock."""
         self._digest = codec.Digester(digest_key)
-        self._clock.set((await queries.get_clock(self._pool)).now)
+        sent = monotonic_ns()
+        self._clock.set((await queries.get_clock(self._pool)).now, sent)
 
     async def read(
         self, session_id: UUID, owner: str | None, *, seen_version: int, fresh: bool
@@ -238,8 +240,9 @@ class SessionStore:
         asked_at = await self._cache.now()
         results: list[WriteResult | None] = [None] * count
         fills = []
+        sent = monotonic_ns()
         for row in await query():
-            self._clock.set(row.checked_at)
+            self._clock.set(row.checked_at, sent)
             session = codec.encode_session(row, row.checked_at)
             results[row.ordinality] = WriteResult(row.verdict, session)
             fills.append((session, asked_at + self._lifetime(row)))
