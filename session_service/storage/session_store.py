@@ -76,8 +76,7 @@ class SessionStore:
     async def open(self, digest_key: str) -> None:
         """Set the key of the digests by which repeats are recognised, and read the database's clock."""
         self._digest = codec.Digester(digest_key)
-        sent = monotonic_ns()
-        self._clock.set((await queries.get_clock(self._pool)).now, sent)
+        await self._read_clock()
 
     async def read(
         self, session_id: UUID, owner: str | None, *, seen_version: int, fresh: bool
@@ -132,11 +131,20 @@ class SessionStore:
         return result
 
     async def expire(self, count: int) -> int:
-        """End up to `count` overdue sessions; return the number of those ended."""
+        """End up to `count` overdue sessions; return the number of those ended.
+
+        The sweeper calls it regularly, also without other requests to the database, so that the clock stays
+        right.
+        """
+        await self._read_clock()
         swept = await queries.expire_sessions(self._pool, count=count)
         if swept:
             await self._cache.raise_versions({session.id: session.version for session in swept})
         return len(swept)
+
+    async def _read_clock(self) -> None:
+        sent = monotonic_ns()
+        self._clock.set((await queries.get_clock(self._pool)).now, sent)
 
     def _start_input(self, wanted: StartSession, key: str | None) -> StartInput:
         """Return the record of the start, with the service's defaults."""
