@@ -28,10 +28,11 @@ known as materialized (
   select
     s.id, a.ordinality,
     case
+      -- First: when the session has ended, its digest is gone.
+      when s.status = 'in_progress' and s.closes_at <= now then 'overdue'
       -- Digests by another DIGEST_KEY or release, and keys without one, cannot be compared: they count as equal.
       when s.start_digest <> a.digest and split_part(s.start_digest, '.', 1) = split_part(a.digest, '.', 1)
         then 'key_reused'
-      when s.status = 'in_progress' and s.closes_at <= now then 'overdue'
       else 'repeated'
     end as verdict
   from asked as a
