@@ -43,10 +43,12 @@ def _json(status: int, value: object) -> ScriptedResponse:
 
 def _error(name: str) -> ScriptedResponse:
     """Return the contract's example of an error."""
-    example = DOCUMENT["components"]["examples"].get(name)
-    if not example:
-        response = DOCUMENT["components"]["responses"][name]
-        example = next(iter(response["content"]["application/json"]["examples"].values()))
+    components = DOCUMENT["components"]
+    if name in components["examples"]:
+        example = components["examples"][name]
+    else:
+        (content,) = components["responses"][name]["content"].values()
+        (example, *_) = content["examples"].values()
     return _json(example["value"]["statusCode"], example["value"])
 
 
