@@ -40,6 +40,20 @@ def test_an_older_version_never_replaces_a_newer(migrated: Urls, order: tuple[in
     assert _with_cache(migrated, fill) == encoded_session(session_id, max(order))
 
 
+def test_a_raised_version_keeps_its_session(migrated: Urls) -> None:
+    """To raise the version of a cached session replaces an older session, and none of the same version."""
+    session_id = uuid4()
+
+    async def fill_and_raise(cache: SessionCache) -> tuple[EncodedSession | None, EncodedSession | None]:
+        await cache.put_if_newer([(encoded_session(session_id, 2), await cache.now() + 30_000)])
+        await cache.raise_versions({session_id: 2})
+        kept = await cache.get(session_id)
+        await cache.raise_versions({session_id: 3})
+        return kept, await cache.get(session_id)
+
+    assert _with_cache(migrated, fill_and_raise) == (encoded_session(session_id, 2), None)
+
+
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 def test_the_newest_version_of_a_batch_is_cached(migrated: Urls, order: tuple[int, int]) -> None:
     """Of two versions of a session in one call, in either order, the newer one is cached."""
