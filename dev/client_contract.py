@@ -14,7 +14,6 @@ from session_service.api import contract
 JSON = {"$ref": "#/components/schemas/JsonValue"}
 PLAIN = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
 NESTED = [{"type": "array", "items": JSON}, {"type": "object", "additionalProperties": JSON}]
-CHANGE = {"oneOf": [*PLAIN, *NESTED, {"type": "null"}]}
 
 ANSWER = {"oneOf": [*PLAIN, *NESTED]}
 ANY: dict[str, Any] = {}
@@ -28,16 +27,12 @@ RULES: dict[str, dict[str, dict[str, Any]]] = {
         "JsonValue": ANY,
         "Answer": ANY,
         "Annotation": ANY,
-        "AnswerChange": ANY,
-        "AnnotationChange": ANY,
     },
     "typescript": {
         "ExternalId": ID,
         "JsonValue": ANY,
         "Answer": ANSWER,
         "Annotation": ANSWER,
-        "AnswerChange": CHANGE,
-        "AnnotationChange": CHANGE,
     },
 }
 
@@ -54,6 +49,11 @@ def main() -> None:
         if language == "python" and "properties" in schema:
             # A field that a later release adds is ignored by a model without `additional_properties`, too.
             schema.setdefault("additionalProperties", False)
+    if "ExternalId" in schemas:
+        # A query is text; the clients take an integer, too.
+        for parameter in document["paths"]["/api/sessions"]["get"]["parameters"]:
+            if parameter.get("name") == "quiz_id":
+                parameter["schema"] = {"$ref": "#/components/schemas/ExternalId"}
     json.dump(document, sys.stdout)
 
 

@@ -149,6 +149,7 @@ RENAMED = {
     "QuestionKey": "ExternalKey",
     "AnswerText": "Answer",
     "AnswerChoices": "Answer",
+    "AnswerChange": "Answer",
     "SessionExpiredError": "SessionEndedError",
     "SessionCompletedError": "SessionEndedError",
 }
