@@ -126,9 +126,10 @@ RESPONSE = rf".*/responses/\d+/{BODY}"
 ANNOUNCED = {
     "a start with a path prefix": r".*/responses/201/headers/location/schema",
     "ids are integers or texts": r".*/properties/(quiz_id|current_question)(/(\$ref|not)(/.*)?)?",
-    "ids of a list": r"#/paths/~1api~1sessions/get/parameters/1/schema/not",
+    # The tool takes the quiz of a list, which is a text now, for other parameters.
+    "ids of a list": r"#/paths/~1api~1sessions/get/parameters/[124](/schema)?",
     "keys of answers": r".*/properties/answers/propertyNames",
-    "answers are any JSON value": r".*/properties/answers?/(additionalProperties/oneOf|else)",
+    "answers are any JSON value": r".*/properties/answers?/(additionalProperties/oneOf|oneOf/[01])",
     "null is a field that is left out": rf".*/requestBody/{BODY}/properties/\w+/oneOf",
     "a save needs one of three fields": rf".*/patch/requestBody/{BODY}/then",
     "another notation of the same pattern": rf".*/post/requestBody/{BODY}/properties/user_id",
