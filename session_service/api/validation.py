@@ -200,13 +200,17 @@ def _shown_key(node: dict[str, object], key: str) -> str:
 def _places(value: object, path: Sequence[str | int]) -> Iterator[tuple[list[str], object]]:
     """Yield the steps to each place in the value that the validator's path may mean, and the value there.
 
-    The validator gives a key such as `7`, `+7` or `007` as the integer 7.
+    The validator gives a key such as `7`, `+7` or `007` as the integer 7, and leaves out an empty key.
     """
+    if isinstance(value, dict) and "" in value:
+        for steps, node in _places(value[""], path):
+            yield [_shown_key(value, ""), *steps], node
     if not path:
         yield [], value
     elif isinstance(value, list):
-        for steps, node in _places(value[int(path[0])], path[1:]):
-            yield [str(path[0]), *steps], node
+        if isinstance(path[0], int) and path[0] < len(value):
+            for steps, node in _places(value[path[0]], path[1:]):
+                yield [str(path[0]), *steps], node
     elif isinstance(value, dict):
         for key in [key for key in value if key == path[0] or _is_index(key, path[0])]:
             for steps, node in _places(value[key], path[1:]):

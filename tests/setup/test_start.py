@@ -74,8 +74,8 @@ def checkout(tmp_path: Path) -> Path:
         ("sql/get_sessions.sql", "-- in:  reads jsonb", "-- in:  reads jsonb, x text", "placeholders"),
         (
             "session_service/sessions/models.py",
-            "    quiz_id: int\n    current",
-            "    quizzes: int\n    current",
+            "    quiz_id: ExternalId\n    current",
+            "    quizzes: ExternalId\n    current",
             "'quizzes'",
         ),
     ],
