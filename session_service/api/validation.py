@@ -202,19 +202,25 @@ def _places(value: object, path: Sequence[str | int]) -> Iterator[tuple[list[str
 
     The validator gives a key such as `7`, `+7` or `007` as the integer 7, and leaves out an empty key.
     """
-    if isinstance(value, dict) and "" in value:
-        for steps, node in _places(value[""], path):
-            yield [_shown_key(value, ""), *steps], node
     if not path:
         yield [], value
-    elif isinstance(value, list):
-        if isinstance(path[0], int) and path[0] < len(value):
-            for steps, node in _places(value[path[0]], path[1:]):
-                yield [str(path[0]), *steps], node
-    elif isinstance(value, dict):
-        for key in [key for key in value if key == path[0] or _is_index(key, path[0])]:
-            for steps, node in _places(value[key], path[1:]):
-                yield [_shown_key(value, key), *steps], node
+    for step, member, rest in _next_steps(value, path):
+        for steps, node in _places(member, rest):
+            yield [step, *steps], node
+
+
+def _next_steps(
+    value: object, path: Sequence[str | int]
+) -> Iterator[tuple[str, object, Sequence[str | int]]]:
+    """Yield each step that may be the first of the path: as it is shown, its member, and the rest."""
+    if isinstance(value, dict):
+        for key, member in value.items():
+            if key == "":
+                yield _shown_key(value, key), member, path
+            elif path and (key == path[0] or _is_index(key, path[0])):
+                yield _shown_key(value, key), member, path[1:]
+    elif isinstance(value, list) and path and isinstance(path[0], int) and path[0] < len(value):
+        yield str(path[0]), value[path[0]], path[1:]
 
 
 def _is_index(key: str, step: str | int) -> bool:

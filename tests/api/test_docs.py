@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from session_service.api.contract import FILE
-from tests.support.conformance import DOCUMENT, FILES
+from tests.support.conformance import FILES
 from tests.support.service import Service
 
 

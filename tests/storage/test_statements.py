@@ -277,7 +277,7 @@ def _type(connection: psycopg.Connection, oid: int) -> str:
     row = connection.execute("select format_type(%s, null)", [oid]).fetchone()
     assert row is not None
     name = str(row[0])
-    return {"timestamp with time zone": "timestamptz"}.get(name, name)
+    return {"timestamp with time zone": "timestamptz", "double precision": "float8"}.get(name, name)
 
 
 def _nullable(connection: psycopg.Connection, table: int, number: int, given: Column) -> bool:
