@@ -78,6 +78,7 @@ def _values(response: dict[str, Any], field: str, default: str) -> list[str]:
 
 def _listed(schema: dict[str, Any]) -> list[str]:
     """Return the values of a constant or an enumeration."""
+    schema = resolved(schema)
     values: list[str] = schema["enum"] if "enum" in schema else [schema["const"]]
     return values
 

@@ -33,12 +33,12 @@ from session_service_client.models import (
     Session,
     SessionConflictError,
     SessionEndedError,
-    SessionEndedErrorErrorCode,
+    SessionEndedErrorCode,
     SessionNotFoundError,
     SessionPage,
     SessionStatus,
     StartForbiddenError,
-    StartForbiddenErrorErrorCode,
+    StartForbiddenErrorCode,
     StartSession,
     ValidationError,
 )
@@ -117,7 +117,7 @@ def life(client: Client) -> Session:
     assert complete_session.sync(started.id, client=client) == completed
     late = update_progress.sync(started.id, client=client, body=SaveAnswer(3, "Rome"))
     assert isinstance(late, SessionEndedError)
-    assert late.error_code is SessionEndedErrorErrorCode.SESSION_COMPLETED
+    assert late.error_code is SessionEndedErrorCode.SESSION_COMPLETED
     assert late.session == completed
     return completed
 
@@ -150,7 +150,7 @@ def attempts(client: Client) -> None:
     assert (started.attempt, started.metadata.to_dict()) == (1, {"course": "B12"})
     refused = start_session.sync(client=client, body=body)
     assert isinstance(refused, StartForbiddenError)
-    assert refused.error_code is StartForbiddenErrorErrorCode.ATTEMPTS_EXHAUSTED
+    assert refused.error_code is StartForbiddenErrorCode.ATTEMPTS_EXHAUSTED
 
 
 def conflict(client: Client) -> None:
@@ -201,7 +201,7 @@ def expiry(client: Client) -> UUID:
         get_session.sync(started.id, client=client),
     ):
         assert isinstance(response, SessionEndedError)
-        assert response.error_code is SessionEndedErrorErrorCode.SESSION_EXPIRED
+        assert response.error_code is SessionEndedErrorCode.SESSION_EXPIRED
         assert response.session.status is SessionStatus.EXPIRED
         assert response.session.answers.to_dict() == {"1": "in time"}
         assert response.session.quiz_id == 7
