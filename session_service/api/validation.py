@@ -37,9 +37,16 @@ _TYPES = {
     "string": "a text",
 }
 # Keywords that say the same of a value: one message of each group is enough.
-_GROUPS = {"minimum": "minimum", "pattern": "pattern", "format": "pattern"}
+_GROUPS = {
+    "minimum": "minimum",
+    "pattern": "pattern",
+    "format": "pattern",
+    "type": "type",
+    "enum": "type",
+}
 _TOO_DEEP = "must have at most 64 levels of arrays and objects in each value"
 _MAX_SHOWN_NAMES = 10  # unknown names that a message repeats
+_CONTAINERS = (dict, list)
 _PLAIN_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
@@ -61,9 +68,15 @@ class _MaxDepth:
         self._limit = limit
 
     def validate(self, instance: object) -> None:
-        level = [instance]
-        for _ in range(self._limit):
-            level = [member for node in level for member in _containers_in(node)]
+        level: list[Any] = [[instance]]
+        for _ in range(self._limit + 1):
+            # One comprehension, without a call: a body may have 100 000 arrays.
+            level = [
+                member
+                for node in level
+                for member in (node.values() if isinstance(node, dict) else node)
+                if isinstance(member, _CONTAINERS)
+            ]
             if not level:
                 return
         raise ValueError(f"more than {self._limit} levels")
@@ -87,7 +100,7 @@ class Input:
     @classmethod
     def build(cls, components: Mapping[str, Any], place: str, schema: Mapping[str, Any]) -> "Input":
         """Compile a schema of the contract, whose references are resolved within `components`."""
-        whole = {**schema, "components": components}
+        whole = _without_one_of({**schema, "components": components})
         validator = validator_for(whole, validate_formats=True, keywords=_KEYWORDS)
         return cls(place, whole, validator, frozenset(schema.get("required", ())))
 
@@ -104,7 +117,7 @@ class Input:
                 return []
             errors = self.validator.iter_errors(value) if size <= FULL_REPORT_LIMIT else self._first(value)
             found: dict[tuple[str, str], dict[str, str]] = {}
-            for error in (inner for whole in errors for inner in _inner_errors(whole)):
+            for error in errors:
                 item = self._violation(value, error)
                 rule = _GROUPS.get(str(error.schema_path[-1]), item["message"])
                 found.setdefault((item["path"], rule), item)
@@ -117,7 +130,7 @@ class Input:
         try:
             self.validator.validate(value)
         except ValidationError as error:
-            return _inner_errors(error)[:1]
+            return [error]
         return []
 
     def _violation(self, value: object, error: ValidationError) -> dict[str, str]:
@@ -135,8 +148,6 @@ class Input:
                 assert isinstance(node, dict)
                 key = _shown_key(node, str(inner.instance))
                 return f"has a wrong key ({key}): it {self._message(inner, inner.instance)}"
-            case ValidationErrorKind.OneOfNotValid(context=forms):
-                return _type_message(_types(forms))
             case ValidationErrorKind.Required(property=name):
                 return f"must have {name}"
             case _:
@@ -148,7 +159,7 @@ class Input:
             case ValidationErrorKind.Enum(options=choices):
                 return f"must be one of {', '.join(map(str, choices))}"
             case ValidationErrorKind.Type(types=types):
-                return _type_message(types)
+                return _type_message([*types, *(["null"] if _may_be_null(error) else [])])
             case ValidationErrorKind.Not():
                 return self._forbidden(error)
             case _:
@@ -224,17 +235,11 @@ def _next_steps(
 
 
 def _is_index(key: str, step: str | int) -> bool:
-    return isinstance(step, int) and re.fullmatch(r"\+?[0-9]{1,32}", key) is not None and int(key) == step
+    return re.fullmatch(r"\+?0*([0-9]+)", key) is not None and (key.lstrip("+0") or "0") == str(step)
 
 
 def _type_message(types: Iterable[str]) -> str:
     return f"must be {' or '.join(_TYPES[name] for name in types)}"
-
-
-def _containers_in(value: object) -> Iterator[object]:
-    """Yield the members of an array or object that are arrays or objects themselves."""
-    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return (member for member in members if isinstance(member, dict | list))
 
 
 def _description(schema: Mapping[str, Any]) -> str:
@@ -243,16 +248,30 @@ def _description(schema: Mapping[str, Any]) -> str:
     return text[0].lower() + text[1:]
 
 
-def _inner_errors(error: ValidationError) -> list[ValidationError]:
-    """Return the errors within the one alternative of `oneOf` that has the value's type, if there is one."""
-    if isinstance(error.kind, ValidationErrorKind.OneOfNotValid):
-        forms = [form for form in error.kind.context if not _types([form])]
-        if len(forms) == 1:
-            return [inner for found in forms[0] for inner in _inner_errors(found)]
-    return [error]
+def _without_one_of(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema with each `oneOf` of a form and null as a condition.
+
+    The validator collects all violations within each form of a `oneOf`, each with a copy of its value: their
+    memory grows with the square of the size of a body.
+    """
+    changed = {name: _inner_without_one_of(inner) for name, inner in schema.items()}
+    match changed:
+        case {"oneOf": [form, {"type": "null"}]}:
+            del changed["oneOf"]
+            # In `allOf`, so that the path of an error shows it: see _may_be_null.
+            changed["allOf"] = [{"if": {"type": "null"}, "else": form}]
+    return changed
 
 
-def _types(forms: Iterable[list[ValidationError]]) -> list[str]:
-    """Return the types that the alternatives require, without those that the value has."""
-    kinds = [error.kind for form in forms for error in form[:1]]
-    return [name for kind in kinds if isinstance(kind, ValidationErrorKind.Type) for name in kind.types]
+def _inner_without_one_of(inner: object) -> object:
+    if isinstance(inner, dict):
+        return _without_one_of(inner)
+    return [_inner_without_one_of(one) for one in inner] if isinstance(inner, list) else inner
+
+
+def _may_be_null(error: ValidationError) -> bool:
+    """Return whether the schema of a violated type is a form that _without_one_of has found."""
+    path = list(error.evaluation_path)
+    while path and path[-1] in {"type", "$ref", "else"}:
+        path.pop()
+    return path[-2:] == ["allOf", 0]
