@@ -113,9 +113,7 @@ class Input:
         if not value and self.place != "body" and not self.required:
             return []
         try:
-            if self.validator.is_valid(value):
-                return []
-            errors = self.validator.iter_errors(value) if size <= FULL_REPORT_LIMIT else self._first(value)
+            errors = self._errors(value) if size <= FULL_REPORT_LIMIT else self._first(value)
             found: dict[tuple[str, str], dict[str, str]] = {}
             for error in errors:
                 item = self._violation(value, error)
@@ -125,6 +123,9 @@ class Input:
             # The validator's recursion limit is lower than the parser's.
             return [{"path": self.place, "message": _TOO_DEEP}]
         return list(found.values())
+
+    def _errors(self, value: object) -> Iterable[ValidationError]:
+        return () if self.validator.is_valid(value) else self.validator.iter_errors(value)
 
     def _first(self, value: object) -> list[ValidationError]:
         try:

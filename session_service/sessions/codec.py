@@ -24,6 +24,7 @@ from session_service.sessions.models import (
 MAX_EXTERNAL_INTEGER = 2**53 - 1  # the largest integer that I-JSON can be relied on to keep (RFC 7493, 2.2)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTAINERS = (dict, list)
 _INTEGER = re.compile("0|[1-9][0-9]{0,15}")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
@@ -86,9 +87,10 @@ def parse(body: bytes) -> Any:
     colons: `{"1":"a","1":"b"}` has two, but only one member once it is parsed.
     """
     value = orjson.loads(body)
-    members = _count_members(value)
+    colons = body.count(b":")
+    members = _count_members(value) if colons else 0
     # Most bodies have no colon within a string: the first, cheap count is enough for them.
-    if body.count(b":") != members and _STRING.sub(b"", body).count(b":") != members:
+    if colons != members and _STRING.sub(b"", body).count(b":") != members:
         raise ValueError("a name occurs twice")
     return value
 
@@ -164,12 +166,15 @@ class Digester:
 def _count_members(value: Any) -> int:
     """Return the number of members of all objects in a JSON value, at any depth."""
     count = 0
-    waiting = [value] if isinstance(value, dict | list) else []
-    while waiting:
-        node = waiting.pop()
-        count += len(node) if isinstance(node, dict) else 0
-        inner = node.values() if isinstance(node, dict) else node
-        waiting.extend(member for member in inner if isinstance(member, dict | list))
+    level = [value] if isinstance(value, dict | list) else []
+    while level:
+        count += sum(len(node) for node in level if isinstance(node, dict))
+        level = [
+            member
+            for node in level
+            for member in (node.values() if isinstance(node, dict) else node)
+            if isinstance(member, _CONTAINERS)
+        ]
     return count
 
 
