@@ -76,20 +76,23 @@ _KEYWORDS: "dict[str, type[KeywordValidator]]" = {"x-max-bytes": _MaxBytes, "x-m
 class Input:
     """A validated part of a request: all path, query or header parameters, or the body.
 
-    `place` is `path`, `query`, `header` or `body`. `required` are the names that a request must have.
+    `place` is `path`, `query`, `header` or `body`. `required` are the names that a request must have. `eager`
+    has the same rules in a form that finds the first violation without the others.
     """
 
     place: str
     schema: Mapping[str, Any]
     validator: Validator
     required: frozenset[str]
+    eager: "Input | None" = None
 
     @classmethod
     def build(cls, components: Mapping[str, Any], place: str, schema: Mapping[str, Any]) -> "Input":
         """Compile a schema of the contract, whose references are resolved within `components`."""
         whole = {**schema, "components": components}
-        validator = validator_for(whole, validate_formats=True, keywords=_KEYWORDS)
-        return cls(place, whole, validator, frozenset(schema.get("required", ())))
+        required = frozenset(schema.get("required", ()))
+        eager = _eager(whole)
+        return cls(place, whole, _validator(whole), required, cls(place, eager, _validator(eager), required))
 
     def violations(self, value: object, size: int = 0) -> list[dict[str, str]]:
         """Return `path` and `message` of each violation; no message repeats a part of the value.
@@ -97,6 +100,8 @@ class Input:
         `size` is the length of the value's JSON text in bytes. The time to find all violations grows with the
         square of their number: for a value of more than 1 KiB only the first one is reported.
         """
+        if size > FULL_REPORT_LIMIT and self.eager:
+            return self.eager.violations(value, size)
         if not value and self.place != "body" and not self.required:
             return []
         try:
@@ -179,6 +184,29 @@ class Input:
         return schema
 
 
+def _validator(schema: dict[str, Any]) -> Validator:
+    return validator_for(schema, validate_formats=True, keywords=_KEYWORDS)
+
+
+def _eager(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema with `if` and `else` in place of each `oneOf` of a form and null.
+
+    The validator collects every violation within a `oneOf`, and copies the value for each.
+    """
+    changed = {
+        name: _eager(inner) if isinstance(inner, dict) else inner
+        for name, inner in schema.items()
+        if name != "oneOf"
+    }
+    match schema.get("oneOf"):
+        case [form, {"type": "null"}]:
+            return changed | {"if": {"type": "null"}, "else": _eager(form)}
+        case None:
+            return changed
+        case forms:
+            return changed | {"oneOf": forms}
+
+
 def plain_names(names: Iterable[str]) -> str:
     """Return client-supplied names as text that is safe in logs and pages.
 
@@ -224,7 +252,8 @@ def _next_steps(
 
 
 def _is_index(key: str, step: str | int) -> bool:
-    return isinstance(step, int) and re.fullmatch(r"\+?[0-9]{1,32}", key) is not None and int(key) == step
+    found = re.fullmatch(r"\+?0*([0-9]{1,20})", key)  # 20 digits: the largest index has 64 bits
+    return found is not None and int(found[1]) == step
 
 
 def _type_message(types: Iterable[str]) -> str:
