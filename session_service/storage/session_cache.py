@@ -196,7 +196,8 @@ def _tombstones(versions: Mapping[UUID, int]) -> dict[UUID, tuple[int, bytes]]:
 
 
 def _encode(session: EncodedSession, good_until: int) -> bytes:
-    guard = b"s1 %d %d " % (session.version, good_until)
+    # The time is negative for an overdue session while the clock of Redis is unknown.
+    guard = b"s1 %d %d " % (session.version, max(good_until, 0))
     if len(session.body) >= MAX_CACHED_BODY:
         return guard
     user, quiz = (quote(text, safe="").encode() for text in (session.user_id, session.quiz_id))

@@ -45,6 +45,12 @@ CASES: dict[str, tuple[str, str, Any, list[tuple[str, str]]]] = {
         {"answers": {"7": "good", "007": "bad\x00", "+7": "good"}},
         [("body.answers.007", "must be free of U+0000, in texts and in names")],
     ),
+    "one bad answer under a key with many zeros": (
+        "PATCH",
+        PROGRESS,
+        {"answers": {"7": "good", "0" * 40 + "7": "bad\x00"}},
+        [("body.answers." + "0" * 40 + "7", "must be free of U+0000, in texts and in names")],
+    ),
     "one bad answer under a key that is not plain": (
         "PATCH",
         PROGRESS,

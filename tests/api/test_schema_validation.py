@@ -54,7 +54,7 @@ BODIES = [
 def test_validation_agrees_with_another_json_schema_validator(
     service: Service, method: str, path: str, plain: dict[str, object], status: int
 ) -> None:
-    """The service accepts a body exactly if another JSON Schema validator accepts it."""
+    """The service accepts a body, small or large, exactly if another JSON Schema validator accepts it."""
     schema = resolved(PATHS[path][method]["requestBody"]["content"]["application/json"]["schema"])
     other_validator = jsonschema.Draft202012Validator(
         _with_strict_ends(schema | {"components": DOCUMENT["components"]})
@@ -64,12 +64,15 @@ def test_validation_agrees_with_another_json_schema_validator(
     validities: list[bool] = []
 
     @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given((near | far).map(lambda changed: {**plain, **changed}) | VALUE)
-    def compare(body: object) -> None:
+    @given((near | far).map(lambda changed: {**plain, **changed}) | VALUE, st.sampled_from([0, 1024]))
+    def compare(body: object, padding: int) -> None:
         # A null counts as no body, where that is optional.
         is_valid = other_validator.is_valid(body) or (body is None and path.endswith("/complete"))
         response = service.client.request(
-            method, path.format(id=uuid4()), content=json.dumps(body).encode(), headers=JSON
+            method,
+            path.format(id=uuid4()),
+            content=json.dumps(body).encode() + b" " * padding,
+            headers=JSON,
         )
         # A start beyond `max_attempts` is 403.
         assert response.status_code in ({status, 200, 403} if is_valid else {400}), body
@@ -77,6 +80,16 @@ def test_validation_agrees_with_another_json_schema_validator(
 
     compare()
     assert min(validities.count(True), validities.count(False)) >= 10
+
+
+@pytest.mark.parametrize("path", ["answers", "annotations"])
+def test_a_large_body_with_thousands_of_violations_is_answered(service: Service, path: str) -> None:
+    """Of thousands of violations within one value only the first is looked for, which takes no memory."""
+    value = {f"\x00{number}": 1 for number in range(8000)}
+    response = service.client.patch(f"/api/sessions/{uuid4()}/progress", json={path: {"1": value}})
+    message = "has a wrong key (#1): it must be free of U+0000, in texts and in names"
+    assert response.status_code == 400
+    assert response.json()["details"] == [{"path": f"body.{path}.1", "message": message}]
 
 
 def _with_strict_ends(node: Any) -> Any:

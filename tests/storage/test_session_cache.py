@@ -191,6 +191,20 @@ def test_an_entry_keeps_older_versions_out_for_cache_seconds(migrated: Urls, cac
     assert before + 30_000 - MAX_DRIFT < _now(cache) + cache.pttl(f"session:{session_id}")
 
 
+def test_an_entry_of_an_overdue_session_keeps_older_versions_out(migrated: Urls) -> None:
+    """An entry that was good only until a time before 1970 is a miss, and keeps older versions out."""
+    session_id = uuid4()
+
+    async def fill(cache: SessionCache) -> list[EncodedSession | None]:
+        # While the clock of Redis is unknown, the time of an entry is counted from 0.
+        await cache.put_if_newer([(encoded_session(session_id, 2), -5_000)])
+        missed = await cache.get(session_id)
+        await cache.put_if_newer([(encoded_session(session_id, 1), await cache.now() + 30_000)])
+        return [missed, await cache.get(session_id)]
+
+    assert _with_cache(migrated, fill) == [None, None]
+
+
 def test_concurrent_reads_share_redis_commands() -> None:
     """Five hundred concurrent reads need one TIME and at most two MGET."""
 
