@@ -16,6 +16,7 @@ from session_service.storage.session_cache import SessionCache
 from tests.conftest import Urls
 from tests.support.caches import encoded_session, session_cache
 from tests.support.service import Service, folder
+from tests.support.waiting import eventually
 
 MAX_DRIFT = 20  # milliseconds by which a clock reading of 10 s ago may be behind the clock of Redis
 
@@ -147,9 +148,15 @@ def test_an_invalid_entry_is_a_cache_miss(
     entry = cache.get(key)
     assert isinstance(entry, bytes)
     cache.set(key, invalid(str(session["id"]), entry))
-    assert service.read(session["id"]).json() == session
-    assert isinstance(held := cache.get(key), bytes)
-    assert (held.split(b" ", 3)[1], held.split(b" ", 3)[3]) == (b"1", entry.split(b" ", 3)[3])
+
+    def is_replaced() -> bool:
+        assert service.read(session["id"]).json() == session
+        held = cache.get(key)
+        assert held is None or isinstance(held, bytes)
+        return held is not None and held.split(b" ", 3)[1:4:2] == [b"1", entry.split(b" ", 3)[3]]
+
+    # On a busy machine the circuit breaker of Redis may be open for a second.
+    eventually(is_replaced)
 
 
 def test_a_key_of_another_type_is_a_cache_miss(service: Service, cache: Redis) -> None:
