@@ -119,8 +119,8 @@ class Input:
                 item = self._violation(value, error)
                 rule = _GROUPS.get(str(error.schema_path[-1]), item["message"])
                 found.setdefault((item["path"], rule), item)
-        except ValueError:
-            # The validator's recursion limit is lower than the parser's.
+        except (ValueError, RecursionError):
+            # The recursion limits of the validator and of Python are lower than the parser's.
             return [{"path": self.place, "message": _TOO_DEEP}]
         return list(found.values())
 
