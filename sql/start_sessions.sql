@@ -28,7 +28,9 @@ known as materialized (
   select
     s.id, a.ordinality,
     case
-      -- First: when the session has ended, its digest is gone.
+      -- Also of an ended session, without its digest: a session of another quiz is no repeat.
+      when s.quiz_id <> a.quiz_id then 'key_reused'
+      -- Before the digest, which goes when the session ends.
       when s.status = 'in_progress' and s.closes_at <= now then 'overdue'
       -- Digests by another DIGEST_KEY or release, and keys without one, cannot be compared: they count as equal.
       when s.start_digest <> a.digest and split_part(s.start_digest, '.', 1) = split_part(a.digest, '.', 1)

@@ -237,3 +237,14 @@ def test_422_for_another_start_with_the_same_idempotency_key(
     assert service.client.post(PATH, json=body | change, headers=headers).status_code == 422
     listed = service.client.get("/api/sessions", params={"user_id": str(body["user_id"])}).json()["items"]
     assert len(listed) == 1
+
+
+def test_422_for_another_quiz_with_the_key_of_an_ended_session(service: Service) -> None:
+    """The key of an ended session does not find it for a start of another quiz."""
+    headers = {"idempotency-key": str(uuid4())}
+    body = {"user_id": str(uuid4()), "quiz_id": 7}
+    first = service.client.post(PATH, json=body, headers=headers).json()["id"]
+    service.client.post(f"/api/sessions/{first}/complete")
+    assert service.client.post(PATH, json=body | {"quiz_id": "007"}, headers=headers).status_code == 422
+    repeat = service.client.post(PATH, json=body | {"quiz_id": "7"}, headers=headers)
+    assert (repeat.status_code, repeat.json()["id"]) == (200, first)
