@@ -9,10 +9,10 @@
 -- out: ended_by text?, created_at timestamptz, updated_at timestamptz, verdict text, checked_at timestamptz,
 -- out: ordinality integer
 --
--- A batch has at most one start of a user's key, and at most one start of a user's quiz that is locked. A start without
--- a row has lost a race against another transaction with the same key, which committed after this statement's snapshot:
--- the statement run again returns the winner's session. Or its user and quiz have a limit of attempts, which is judged
--- only under the lock of lock_start: then it has to come again as locked.
+-- A batch has at most one start of a user's key or, under locks, of a user's quiz. A start without a row has lost a
+-- race against another transaction with the same key, which committed after this statement's snapshot: the statement
+-- run again returns the winner's session. Or its user and quiz have a limit of attempts, which is judged only under the
+-- lock of lock_start: then it has to come again as locked.
 with clock as materialized (
   select date_trunc('milliseconds', clock_timestamp()) as now
 ),

@@ -172,7 +172,7 @@ ENDS: dict[str, Callable[[Service, psycopg.Connection, object], object]] = {
 def test_an_ended_session_keeps_its_keys(
     service: Service, database: psycopg.Connection, cache: Redis, end: str, on_expiry: str
 ) -> None:
-    """When a session ends its digests go and its keys stay; a repeated start still finds it."""
+    """When a session ends its digests go and its keys stay; a start of its quiz with the key finds it."""
     body = {"user_id": f"user-{uuid4()}", "quiz_id": 7, "time_limit_seconds": 60, "on_expiry": on_expiry}
     key = {"idempotency-key": "start"}
     session_id = service.client.post("/api/sessions/start", json=body, headers=key).json()["id"]
@@ -188,8 +188,10 @@ def test_an_ended_session_keeps_its_keys(
     assert kept == (["three", 't,w"o', "one"], "start", None)
     again = service.client.post("/api/sessions/start", json=body, headers=key)
     assert (again.status_code, again.json()["id"]) == (200, session_id)
-    other = service.client.post("/api/sessions/start", json={**body, "quiz_id": 8}, headers=key)
+    other = service.client.post("/api/sessions/start", json={**body, "time_limit_seconds": 61}, headers=key)
     assert (other.status_code, other.json()["id"]) == (200, session_id)
+    other = service.client.post("/api/sessions/start", json={**body, "quiz_id": 8}, headers=key)
+    assert other.status_code == 422
 
 
 def test_a_completion_keeps_its_own_key(service: Service, database: psycopg.Connection) -> None:
