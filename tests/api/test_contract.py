@@ -6,6 +6,7 @@ from tests.support import fuzzing
 from tests.support.service import Service
 
 
+@pytest.mark.usefixtures("limits_removed")
 def test_generated_requests_keep_the_contract(service_with_tokens: Service) -> None:
     """Examples, boundary values and a few random requests to each operation get declared responses."""
     run = fuzzing.run_schemathesis(

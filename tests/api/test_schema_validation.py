@@ -50,6 +50,7 @@ BODIES = [
 ]
 
 
+@pytest.mark.usefixtures("limits_removed")
 @pytest.mark.parametrize(("method", "path", "plain", "status"), BODIES)
 def test_validation_agrees_with_another_json_schema_validator(
     service: Service, method: str, path: str, plain: dict[str, object], status: int
