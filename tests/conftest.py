@@ -128,7 +128,7 @@ def database(migrated: Urls) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def limits_removed(database: psycopg.Connection) -> Iterator[None]:
-    """Delete the sessions with a limit of attempts after a test: other tests start sessions of their users."""
+    """Delete the sessions with a limit of attempts after a test: other tests have the same users."""
     yield
     database.execute("delete from quiz_sessions where max_attempts is not null")
 
