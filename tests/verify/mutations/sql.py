@@ -278,7 +278,7 @@ DATABASE = [
     Mutation(
         "declared type of a column",
         "sql/schema/0001_quiz_sessions.sql",
-        replace_sql("quiz_id integer", "quiz_id bigint"),
+        replace_sql("version integer", "version bigint"),
         "tests/storage/test_statements.py::test_each_header_matches_postgresql",
     ),
 ]
