@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from inspect import getmembers, isfunction
 
 from attrs import frozen
@@ -61,7 +60,7 @@ def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
     async def lifespan(_: Lifespan) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await _start(storage, access.authenticator, settings, stack)
-            sweeper = asyncio.create_task(sweep(partial(_expire, storage.pool)))
+            sweeper = asyncio.create_task(sweep(storage.sessions.expire))
             try:
                 yield
             finally:
@@ -116,7 +115,7 @@ async def _start(
         await migrations.check(storage.pool)
         await storage.readiness.check_at_start()
         key = settings.digest_key or (await queries.get_digest_key(storage.pool)).value
-        storage.sessions.use_digest_key(key)
+        await storage.sessions.open(key)
         await stack.enter_async_context(authenticator)
     except (ServiceError, MigrationError, SettingError) as error:
         _log.critical("cannot start: %s", error)
@@ -124,10 +123,6 @@ async def _start(
     except Exception as error:
         _log.critical("cannot start", exc_info=error)
         raise
-
-
-async def _expire(pool: ConnectionPool, count: int) -> int:
-    return await queries.expire_sessions(pool, count=count)
 
 
 def _router(services: Services, access: Access, root_path: str) -> Router:

@@ -56,6 +56,7 @@ class Settings:
     host: str
     port: int
     session_timeout_seconds: int
+    grace_seconds: int
     cache_seconds: int
     database_pool_size: int
     batch_size: int
@@ -80,7 +81,8 @@ class Settings:
             redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), store_urls.check_redis),
             host=host,
             port=_whole(env, "PORT", 3005, 1, 65535),
-            session_timeout_seconds=_whole(env, "SESSION_TIMEOUT_SECONDS", 1800, 1, 2_592_000),
+            session_timeout_seconds=_whole(env, "SESSION_TIMEOUT_SECONDS", 1800, 0, 31_536_000),
+            grace_seconds=_whole(env, "GRACE_SECONDS", 0, 0, 3600),
             cache_seconds=_whole(env, "CACHE_SECONDS", 30, 1, 3600),
             database_pool_size=_whole(env, "DATABASE_POOL_SIZE", 10, 1, 100),
             batch_size=_whole(env, "BATCH_SIZE", 64, 1, 256),

@@ -1,25 +1,31 @@
 -- name: list_sessions :many unprepared
--- in:  user_id text?, quiz_id integer?, status text?, before_ms bigint?, before_id uuid?, count integer
--- out: id uuid, user_id text, quiz_id integer, current_question integer, status text, started_at timestamptz,
--- out: expires_at timestamptz, last_saved_at timestamptz, completed_at timestamptz?, created_at timestamptz,
+-- in:  user_id text?, quiz_id text?, status text?, before_ms bigint?, before_id uuid?, count integer
+-- out: id uuid, user_id text, quiz_id text, current_question text, status text, started_at timestamptz,
+-- out: expires_at timestamptz?, last_saved_at timestamptz, completed_at timestamptz?, created_at timestamptz,
 -- out: updated_at timestamptz
 --
--- Lists sessions, newest first. Unprepared, so that it is planned for the filters in use: each combination of them
--- has its own index.
+-- Lists sessions, newest first; an overdue one is shown as ended, which is not stored. Unprepared, so that it is planned
+-- for the filters in use: each combination of them has its own index.
 with clock as materialized (
   select clock_timestamp() as now
 )
 select
-  id, user_id, quiz_id, current_question,
-  case when status = 'in_progress' and expires_at <= now then 'expired' else status end as status,
-  started_at, expires_at, last_saved_at, completed_at, created_at, updated_at
-from quiz_sessions, clock
+  id, user_id, quiz_id, current_question, shown.status, started_at, expires_at, last_saved_at,
+  case when shown.status = 'completed' then coalesce(completed_at, closes_at) end as completed_at,
+  created_at, updated_at
+from quiz_sessions as s
+cross join clock
+cross join lateral (
+  select
+    case
+      when not coalesce(s.status = 'in_progress' and closes_at <= now, false) then s.status
+      when on_expiry = 'complete' then 'completed'
+      else 'expired'
+    end as status
+) as shown
 where (%(user_id)s::text is null or user_id = %(user_id)s::text)
-  and (%(quiz_id)s::integer is null or quiz_id = %(quiz_id)s::integer)
-  and (
-    %(status)s::text is null
-    or case when status = 'in_progress' and expires_at <= now then 'expired' else status end = %(status)s::text
-  )
+  and (%(quiz_id)s::text is null or quiz_id = %(quiz_id)s::text)
+  and (%(status)s::text is null or shown.status = %(status)s::text)
   and (
     %(before_id)s::uuid is null
     or (created_at, id)

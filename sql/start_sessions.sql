@@ -1,79 +1,133 @@
 -- name: start_sessions :many
 -- in:  starts jsonb
--- record: id uuid, user_id text, quiz_id integer, time_limit_seconds integer, key text?, digest text?,
--- record: resume boolean, ordinality integer
--- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
--- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
--- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
--- out: verdict text, checked_at timestamptz, ordinality integer
+-- record: id uuid, user_id text, quiz_id text, time_limit_seconds integer, grace_seconds integer, on_expiry text,
+-- record: time_factor float8, max_attempts integer?, metadata jsonb, key text?, digest text?, resume boolean,
+-- record: locked boolean, ordinality integer
+-- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
+-- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
+-- out: closes_at timestamptz?, on_expiry text, late_saves integer, last_saved_at timestamptz, completed_at timestamptz?,
+-- out: ended_by text?, created_at timestamptz, updated_at timestamptz, verdict text, checked_at timestamptz,
+-- out: ordinality integer
 --
--- A batch has at most one start of a user's key, and at most one resume of a user's quiz. A start without a row
--- has lost a race against another transaction with the same key, which committed after this statement's snapshot:
--- the statement run again returns the winner's session.
+-- A batch has at most one start of a user's key or, under locks, of a user's quiz. A start without a row has lost a
+-- race against another transaction with the same key, which committed after this statement's snapshot: the statement
+-- run again returns the winner's session. Or its user and quiz have a limit of attempts, which is judged only under the
+-- lock of lock_start: then it has to come again as locked.
 with clock as materialized (
   select date_trunc('milliseconds', clock_timestamp()) as now
 ),
 asked as materialized (
   select *
   from jsonb_to_recordset(%(starts)s::jsonb) as a (
-    id uuid, user_id text, quiz_id integer, time_limit_seconds integer, key text, digest text, resume boolean,
+    id uuid, user_id text, quiz_id text, time_limit_seconds integer, grace_seconds integer, on_expiry text,
+    time_factor float8, max_attempts integer, metadata jsonb, key text, digest text, resume boolean, locked boolean,
     ordinality integer
   )
 ),
 known as materialized (
   select
-    s, a.ordinality,
-    -- Digests by another DIGEST_KEY or an older release cannot be compared: they count as equal.
+    s.id, a.ordinality,
     case
+      -- Also of an ended session, without its digest: a session of another quiz is no repeat.
+      when s.quiz_id <> a.quiz_id then 'key_reused'
+      -- Before the digest, which goes when the session ends.
+      when s.status = 'in_progress' and s.closes_at <= now then 'overdue'
+      -- Digests by another DIGEST_KEY or release, and keys without one, cannot be compared: they count as equal.
       when s.start_digest <> a.digest and split_part(s.start_digest, '.', 1) = split_part(a.digest, '.', 1)
         then 'key_reused'
       else 'repeated'
     end as verdict
   from asked as a
+  cross join clock
   join quiz_sessions as s on s.user_id = a.user_id and s.start_key = a.key
 ),
 running as materialized (
-  select newest.s, a.ordinality
+  select newest.id, a.ordinality, 'resumed' as verdict
   from asked as a
   cross join clock
   cross join lateral (
-    select s
+    select s.id
     from quiz_sessions as s
     where s.user_id = a.user_id
       and s.quiz_id = a.quiz_id
       and s.status = 'in_progress'
-      and s.expires_at > now
+      and (s.closes_at is null or s.closes_at > now)
     order by s.created_at desc, s.id desc
     limit 1
   ) as newest
   where a.resume
     and not exists (select from known where known.ordinality = a.ordinality)
 ),
-started as (
-  insert into quiz_sessions as s (
-    id, user_id, quiz_id, started_at, expires_at, last_saved_at, created_at, updated_at, start_key, start_digest
-  )
+-- The starts that find no session, with the limit of attempts that binds them and the attempts so far.
+wanted as materialized (
   select
-    id, user_id, quiz_id,
-    now, now + make_interval(secs => time_limit_seconds), now, now, now,
-    key, digest
-  from asked as a, clock
+    a.*, limited.most,
+    case
+      when limited.most is not null then (
+        select count(*) from quiz_sessions as s where s.user_id = a.user_id and s.quiz_id = a.quiz_id
+      )
+    end as attempts
+  from asked as a
+  cross join lateral (
+    select coalesce(a.max_attempts, max(s.max_attempts)) as most
+    from quiz_sessions as s
+    where s.user_id = a.user_id
+      and s.quiz_id = a.quiz_id
+      and s.max_attempts is not null
+  ) as limited
   where not exists (select from known where known.ordinality = a.ordinality)
     and not exists (select from running where running.ordinality = a.ordinality)
+),
+exhausted as materialized (
+  select newest.id, w.ordinality, 'exhausted' as verdict
+  from wanted as w
+  cross join lateral (
+    select s.id
+    from quiz_sessions as s
+    where s.user_id = w.user_id
+      and s.quiz_id = w.quiz_id
+    order by s.created_at desc, s.id desc
+    limit 1
+  ) as newest
+  where w.locked
+    and w.attempts >= w.most
+),
+started as (
+  insert into quiz_sessions (
+    id, user_id, quiz_id, started_at,
+    expires_at,
+    closes_at,
+    grace_seconds, on_expiry, time_factor, max_attempts, attempt, metadata,
+    last_saved_at, created_at, updated_at, start_key, start_digest
+  )
+  select
+    w.id, w.user_id, w.quiz_id, now,
+    now + nullif(w.time_limit_seconds, 0) * w.time_factor * interval '1 second',
+    now + nullif(w.time_limit_seconds, 0) * w.time_factor * interval '1 second' + w.grace_seconds * interval '1 second',
+    w.grace_seconds, w.on_expiry, w.time_factor, w.most, w.attempts + 1, w.metadata,
+    now, now, now, w.key, w.digest
+  from wanted as w, clock
+  where w.most is null or (w.locked and w.attempts < w.most)
   -- All batches insert in one order: starts that wait for each other's keys cannot deadlock.
-  order by user_id, key
+  order by w.user_id, w.key
   on conflict (user_id, start_key) where start_key is not null do nothing
-  returning s
+  returning *
+),
+found as materialized (
+  select id, ordinality, verdict from known
+  union all select id, ordinality, verdict from running
+  union all select id, ordinality, verdict from exhausted
 ),
 results as (
-  select s as r, verdict, ordinality from known
-  union all select s, 'resumed', ordinality from running
-  union all select s, 'ok', a.ordinality from started join asked as a on a.id = (s).id
+  select s.*, found.verdict, found.ordinality
+  from found join quiz_sessions as s on s.id = found.id
+  union all
+  select started.*, 'ok', asked.ordinality
+  from started join asked on asked.id = started.id
 )
 select
-  (r).id, (r).user_id, (r).quiz_id, (r).current_question, (r).answers,
-  case when (r).status = 'in_progress' and (r).expires_at <= now then 'expired' else (r).status end as status,
-  (r).version, (r).started_at, (r).expires_at, (r).last_saved_at, (r).completed_at,
-  (r).created_at, (r).updated_at,
+  id, status, version, user_id, quiz_id, current_question, answers,
+  annotations, attempt, metadata, started_at, expires_at, closes_at, on_expiry,
+  late_saves, last_saved_at, completed_at, ended_by, created_at, updated_at,
   verdict, now as checked_at, ordinality
 from results, clock;

@@ -1,21 +1,27 @@
 -- name: write_sessions :many
 -- in:  writes jsonb
--- record: id uuid, owner text?, changes jsonb, expected_versions integer[]?, current_question integer?,
--- record: is_completion boolean, key text?, digest text?, ordinality integer, must_queue boolean
--- out: id uuid, user_id text, quiz_id integer, current_question integer, answers jsonb, status text,
--- out: version integer, started_at timestamptz, expires_at timestamptz, last_saved_at timestamptz,
--- out: completed_at timestamptz?, created_at timestamptz, updated_at timestamptz,
--- out: verdict text, checked_at timestamptz, ordinality integer
+-- record: id uuid, owner text?, kind text, answers jsonb, cleared_answers text[], annotations jsonb,
+-- record: cleared_annotations text[], current_question text?, expected_versions integer[]?, key text?, digest text?,
+-- record: ordinality integer, must_queue boolean
+-- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
+-- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
+-- out: closes_at timestamptz?, on_expiry text, late_saves integer, last_saved_at timestamptz, completed_at timestamptz?,
+-- out: ended_by text?, created_at timestamptz, updated_at timestamptz, verdict text, checked_at timestamptz,
+-- out: ordinality integer
 --
--- Saves answers and completes sessions: locks, checks and updates the rows of a batch in one round trip. A batch has
--- at most one write of a session, except writes with must_queue. The statement waits for no lock: the verdict is
--- `busy` if another transaction holds the row, or if must_queue is set. A write without a row in the result is for a
--- session that does not exist or, if the record has an owner, belongs to another user: such a row is not locked.
+-- Saves answers, completes sessions and closes overdue ones: locks, checks and updates the rows of a batch in one round
+-- trip. The kind is `save`, `complete`, or `close` for a request that changes nothing but an overdue session. Whatever
+-- the kind, an overdue session is ended by its deadline.
+--
+-- A batch has at most one write of a session, except writes with must_queue. The statement waits for no lock: the
+-- verdict is `busy` if another transaction holds the row, or if must_queue is set. A write without a row in the result is
+-- for a session that does not exist or, if the record has an owner, belongs to another user: such a row is not locked.
 with asked as materialized (
   select *
   from jsonb_to_recordset(%(writes)s::jsonb) as a (
-    id uuid, owner text, changes jsonb, expected_versions integer[], current_question integer,
-    is_completion boolean, key text, digest text, ordinality integer, must_queue boolean
+    id uuid, owner text, kind text, answers jsonb, cleared_answers text[], annotations jsonb,
+    cleared_annotations text[], current_question text, expected_versions integer[], key text, digest text,
+    ordinality integer, must_queue boolean
   )
 ),
 held as materialized (
@@ -30,23 +36,42 @@ held as materialized (
   ) as found
   where not a.must_queue
 ),
--- The clock is read after the row is locked: a write that waited for the lock until after expires_at is too late.
+-- The clock is read after the row is locked: a write that waited for the lock until after closes_at is too late.
 clocked as materialized (
   select
     a, s,
     date_trunc('milliseconds', clock_timestamp()) as checked_at,
-    jsonb_strip_nulls((s).answers || (a).changes) as merged
+    ((s).answers || (a).answers) - (a).cleared_answers as answers,
+    ((s).annotations || (a).annotations) - (a).cleared_annotations as annotations
   from held
+),
+timed as materialized (
+  select *, coalesce((s).status = 'in_progress' and (s).closes_at <= checked_at, false) as overdue
+  from clocked
+),
+ended as materialized (
+  select
+    *,
+    case
+      when not overdue then (s).status
+      when (s).on_expiry = 'complete' then 'completed'
+      else 'expired'
+    end as status
+  from timed
 ),
 judged as materialized (
   select
-    a, s, checked_at, merged,
+    *,
     case
-      when (s).status = 'completed' then
-        case when (a).is_completion and merged = (s).answers then 'repeated' else 'completed' end
-      when (s).status = 'expired' or (s).expires_at <= checked_at then 'expired'
+      when (a).kind = 'close' then case when status = 'expired' then 'expired' else 'repeated' end
+      when status = 'completed' then
+        case
+          when (a).kind = 'complete' and answers = (s).answers and annotations = (s).annotations then 'repeated'
+          else 'completed'
+        end
+      when status = 'expired' then 'expired'
       when (a).key || ' ' || (a).digest = any ((s).recent_writes) then 'repeated'
-      -- Digests by another DIGEST_KEY or an older release cannot be compared: they count as equal.
+      -- Digests by another DIGEST_KEY or release, and keys without one, cannot be compared: they count as equal.
       when exists (
         select from unnest((s).recent_writes) as recent where split_part(recent, ' ', 1) = (a).key
       ) then
@@ -58,49 +83,64 @@ judged as materialized (
           else 'repeated'
         end
       when (s).version <> all ((a).expected_versions) then 'conflict'
-      -- pg_column_size is cheap, and a safe first test: the text is at most six times as long, and 10 000 answers
-      -- take more than 100 000 bytes.
-      when pg_column_size(merged) > 100000 and (
-        octet_length(merged::text) > 1048576
-        or (select count(*) from jsonb_object_keys(merged)) > 10000
+      -- pg_column_size is cheap, and a safe first test: the text is less than 32 times as long (a number like 1e308 is
+      -- a text of 309 characters in 12 bytes), and 10 000 entries take more than 32768 bytes.
+      when pg_column_size(answers) + pg_column_size(annotations) > 32768 and (
+        octet_length(answers::text) + octet_length(annotations::text) > 1048576
+        or (select count(*) from jsonb_object_keys(answers)) > 10000
+        or (select count(*) from jsonb_object_keys(annotations)) > 10000
       ) then 'too_large'
       else 'ok'
-    end as verdict
-  from clocked
+    end as verdict,
+    (a).answers <> '{}' or (a).cleared_answers <> '{}' or (a).annotations <> '{}' or (a).cleared_annotations <> '{}'
+      as saves
+  from ended
 ),
 written as (
   update quiz_sessions as t
   set
-    answers = merged,
-    current_question = coalesce((a).current_question, t.current_question),
+    answers = case when verdict = 'ok' then judged.answers else t.answers end,
+    annotations = case when verdict = 'ok' then judged.annotations else t.annotations end,
+    current_question = case
+      when verdict = 'ok' then coalesce((a).current_question, t.current_question) else t.current_question
+    end,
     version = t.version + 1,
-    last_saved_at = case when (a).changes = '{}' then t.last_saved_at else checked_at end,
+    late_saves = t.late_saves + case when verdict = 'ok' and saves and t.expires_at <= checked_at then 1 else 0 end,
+    last_saved_at = case when verdict = 'ok' and saves then checked_at else t.last_saved_at end,
     updated_at = checked_at,
-    status = case when (a).is_completion then 'completed' else t.status end,
-    completed_at = case when (a).is_completion then checked_at end,
+    status = case when verdict = 'ok' and (a).kind = 'complete' then 'completed' else judged.status end,
+    completed_at = case
+      when verdict = 'ok' and (a).kind = 'complete' then checked_at
+      when judged.status = 'completed' then t.closes_at
+    end,
+    ended_by = case when overdue then 'deadline' when (a).kind = 'complete' then 'learner' end,
+    -- The keys outlive the digests, which would help to guess a cleared answer.
     recent_writes = case
-      when (a).is_completion then '{}'
+      when overdue then array(select split_part(recent, ' ', 1) from unnest(t.recent_writes) as recent)
+      when (a).kind = 'complete' then
+        case when (a).key is null then '{}' else array[(a).key] end
+        || array(select split_part(recent, ' ', 1) from unnest(t.recent_writes[:15]) as recent)
       when (a).key is null then t.recent_writes
       else array_prepend((a).key || ' ' || (a).digest, t.recent_writes[:15])
-    end
+    end,
+    start_digest = case when overdue or (a).kind = 'complete' then null else t.start_digest end
   from judged
   where t.id = (s).id
-    and verdict = 'ok'
+    and (verdict = 'ok' or overdue)
   returning t
 ),
 results as (
   select coalesce(t, s) as r, verdict, checked_at, (a).ordinality
   from judged left join written on (t).id = (s).id
   union all
-  select s, 'busy', clock_timestamp(), a.ordinality
+  select s, 'busy', date_trunc('milliseconds', clock_timestamp()), a.ordinality
   from asked as a
   join quiz_sessions as s on s.id = a.id and (a.owner is null or s.user_id = a.owner)
   where not exists (select from held where (held.a).ordinality = a.ordinality)
 )
 select
-  (r).id, (r).user_id, (r).quiz_id, (r).current_question, (r).answers,
-  case when verdict = 'expired' then 'expired' else (r).status end as status,
-  (r).version, (r).started_at, (r).expires_at, (r).last_saved_at, (r).completed_at,
-  (r).created_at, (r).updated_at,
+  (r).id, (r).status, (r).version, (r).user_id, (r).quiz_id, (r).current_question, (r).answers,
+  (r).annotations, (r).attempt, (r).metadata, (r).started_at, (r).expires_at, (r).closes_at, (r).on_expiry,
+  (r).late_saves, (r).last_saved_at, (r).completed_at, (r).ended_by, (r).created_at, (r).updated_at,
   verdict, checked_at, ordinality
 from results;

@@ -127,6 +127,13 @@ def database(migrated: Urls) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
+def limits_removed(database: psycopg.Connection) -> Iterator[None]:
+    """Delete the sessions with a limit of attempts after a test: other tests have the same users."""
+    yield
+    database.execute("delete from quiz_sessions where max_attempts is not null")
+
+
+@pytest.fixture
 def cache(migrated: Urls) -> Iterator[Redis]:
     """A connection to the Redis of the service."""
     with Redis.from_url(migrated["REDIS_URL"]) as connection:

@@ -15,22 +15,31 @@ TIME = "2026-11-23T02:34:47.597Z"
 BODY = orjson.dumps(
     {
         "id": "375ff904-1036-408e-986d-951eaf8fd369",
+        "status": "in_progress",
+        "version": 1,
         "user_id": "user-123",
         "quiz_id": 7,
         "current_question": 0,
         "answers": orjson.Fragment(json.dumps({str(n): "answer 10" for n in range(1, 21)})),
-        "status": "in_progress",
-        "version": 1,
+        "annotations": {},
+        "attempt": None,
+        "metadata": {},
         "started_at": TIME,
         "expires_at": TIME,
+        "closes_at": TIME,
+        "on_expiry": "expire",
+        "late_saves": 0,
         "last_saved_at": TIME,
         "completed_at": None,
+        "ended_by": None,
         "created_at": TIME,
         "updated_at": TIME,
     }
 )
 HEADERS = [
     (b"etag", b'"1"'),
+    (b"session-expires-at", TIME.encode()),
+    (b"session-now", TIME.encode()),
     (b"cache-control", b"private, no-cache"),
     (b"content-length", b"%d" % len(BODY)),
     (b"content-type", b"application/json"),

@@ -5,14 +5,14 @@
 \set text random(10, 99)
 update quiz_sessions
 set
-  answers = jsonb_strip_nulls(answers || jsonb_build_object(:question::text, 'answer ' || :text::text)),
-  current_question = :question::integer,
+  answers = answers || jsonb_build_object(:question::text, 'answer ' || :text::text),
+  current_question = :question::text,
   version = version + 1,
   last_saved_at = date_trunc('milliseconds', clock_timestamp()),
   updated_at = date_trunc('milliseconds', clock_timestamp())
 where id = overlay(overlay(md5(:n::text) placing '4' from 13) placing '8' from 17)::uuid
   and status = 'in_progress'
-  and expires_at > clock_timestamp()
+  and closes_at > clock_timestamp()
 returning
-  id, user_id, quiz_id, current_question, answers, status, version, started_at, expires_at, last_saved_at,
-  completed_at, created_at, updated_at;
+  id, status, version, user_id, quiz_id, current_question, answers, annotations, attempt, metadata, started_at,
+  expires_at, closes_at, on_expiry, late_saves, last_saved_at, completed_at, ended_by, created_at, updated_at;

@@ -1,120 +1,22 @@
 """Loads openapi.yaml as operations with compiled JSON Schema validators, which define valid requests."""
 
 import re
-from collections.abc import Iterable, Mapping
-from itertools import takewhile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from attrs import frozen
-from jsonschema_rs import ValidationError, ValidationErrorKind, Validator, validator_for
+
+from session_service.api.validation import Input
 
 FILE = Path(__file__).parents[2] / "openapi.yaml"
-FULL_REPORT_LIMIT = 1024  # size of the largest value whose violations are all reported, in bytes
 
 _METHODS = ("get", "put", "post", "patch", "delete")
-_MESSAGES = {
-    "type": "must be of type {}",
-    "const": "must be {}",
-    "minimum": "must be at least {}",
-    "maximum": "must be at most {}",
-    "minLength": "must have at least {} characters",
-    "maxLength": "must have at most {} characters",
-    "minItems": "must have at least {} items",
-    "maxItems": "must have at most {} items",
-    "minProperties": "must have at least {} entries",
-    "maxProperties": "must have at most {} entries",
-    "format": "must be a {}",
-}
-_MAX_SHOWN_NAMES = 10  # unknown names that a message repeats
 
 
 class ContractError(Exception):
     """A difference between the contract and the code that implements it, found at startup."""
-
-
-@frozen
-class Input:
-    """A validated part of a request: all path, query or header parameters, or the body.
-
-    `place` is `path`, `query`, `header` or `body`. `names` are the property names of the contract: a reported
-    path consists of these, never of a client's own names. `optional` is true if no parameter is required.
-    """
-
-    place: str
-    schema: Mapping[str, Any]
-    validator: Validator
-    names: frozenset[str]
-    optional: bool
-
-    def violations(self, value: object, size: int = 0) -> list[dict[str, str]]:
-        """Return `path` and `message` of each violation; no message repeats a part of the value.
-
-        `size` is the length of the value's JSON text in bytes. The time to find all violations grows with the
-        square of their number: for a value of more than 1 KiB only the first one is reported.
-        """
-        if not value and self.optional:
-            return []
-        try:
-            if self.validator.is_valid(value):
-                return []
-            if size <= FULL_REPORT_LIMIT:
-                found = [self._violation(error) for error in self.validator.iter_errors(value)]
-                # A name that violates two rules of its schema has the same message twice: the description.
-                return [item for place, item in enumerate(found) if item not in found[:place]]
-            self.validator.validate(value)
-        except ValidationError as error:
-            return [self._violation(error)]
-        except ValueError:
-            # The validator's recursion limit is lower than the parser's.
-            pass
-        return [{"path": self.place, "message": "is nested too deeply"}]
-
-    def _violation(self, error: ValidationError) -> dict[str, str]:
-        """Return the path and the message of an error, without names or values of the client."""
-        error = _inner_error(error)
-        steps = [str(step) for step in error.instance_path]
-        known = takewhile(lambda step: step in self.names or re.fullmatch("[0-9]{1,10}", step), steps)
-        return {"path": ".".join([self.place, *known]), "message": self._message(error)}
-
-    def _message(self, error: ValidationError) -> str:
-        """Return the message for the violated rule, with its limit."""
-        match error.kind:
-            case ValidationErrorKind.AdditionalProperties(unexpected=names):
-                return f"has unknown names: {plain_names(names)}"
-            case ValidationErrorKind.PropertyNames(error=inner):
-                return f"has a wrong key ({plain_names([str(inner.instance)])}), which {self._form(inner)}"
-            case ValidationErrorKind.OneOfNotValid(context=forms):
-                return f"must be of type {' or '.join(_types(forms))}"
-            case ValidationErrorKind.Required(property=name):
-                return f"must have {name}"
-            case ValidationErrorKind.Enum(options=choices):
-                return f"must be one of {', '.join(map(str, choices))}"
-            case _:
-                return self._limit_message(error)
-
-    def _limit_message(self, error: ValidationError) -> str:
-        """Return the message for a violated limit or pattern."""
-        keyword = str(error.schema_path[-1])
-        if keyword == "pattern":
-            return self._form(error)
-        message = _MESSAGES.get(keyword, "does not fit the contract").format(self._schema(error)[keyword])
-        for one, unit in (("1 characters", "1 character"), ("1 items", "1 item"), ("1 entries", "1 entry")):
-            message = message.replace(f"least {one}", f"least {unit}")
-        return message
-
-    def _form(self, error: ValidationError) -> str:
-        """Return the description of the violated schema: it is clearer to people than its pattern."""
-        return f"must match: {' '.join(self._schema(error)['description'].split()).rstrip('.')}"
-
-    def _schema(self, error: ValidationError) -> Mapping[str, Any]:
-        """Return the violated schema."""
-        node: Any = self.schema
-        for step in error.schema_path[:-1]:
-            node = node[step]
-        schema: Mapping[str, Any] = node
-        return schema
 
 
 @frozen
@@ -168,34 +70,6 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower().replace("-", "_")
 
 
-def plain_names(names: Iterable[str]) -> str:
-    """Return client-supplied names as text that is safe in logs and pages.
-
-    The text has at most 10 names, of letters, digits, `_` and `-` only, and the number of the others.
-    """
-    listed = list(names)
-    plain = [name for name in listed if re.fullmatch("[A-Za-z0-9_-]{1,64}", name)][:_MAX_SHOWN_NAMES]
-    others = len(listed) - len(plain)
-    return ", ".join(
-        [*plain, *([f"{others} more" if plain else f"{others} that cannot be shown"] if others else [])]
-    )
-
-
-def _inner_error(error: ValidationError) -> ValidationError:
-    """Return the error within the one alternative of `oneOf` that has the value's type, if there is one."""
-    if isinstance(error.kind, ValidationErrorKind.OneOfNotValid):
-        forms = [form for form in error.kind.context if not _types([form])]
-        if len(forms) == 1:
-            return _inner_error(forms[0][0])
-    return error
-
-
-def _types(forms: Iterable[list[ValidationError]]) -> list[str]:
-    """Return the types that the alternatives require, without those that the value has."""
-    kinds = [error.kind for form in forms for error in form[:1]]
-    return [name for kind in kinds if isinstance(kind, ValidationErrorKind.Type) for name in kind.types]
-
-
 def _operation(
     document: dict[str, Any], path: str, method: str, spec: dict[str, Any], shared: list[dict[str, Any]]
 ) -> Operation:
@@ -206,7 +80,7 @@ def _operation(
         path=path,
         method=method.upper(),
         parameters={kind: _parameters(document, kind, listed) for kind in ("path", "query", "header")},
-        body=_input(document, "body", body["content"]["application/json"]["schema"]) if body else None,
+        body=_body(document, body) if body else None,
         body_required=bool(body and body.get("required")),
         successes=frozenset(int(status) for status in spec["responses"] if status < "4"),
         secured=bool(spec.get("security", document["security"])),
@@ -223,22 +97,19 @@ def _parameters(document: dict[str, Any], kind: str, listed: list[dict[str, Any]
         "required": [parameter["name"] for parameter in listed if parameter.get("required")],
         "properties": {parameter["name"]: _resolved(document, parameter["schema"]) for parameter in listed},
     }
-    return _input(document, kind, schema)
+    return Input.build(document["components"], kind, schema)
 
 
-def _input(document: dict[str, Any], place: str, schema: dict[str, Any]) -> Input:
-    whole = {**schema, "components": document["components"]}
-    objects = [whole, *document["components"]["schemas"].values()]
-    names = frozenset(name for described in objects for name in described.get("properties", ()))
-    optional = place != "body" and not whole["required"]
-    return Input(place, whole, validator_for(whole, validate_formats=True), names, optional)
+def _body(document: dict[str, Any], body: dict[str, Any]) -> Input:
+    schema = _resolved(document, body["content"]["application/json"]["schema"])
+    return Input.build(document["components"], "body", schema)
 
 
 def _resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """Return the target of a local $ref, or the node itself."""
+    """Return the target of a local $ref with the node's other keywords, or the node itself."""
     while "$ref" in node:
-        steps = node["$ref"].removeprefix("#/").split("/")
-        node = document
-        for step in steps:
-            node = node[step]
+        target = document
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        node = {**target, **{name: value for name, value in node.items() if name != "$ref"}}
     return node

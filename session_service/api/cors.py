@@ -23,6 +23,8 @@ _EXPOSED = (
     b"location",
     b"preference-applied",
     b"retry-after",
+    b"session-expires-at",
+    b"session-now",
     b"www-authenticate",
     b"x-request-id",
 )

@@ -11,12 +11,13 @@ from attrs import frozen
 from starlette.types import Scope
 
 from session_service.api.auth.principal import Authenticator, Principal
-from session_service.api.contract import ContractError, Input, Operation, plain_names, snake
+from session_service.api.contract import ContractError, Operation, snake
 from session_service.api.errors import UnsupportedMediaTypeError, ValidationError
 from session_service.api.headers import IfNoneMatch
 from session_service.api.health import Health, Liveness, Readiness
 from session_service.api.operations import Services
 from session_service.api.responses import Response, encode_with_id, session_headers
+from session_service.api.validation import Input, plain_names
 from session_service.sessions import codec
 from session_service.sessions.models import EncodedSession, SessionPage, StartResult
 
@@ -27,6 +28,10 @@ Values = dict[str, Any]
 # Success statuses by result type, if not only 200. A declared header adds the status that it requests.
 _SUCCESSES = {StartResult: {200, 201}}
 _SUCCESS_OF_HEADER = {"prefer": 204, "if_none_match": 304}
+_NOT_JSON = (
+    "must be I-JSON (RFC 7493): JSON in UTF-8, without a byte order mark, duplicate names, lone surrogates, "
+    "numbers beyond the range of a double, and more than 1024 levels"
+)
 _NO_STORE = (b"cache-control", b"no-store")
 
 _ENCODED = re.compile(rb"([!-$&-~]|%[0-9A-Fa-f]{2})*")
@@ -130,12 +135,19 @@ class Endpoint:
         try:
             value = codec.parse(content)
         except ValueError:
-            raise ValidationError([{"path": "body", "message": "must be I-JSON (RFC 7493)"}]) from None
-        assert self._operation.body is not None
-        violations = self._operation.body.violations(value, len(content))
+            raise ValidationError([{"path": "body", "message": _NOT_JSON}]) from None
+        if value is None and not self._operation.body_required:
+            return None
+        declared = self._operation.body
+        assert declared is not None
+        violations = declared.violations(value, len(content))
         if violations:
             raise ValidationError(violations)
-        return codec.structure(value, self._body_type)
+        # A null for an optional field means that the field is left out.
+        given = {
+            name: field for name, field in value.items() if field is not None or name in declared.required
+        }
+        return codec.structure(given, self._body_type)
 
 
 def _types(operation: Operation, function: Function) -> dict[str, Any]:

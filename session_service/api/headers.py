@@ -6,6 +6,7 @@ from typing import NewType
 from attrs import frozen
 
 from session_service.sessions import codec
+from session_service.sessions.models import IdempotencyKey
 
 INT32_MAX = 2_147_483_647
 
@@ -53,6 +54,12 @@ def _versions(tags: str) -> tuple[int, ...]:
     return tuple(version for version in versions if version <= INT32_MAX)
 
 
+def _parse_idempotency_key(text: str) -> str:
+    """Return the key; of a quoted one (sf-string, RFC 8941, 3.3.3) the text between the quotes."""
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
+
+
+codec.register(IdempotencyKey, _parse_idempotency_key)
 codec.register(IfNoneMatch, _parse_if_none_match)
 codec.register(IfMatch, _parse_if_match)
 codec.register(NoCache, lambda text: "no-cache" in text.lower())

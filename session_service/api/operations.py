@@ -11,7 +11,9 @@ from session_service.sessions.models import (
     CompleteSession,
     Cursor,
     EncodedSession,
+    ExternalId,
     Filter,
+    IdempotencyKey,
     SaveAnswer,
     SaveAnswers,
     SessionPage,
@@ -32,7 +34,11 @@ class Services:
 
 
 async def start_session(
-    services: Services, principal: Principal, *, body: StartSession, idempotency_key: str | None = None
+    services: Services,
+    principal: Principal,
+    *,
+    body: StartSession,
+    idempotency_key: IdempotencyKey | None = None,
 ) -> StartResult:
     return await services.sessions.start(principal.user_id, body, idempotency_key)
 
@@ -42,7 +48,7 @@ async def list_sessions(
     principal: Principal,
     *,
     user_id: str | None = None,
-    quiz_id: int | None = None,
+    quiz_id: ExternalId | None = None,
     status: Status | None = None,
     limit: int = 20,
     cursor: Cursor | None = None,
@@ -71,12 +77,18 @@ async def update_progress(
     *,
     id: UUID,
     body: SaveAnswer,
-    idempotency_key: str | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     if_match: IfMatch | None = None,
 ) -> EncodedSession:
-    changes = {str(body.question_id): body.answer}
-    expected = _expected_versions(body.version, if_match)
-    write = Write("update_progress", changes, expected, body.question_id, idempotency_key)
+    question = body.question_id
+    write = Write(
+        "update_progress",
+        answers={question: body.answer},
+        annotations={} if body.annotation is None else {question: body.annotation},
+        current_question=question,
+        expected_versions=_expected_versions(body.version, if_match),
+        key=idempotency_key,
+    )
     return await services.sessions.write(principal.user_id, id, write)
 
 
@@ -86,11 +98,17 @@ async def save_answers(
     *,
     id: UUID,
     body: SaveAnswers,
-    idempotency_key: str | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     if_match: IfMatch | None = None,
 ) -> EncodedSession:
-    expected = _expected_versions(body.version, if_match)
-    write = Write("save_answers", body.answers, expected, body.current_question, idempotency_key)
+    write = Write(
+        "save_answers",
+        answers=body.answers or {},
+        annotations=body.annotations or {},
+        current_question=body.current_question,
+        expected_versions=_expected_versions(body.version, if_match),
+        key=idempotency_key,
+    )
     return await services.sessions.write(principal.user_id, id, write)
 
 
@@ -100,12 +118,17 @@ async def complete_session(
     *,
     id: UUID,
     body: CompleteSession | None,
-    idempotency_key: str | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     if_match: IfMatch | None = None,
 ) -> EncodedSession:
     last = body or CompleteSession()
-    expected = _expected_versions(last.version, if_match)
-    write = Write("complete_session", last.answers, expected, key=idempotency_key)
+    write = Write(
+        "complete_session",
+        answers=last.answers or {},
+        annotations=last.annotations or {},
+        expected_versions=_expected_versions(last.version, if_match),
+        key=idempotency_key,
+    )
     return await services.sessions.write(principal.user_id, id, write)
 
 

@@ -58,8 +58,13 @@ class Response:
 
 
 def session_headers(session: EncodedSession) -> Headers:
-    """Return the headers of every response that carries one session."""
-    return [(b"etag", b'"%d"' % session.version), (b"cache-control", b"private, no-cache")]
+    """Return the headers of every response about one session."""
+    return [
+        (b"etag", b'"%d"' % session.version),
+        (b"session-expires-at", session.expires_at.encode()),
+        (b"session-now", codec.timestamp_of(session.read_at).encode()),
+        (b"cache-control", b"private, no-cache"),
+    ]
 
 
 def error_response(error: ServiceError, request_id: str) -> Response:

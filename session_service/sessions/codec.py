@@ -4,7 +4,7 @@ import base64
 import hmac
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,28 +12,55 @@ import orjson
 from cattrs.preconf.orjson import make_converter
 
 from session_service.sessions.models import (
-    Answer,
     Changes,
     Cursor,
     EncodedSession,
+    ExternalId,
     Session,
     StartSession,
     Write,
 )
 
+MAX_EXTERNAL_INTEGER = 2**53 - 1  # the largest integer that I-JSON can be relied on to keep (RFC 7493, 2.2)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTAINERS = (dict, list)
+_INTEGER = re.compile("0|[1-9][0-9]{0,15}")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 _converter = make_converter(detailed_validation=False)
-_converter.register_structure_hook_func(lambda kind: kind in (Answer | None, Changes), lambda value, _: value)
+_converter.register_structure_hook_func(
+    lambda kind: kind in (Changes, dict[str, Any]), lambda value, _: value
+)
 _converter.register_structure_hook(UUID, lambda text, _: UUID(text))
 _converter.register_unstructure_hook(orjson.Fragment, lambda fragment: fragment)
+_converter.register_structure_hook_func(lambda kind: kind is ExternalId, lambda value, _: external_id(value))
 
 
 @_converter.register_unstructure_hook
-def _timestamp(time: datetime) -> str:
+def timestamp(time: datetime) -> str:
+    """Return the time as a timestamp of the contract."""
     # Timestamps from PostgreSQL are already in UTC: see sql/configure.sql.
     utc = time.astimezone(UTC) if time.utcoffset() else time
     return utc.isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+def timestamp_of(milliseconds: int) -> str:
+    """Return the time, in milliseconds since 1970, as a timestamp of the contract."""
+    return timestamp(_EPOCH + timedelta(milliseconds=milliseconds))
+
+
+def external_id(value: float | str) -> ExternalId:
+    """Return the text of an id that the contract accepts: `7`, `7.0` and `"7"` are the same id."""
+    return ExternalId(value if isinstance(value, str) else str(int(value)))
+
+
+def _external_id(text: str) -> int | str:
+    """Return the id as it is shown: as an integer if its text is the canonical decimal of one."""
+    return int(text) if _INTEGER.fullmatch(text) and int(text) <= MAX_EXTERNAL_INTEGER else text
+
+
+_converter.register_unstructure_hook_func(lambda kind: kind is ExternalId, _external_id)
 
 
 @_converter.register_unstructure_hook
@@ -60,9 +87,10 @@ def parse(body: bytes) -> Any:
     colons: `{"1":"a","1":"b"}` has two, but only one member once it is parsed.
     """
     value = orjson.loads(body)
-    members = _count_members(value)
+    colons = body.count(b":")
+    members = _count_members(value) if colons else 0
     # Most bodies have no colon within a string: the first, cheap count is enough for them.
-    if body.count(b":") != members and _STRING.sub(b"", body).count(b":") != members:
+    if colons != members and _STRING.sub(b"", body).count(b":") != members:
         raise ValueError("a name occurs twice")
     return value
 
@@ -78,16 +106,23 @@ def structurer(into: Any) -> Callable[[Any], Any]:
     return lambda value: hook(value, into)
 
 
-def encode_session(session: Session) -> EncodedSession:
+def encode_session(session: Session, read_at: datetime) -> EncodedSession:
     """Encode the session as the contract's `Session`, without the further columns of its row."""
     return EncodedSession(
         id=session.id,
+        status=session.status,
         version=session.version,
         user_id=session.user_id,
         quiz_id=session.quiz_id,
-        expires_ms=round(session.expires_at.timestamp() * 1000),
+        expires_at=timestamp(session.expires_at) if session.expires_at else "none",
         body=orjson.dumps(_converter.unstructure(session, Session)),
+        read_at=milliseconds(read_at),
     )
+
+
+def milliseconds(time: datetime) -> int:
+    """Return the milliseconds since 1970, as a whole number."""
+    return round(time.timestamp() * 1000)
 
 
 def encode(value: object) -> bytes:
@@ -108,29 +143,38 @@ def encode_error(fields: dict[str, Any]) -> bytes:
 class Digester:
     """Computes digests of writes: two are equal if, and only if, one write is a repeat of the other.
 
-    A digest is an HMAC (RFC 2104): without the key, an answer cannot be guessed from it. It begins with a
-    fingerprint of the key, so that digests by different keys are not compared.
+    A digest is an HMAC (RFC 2104): without the key, an answer cannot be guessed from it. It covers the fields
+    that the client sent, not defaults, so that a repeat is also one after a change of a default. It begins
+    with its format and a fingerprint of the key, so that digests of different formats or keys are not
+    compared.
     """
+
+    _FORMAT = "2"
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()
-        self._fingerprint = hmac.digest(self._key, b"fingerprint", "sha256").hex()[:8]
+        fingerprint = hmac.digest(self._key, b"fingerprint", "sha256").hex()[:8]
+        self._prefix = f"{self._FORMAT}-{fingerprint}"
 
     def __call__(self, write: StartSession | Write) -> str:
         """Return the write's digest."""
-        text = orjson.dumps(_converter.unstructure(write), option=orjson.OPT_SORT_KEYS)
-        return f"{self._fingerprint}.{hmac.digest(self._key, text, 'sha256').hex()}"
+        sent = {name: value for name, value in _converter.unstructure(write).items() if value is not None}
+        text = orjson.dumps(sent, option=orjson.OPT_SORT_KEYS)
+        return f"{self._prefix}.{hmac.digest(self._key, text, 'sha256').hex()}"
 
 
 def _count_members(value: Any) -> int:
     """Return the number of members of all objects in a JSON value, at any depth."""
     count = 0
-    waiting = [value] if isinstance(value, dict | list) else []
-    while waiting:
-        node = waiting.pop()
-        count += len(node) if isinstance(node, dict) else 0
-        inner = node.values() if isinstance(node, dict) else node
-        waiting.extend(member for member in inner if isinstance(member, dict | list))
+    level = [value] if isinstance(value, dict | list) else []
+    while level:
+        count += sum(len(node) for node in level if isinstance(node, dict))
+        level = [
+            member
+            for node in level
+            for member in (node.values() if isinstance(node, dict) else node)
+            if isinstance(member, _CONTAINERS)
+        ]
     return count
 
 

@@ -39,6 +39,13 @@ class ForbiddenError(ServiceError):
         self.message = message
 
 
+class AttemptsExhaustedError(ServiceError):
+    """A start beyond the number of attempts that the user has at the quiz."""
+
+    status, code = 403, "ATTEMPTS_EXHAUSTED"
+    message = "The user has had all attempts at this quiz."
+
+
 class PayloadTooLargeError(ServiceError):
     """A body over 256 KiB, or a save after which the session would exceed its size limits."""
 

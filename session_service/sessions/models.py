@@ -1,53 +1,81 @@
 """Domain values; field names match the contract and the table."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, NewType
 from uuid import UUID
 
 from attrs import field, frozen
 from orjson import Fragment
 
-Answer = str | list[str]
-Changes = dict[str, Answer | None]
-Status = Literal["in_progress", "completed", "expired"]
+ExternalId = NewType("ExternalId", str)
+"""An id of the platform as text; an integer's is its decimal. It is returned as the integer."""
+
+IdempotencyKey = NewType("IdempotencyKey", str)
+"""An idempotency key without the quotes that it may have in the header."""
+
+Changes = Mapping[str, Any]
+"""New JSON values by question id; None clears one."""
+
+Status = Literal["in_progress", "completed", "expired", "paused"]
+OnExpiry = Literal["expire", "complete"]
+EndedBy = Literal["learner", "deadline", "proctor"]
 Verdict = Literal[
-    "ok", "resumed", "repeated", "key_reused", "completed", "expired", "conflict", "too_large", "busy"
+    "ok",
+    "resumed",
+    "repeated",
+    "key_reused",
+    "exhausted",
+    "completed",
+    "expired",
+    "overdue",
+    "conflict",
+    "too_large",
+    "busy",
 ]
 
 
 @frozen
 class StartSession:
-    """A request for a new attempt; without `time_limit_seconds` the service's default applies."""
+    """A request for a new attempt; the service has defaults for the fields that are None."""
 
     user_id: str
-    quiz_id: int
+    quiz_id: ExternalId
     time_limit_seconds: int | None = None
-    if_active: Literal["new", "resume"] = "new"
+    grace_seconds: int | None = None
+    on_expiry: OnExpiry | None = None
+    time_factor: float | None = None
+    max_attempts: int | None = None
+    metadata: dict[str, Any] | None = None
+    if_active: Literal["new", "resume"] | None = None
 
 
 @frozen
 class SaveAnswer:
     """A request to save one answer, only onto `version` if it is given; None clears the answer."""
 
-    question_id: int
-    answer: Answer | None
+    question_id: ExternalId
+    answer: Any
+    annotation: Any = None
     version: int | None = None
 
 
 @frozen
 class SaveAnswers:
-    """A request to save several answers in one step."""
+    """A request to save answers, annotations and the position in one step."""
 
-    answers: Changes
-    current_question: int | None = None
+    answers: Changes | None = None
+    annotations: Changes | None = None
+    current_question: ExternalId | None = None
     version: int | None = None
 
 
 @frozen
 class CompleteSession:
-    """A request to end an attempt, with last answers to save in the same step."""
+    """A request to end an attempt, with last answers and annotations to save in the same step."""
 
-    answers: Changes = field(factory=dict)
+    answers: Changes | None = None
+    annotations: Changes | None = None
     version: int | None = None
 
 
@@ -59,27 +87,38 @@ class Write:
     """
 
     operation: Literal["update_progress", "save_answers", "complete_session"]
-    changes: Changes
+    answers: Changes = field(factory=dict)
+    annotations: Changes = field(factory=dict)
+    current_question: ExternalId | None = None
     expected_versions: tuple[int, ...] | None = None
-    current_question: int | None = None
     key: str | None = None
 
 
 @frozen
 class Session:
-    """An attempt as clients see it; `answers` is the unparsed JSON text from PostgreSQL."""
+    """An attempt as clients see it; the fields of type Fragment are unparsed JSON text from PostgreSQL.
+
+    `status` is the second field: the cache reads it at the begin of the encoded session.
+    """
 
     id: UUID
-    user_id: str
-    quiz_id: int
-    current_question: int
-    answers: Fragment
     status: Status
     version: int
+    user_id: str
+    quiz_id: ExternalId
+    current_question: ExternalId
+    answers: Fragment
+    annotations: Fragment
+    attempt: int | None
+    metadata: Fragment
     started_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None
+    closes_at: datetime | None
+    on_expiry: OnExpiry
+    late_saves: int
     last_saved_at: datetime
     completed_at: datetime | None
+    ended_by: EndedBy | None
     created_at: datetime
     updated_at: datetime
 
@@ -88,15 +127,18 @@ class Session:
 class EncodedSession:
     """One version of a session as the bytes of its response, which are cached and sent unchanged.
 
-    `expires_ms` is `expires_at` in milliseconds since 1970.
+    `expires_at` is a timestamp of the contract, or `none`. `read_at` is the database's time at which the
+    session was read, in milliseconds since 1970.
     """
 
     id: UUID
+    status: Status
     version: int
     user_id: str
-    quiz_id: int
-    expires_ms: int
+    quiz_id: ExternalId
+    expires_at: str
     body: bytes
+    read_at: int
 
 
 @frozen
@@ -121,11 +163,11 @@ class SessionSummary:
 
     id: UUID
     user_id: str
-    quiz_id: int
-    current_question: int
+    quiz_id: ExternalId
+    current_question: ExternalId
     status: Status
     started_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None
     last_saved_at: datetime
     completed_at: datetime | None
     created_at: datetime
@@ -153,7 +195,7 @@ class Filter:
     """The filters of a list, its page size and its cursor."""
 
     user_id: str | None
-    quiz_id: int | None
+    quiz_id: ExternalId | None
     status: Status | None
     limit: int
     cursor: Cursor | None

@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from session_service.sessions.errors import (
+    AttemptsExhaustedError,
     ForbiddenError,
     IdempotencyKeyReusedError,
     PayloadTooLargeError,
@@ -28,6 +29,9 @@ from session_service.sessions.models import (
     Write,
     WriteResult,
 )
+
+# The fields of a start that only a service may choose.
+_RESERVED = ("time_limit_seconds", "grace_seconds", "on_expiry", "time_factor", "max_attempts", "metadata")
 
 
 class Store(Protocol):
@@ -67,6 +71,8 @@ class SessionService:
         result = await self._store.start(wanted, key)
         if result.verdict == "key_reused":
             raise IdempotencyKeyReusedError
+        if result.verdict == "exhausted":
+            raise AttemptsExhaustedError
         return StartResult(result.session, new=result.verdict == "ok")
 
     async def list(self, owner: str | None, wanted: Filter) -> SessionPage:
@@ -98,8 +104,9 @@ class SessionService:
     def _check_learner_start(self, wanted: StartSession) -> None:
         if not self._learner_starts:
             raise ForbiddenError("Only the token of a service may start a session.")
-        if wanted.time_limit_seconds is not None:
-            raise ForbiddenError("Only the token of a service may choose time_limit_seconds.")
+        chosen = [name for name in _RESERVED if getattr(wanted, name) is not None]
+        if chosen:
+            raise ForbiddenError(f"Only the token of a service may choose {', '.join(chosen)}.")
 
 
 def _check_owner(owner: str | None, user_id: str) -> None:
@@ -125,7 +132,9 @@ def _session_or_error(session_id: UUID, result: WriteResult | None) -> EncodedSe
         case "expired":
             raise SessionExpiredError(result.session)
         case "too_large":
-            raise PayloadTooLargeError("The session would have over 10000 answers, or 1048576 bytes of them.")
+            raise PayloadTooLargeError(
+                "The session would have over 10000 answers or annotations, or over 1048576 bytes of both."
+            )
         # Not expected: the store repeats a busy write under the row's lock. A busy write was not applied.
         case "busy":
             raise ServiceUnavailableError("not_applied")

@@ -1,4 +1,4 @@
-"""The sweeper: stores `expired` in overdue sessions for as long as the service runs."""
+"""The sweeper: ends overdue sessions for as long as the service runs."""
 
 import asyncio
 import logging
@@ -13,9 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 async def sweep(expire: Callable[[int], Awaitable[int]]) -> None:
-    """Expire overdue sessions until cancelled; every instance does so, and they share the work.
+    """End overdue sessions until cancelled; every instance does so, and they share the work.
 
-    `expire` takes the maximum number of sessions and returns the number of those that it has expired.
+    `expire` takes the maximum number of sessions and returns the number of those that it has ended.
     """
     while True:
         await asyncio.sleep(INTERVAL)

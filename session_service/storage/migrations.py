@@ -6,6 +6,7 @@ Afterwards the service's role has the rights that it needs. Run as a program, it
 import asyncio
 import hashlib
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from session_service.storage.statements import RejectedError
 FOLDER = sql_files.FOLDER / "schema"
 
 _log = logging.getLogger(__name__)
+
+_COMMENT = re.compile(r"--[^\n]*")
+# A statement ends with a semicolon that is not in a comment, a text or a $$ body.
+_STATEMENT = re.compile(r"(?:--[^\n]*|'(?:[^']|'')*'|\$\$.*?\$\$|[^;])+;?", re.DOTALL)
 
 
 class MigrationError(Exception):
@@ -43,9 +48,9 @@ async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> 
         await _check_settings(connection)
         for file in files:
             async with connection.transaction():
-                await connection.execute(_script(first))
+                await _execute(connection, first)
                 if file.stem in pending(await queries.list_migrations(connection), folder):
-                    await connection.execute(_script(file))
+                    await _execute(connection, file)
                     await queries.record_migration(connection, name=file.stem, checksum=_checksum(file))
                     done.append(file.stem)
         await _grant(connection, service_url, first)
@@ -114,7 +119,7 @@ async def _grant(connection: PostgresConnection, url: str, first: Path) -> None:
     # Statements may be logged by the server: send a SCRAM verifier (RFC 5803) instead of the password.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
     async with connection.transaction():
-        await connection.execute(_script(first))
+        await _execute(connection, first)
         await queries.name_role(connection, name=role, verifier=verifier.decode() if password else None)
         try:
             await queries.admit_role(connection)
@@ -146,8 +151,14 @@ def _checksum(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _script(file: Path) -> str:
-    return file.read_text()
+async def _execute(connection: PostgresConnection, file: Path) -> None:
+    """Execute the statements of a file one by one: some proxies and extensions take no others."""
+    for statement in _statements(file):
+        await connection.execute(statement)
+
+
+def _statements(file: Path) -> list[str]:
+    return [text for text in _STATEMENT.findall(file.read_text()) if _COMMENT.sub("", text).strip()]
 
 
 def main() -> None:

@@ -1,12 +1,15 @@
 """Declares every statement, with the classes of its records and rows."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import attrs
+from attrs import field
 from orjson import Fragment
 
-from session_service.sessions.models import Changes, Session, SessionSummary, Verdict
+from session_service.sessions.models import ExternalId, OnExpiry, Session, SessionSummary, Verdict
 from session_service.storage import statements
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
@@ -26,33 +29,47 @@ class ReadInput:
 class WriteInput:
     """A record of write_sessions: a change of one session.
 
-    It applies only to one of `expected_versions`, to any version if that is None. With `must_queue` it is not
-    applied, and the verdict is `busy`.
+    The kind is `save`, `complete`, or `close` for a request that changes nothing but an overdue session. A
+    change applies only to one of `expected_versions`, to any version if that is None. With `must_queue` it is
+    not applied, and the verdict is `busy`.
     """
 
     id: UUID
     owner: str | None
-    changes: Changes
-    expected_versions: tuple[int, ...] | None
-    current_question: int | None
-    is_completion: bool
-    key: str | None
-    digest: str | None
+    kind: str
+    answers: Mapping[str, Any] = field(factory=dict)
+    cleared_answers: tuple[str, ...] = ()
+    annotations: Mapping[str, Any] = field(factory=dict)
+    cleared_annotations: tuple[str, ...] = ()
+    current_question: ExternalId | None = None
+    expected_versions: tuple[int, ...] | None = None
+    key: str | None = None
+    digest: str | None = None
     ordinality: int = 0
     must_queue: bool = False
 
 
 @attrs.define(slots=False)
 class StartInput:
-    """A record of start_sessions: a new session or, with `resume`, the user's running session of the quiz."""
+    """A record of start_sessions: a new session or, with `resume`, the user's running session of the quiz.
+
+    `time_limit_seconds` is 0 for a session without an end. `locked` is true under the lock of the user and
+    the quiz, without which the statement starts no session that has a limit of attempts.
+    """
 
     id: UUID
     user_id: str
-    quiz_id: int
+    quiz_id: ExternalId
     time_limit_seconds: int
+    grace_seconds: int
+    on_expiry: OnExpiry
+    time_factor: float
+    max_attempts: int | None
+    metadata: Mapping[str, Any]
     key: str | None
     digest: str | None
     resume: bool
+    locked: bool
     ordinality: int = 0
 
 
@@ -61,7 +78,7 @@ class LockInput:
     """A record of lock_starts: the user and the quiz of a start."""
 
     user_id: str
-    quiz_id: int
+    quiz_id: ExternalId
     ordinality: int
 
 
@@ -82,6 +99,21 @@ class Lock:
     """The ordinality of a start whose lock was acquired."""
 
     ordinality: int
+
+
+@attrs.frozen
+class SweptSession:
+    """A session that the sweeper has ended, and its new version."""
+
+    id: UUID
+    version: int
+
+
+@attrs.frozen
+class ClockReading:
+    """The database's time."""
+
+    now: datetime
 
 
 @attrs.frozen
@@ -130,7 +162,8 @@ lock_session = statements.count("lock_session")
 lock_start = statements.count("lock_start")
 lock_starts = statements.batch("lock_starts", LockInput, Lock)
 list_sessions = statements.many("list_sessions", SessionSummary)
-expire_sessions = statements.count("expire_sessions")
+expire_sessions = statements.many("expire_sessions", SweptSession)
+get_clock = statements.one("get_clock", ClockReading)
 get_digest_key = statements.one("get_digest_key", DigestKey)
 ping = statements.one("ping", Probe)
 

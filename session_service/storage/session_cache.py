@@ -4,24 +4,28 @@ Without its protocol a slow fill could put an old session over a newer one. A sc
 only; a version that could not be written is written as a tombstone before any read; an entry is good until a
 moment of Redis's own clock. docs/cache.md has the proof.
 
-An entry is `s1 <version> <good until> <user> <quiz> <expires at> <body>` under `session:<id>`: times in
-milliseconds, the user percent-encoded. A tombstone ends after `<good until>`, which is 0. A later release may
-change what follows that: an entry that this one cannot read still guards its version.
+An entry is `s1 <version> <good until> <user> <quiz> <expires at> <body>` under `session:<id>`: `<good until>`
+in milliseconds, the user and the quiz percent-encoded, `<expires at>` a timestamp or `none`. A tombstone ends
+after `<good until>`, which is 0. Another release may change what follows that: an entry that this one cannot
+read still guards its version.
 """
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from itertools import islice
 from time import monotonic
+from typing import cast
 from urllib.parse import quote, unquote
 from uuid import UUID
 
 from attrs import frozen
 from redis.exceptions import ResponseError
 
-from session_service.sessions.models import EncodedSession
+from session_service.sessions import codec
+from session_service.sessions.models import EncodedSession, ExternalId, Status
 from session_service.storage.redis import ClockReading, RedisClient, UnreachableError
 from session_service.traffic.batching import Batcher
 
@@ -31,17 +35,25 @@ MAX_DIRTY = 20_000  # dirty sessions that are remembered one by one
 _log = logging.getLogger(__name__)
 
 _GUARD = re.compile(rb"s1 (\d{1,10}) (\d{1,15}) ")
-_SESSION = re.compile(rb'([^ ]{1,3060}) (\d{1,10}) (-?\d{1,15}) (\{"id":"([0-9a-f-]{36})".*\})', re.DOTALL)
+_SESSION = re.compile(
+    rb"([^ ]{1,3060}) ([^ ]{1,1536}) ([0-9TZ:.-]{24}|none) "
+    rb'(\{"id":"([0-9a-f-]{36})","status":"(in_progress|completed|expired|paused)",.*\})',
+    re.DOTALL,
+)
+# Within answers the same characters would have a space or a backslash between them.
+_UPDATED_AT = b'"updated_at":"'
 
 # KEYS are entries; ARGV: the time for which each guards against older ones, in milliseconds, then the version
-# and the bytes of each. Returns Redis's time in milliseconds.
+# and the bytes of each. Bytes without a session replace lower versions only, others also the same version.
+# Returns Redis's time in milliseconds.
 _PUT_IF_NEWER = """
 local time = redis.call('time')
 for n, key in ipairs(KEYS) do
   local head = redis.pcall('getrange', key, 0, 31)
   local held = type(head) == 'string' and tonumber(string.match(head, '^s1 (%d+) '))
-  local version = ARGV[2 * n]
-  if not held or held <= tonumber(version) then redis.call('set', key, ARGV[2 * n + 1], 'px', ARGV[1]) end
+  local version, entry = tonumber(ARGV[2 * n]), ARGV[2 * n + 1]
+  local least = string.sub(entry, -1) == ' ' and version - 1 or version
+  if not held or held <= least then redis.call('set', key, entry, 'px', ARGV[1]) end
 end
 return time[1] * 1000 + math.floor(time[2] / 1000)
 """
@@ -77,8 +89,12 @@ class SessionCache:
         self._blind_until = 0.0
         client.recover = self._write_tombstones
 
-    async def get(self, session_id: UUID, seen_version: int = 0) -> EncodedSession | None:
-        """Return the cached session, unless it is older than `seen_version`; None on a cache miss."""
+    async def get(self, session_id: UUID, seen_version: int = 0, read_at: int = 0) -> EncodedSession | None:
+        """Return the cached session, unless it is older than `seen_version`; None on a cache miss.
+
+        `read_at` is the database's time, which the session then has, unless another instance, whose clock
+        is ahead, has written it later.
+        """
         try:
             reading = await self.client.clock()
             content = await self._entries(session_id) if reading else None
@@ -86,7 +102,7 @@ class SessionCache:
             return None
         if reading is None or not isinstance(content, bytes):
             return None
-        entry = _decode(session_id, content)
+        entry = _decode(session_id, content, read_at)
         if entry is None:
             _log.warning("Redis had another value under the key of session %s", session_id)
             await self._discard(session_id, content)
@@ -117,11 +133,20 @@ class SessionCache:
                 )
                 return
         for session, _ in fills:
-            self._mark_dirty(session)
+            self._mark_dirty(session.id, session.version)
 
-    def _mark_dirty(self, session: EncodedSession) -> None:
-        if len(self._dirty) < MAX_DIRTY or session.id in self._dirty:
-            self._dirty[session.id] = max(session.version, self._dirty.get(session.id, 0))
+    async def raise_versions(self, versions: Mapping[UUID, int]) -> None:
+        """Ensure that no version below these is read from the cache from now on; store no session."""
+        if self.client.accepts_writes:
+            with suppress(UnreachableError):
+                await self._write(_tombstones(versions))
+                return
+        for session_id, version in versions.items():
+            self._mark_dirty(session_id, version)
+
+    def _mark_dirty(self, session_id: UUID, version: int) -> None:
+        if len(self._dirty) < MAX_DIRTY or session_id in self._dirty:
+            self._dirty[session_id] = max(version, self._dirty.get(session_id, 0))
         else:
             # No entry lives longer than this, so nothing older than the session is read afterwards.
             self._blind_until = monotonic() + self._seconds
@@ -155,9 +180,7 @@ class SessionCache:
         """Write the versions of all dirty sessions; return whether the cache may be read again."""
         while self._dirty:
             dirty = dict(islice(self._dirty.items(), 100))
-            await self._write(
-                {session_id: (version, b"s1 %d 0 " % version) for session_id, version in dirty.items()}
-            )
+            await self._write(_tombstones(dirty))
             for session_id, version in dirty.items():
                 if self._dirty[session_id] == version:
                     del self._dirty[session_id]
@@ -168,15 +191,20 @@ def _key(session_id: UUID) -> str:
     return f"session:{session_id}"
 
 
+def _tombstones(versions: Mapping[UUID, int]) -> dict[UUID, tuple[int, bytes]]:
+    return {session_id: (version, b"s1 %d 0 " % version) for session_id, version in versions.items()}
+
+
 def _encode(session: EncodedSession, good_until: int) -> bytes:
-    guard = b"s1 %d %d " % (session.version, good_until)
+    # The time is negative for an overdue session while the clock of Redis is unknown.
+    guard = b"s1 %d %d " % (session.version, max(good_until, 0))
     if len(session.body) >= MAX_CACHED_BODY:
         return guard
-    user = quote(session.user_id, safe="").encode()
-    return guard + b"%b %d %d %b" % (user, session.quiz_id, session.expires_ms, session.body)
+    user, quiz = (quote(text, safe="").encode() for text in (session.user_id, session.quiz_id))
+    return guard + b"%b %b %b %b" % (user, quiz, session.expires_at.encode(), session.body)
 
 
-def _decode(session_id: UUID, content: bytes) -> Entry | None:
+def _decode(session_id: UUID, content: bytes, read_at: int) -> Entry | None:
     """Return the parsed entry; None if it is not an entry of this session."""
     guard = _GUARD.match(content)
     if guard is None:
@@ -185,9 +213,25 @@ def _decode(session_id: UUID, content: bytes) -> Entry | None:
     found = _SESSION.fullmatch(content, guard.end())
     if found is None:
         return Entry(version, good_until, None)
-    user, quiz_id, expires_ms, body, named = found.groups()
-    if named.decode() != str(session_id):
+    user, quiz, expires_at, named, status = (part.decode() for part in found.group(1, 2, 3, 5, 6))
+    if named != str(session_id):
         return None
-    user_id = unquote(user.decode())
-    session = EncodedSession(session_id, version, user_id, int(quiz_id), int(expires_ms), body)
+    session = EncodedSession(
+        id=session_id,
+        status=cast("Status", status),
+        version=version,
+        user_id=unquote(user),
+        quiz_id=ExternalId(unquote(quiz)),
+        expires_at=expires_at,
+        body=found[4],
+        read_at=max(read_at, _updated_at(found[4])),
+    )
     return Entry(version, good_until, session)
+
+
+def _updated_at(body: bytes) -> int:
+    """Return the session's `updated_at` in milliseconds since 1970, 0 if it is not a timestamp."""
+    start = body.rfind(_UPDATED_AT) + len(_UPDATED_AT)
+    with suppress(ValueError):
+        return codec.milliseconds(datetime.fromisoformat(body[start : start + 24].decode()))
+    return 0

@@ -3,14 +3,24 @@
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
+from time import monotonic_ns
 from typing import TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from session_service.sessions import codec
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.sessions.models import Filter, SessionSummary, StartSession, Write, WriteResult
+from session_service.sessions.ids import new_session_id
+from session_service.sessions.models import (
+    Changes,
+    Filter,
+    SessionSummary,
+    StartSession,
+    Write,
+    WriteResult,
+)
 from session_service.settings import Settings
 from session_service.storage import queries, statements
+from session_service.storage.database_clock import DatabaseClock
 from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import LockInput, ReadInput, SessionRow, StartInput, WriteInput
 from session_service.storage.session_cache import SessionCache
@@ -42,6 +52,7 @@ class SessionStore:
         self._pool = pool
         self._cache = cache
         self._settings = settings
+        self._clock = DatabaseClock()
         # One batch of a kind at a time is the largest, and so the cheapest for each request.
         concurrency = 1 if settings.batch_size > 1 else settings.database_pool_size
         batcher = partial(
@@ -51,9 +62,9 @@ class SessionStore:
             retry_singly_on=(RejectedError,),
         )
         self._reads: Batcher[ReadInput, WriteResult | None] = batcher(self._read)
-        self._writes: Batcher[WriteInput, WriteResult | None] = batcher(self._write)
+        self._writes: Batcher[WriteInput, WriteResult | None] = batcher(self._write_batch)
         self._starts: Batcher[StartInput, WriteResult | None] = batcher(self._start)
-        self._resumes: Batcher[StartInput, WriteResult | None] = batcher(self._resume)
+        self._locked_starts: Batcher[StartInput, WriteResult | None] = batcher(self._start_with_locks)
         # With BATCH_SIZE=1 no connection is reserved: each of the four batchers may then use the whole pool.
         left = settings.database_pool_size - RESERVED_CONNECTIONS
         lock_waits, lists = (max(1, left * share // 100) for share in (LOCK_WAIT_PERCENT, LIST_PERCENT))
@@ -62,64 +73,97 @@ class SessionStore:
         # The number of writes that wait for the lock of each session.
         self._locked: Counter[UUID] = Counter()
 
-    def use_digest_key(self, key: str) -> None:
-        """Set the key of the digests by which repeats are recognised, before the first write."""
-        self._digest = codec.Digester(key)
+    async def open(self, digest_key: str) -> None:
+        """Set the key of the digests by which repeats are recognised, and read the database's clock."""
+        self._digest = codec.Digester(digest_key)
+        await self._read_clock()
 
     async def read(
         self, session_id: UUID, owner: str | None, *, seen_version: int, fresh: bool
     ) -> WriteResult | None:
         """Return the session, from the cache unless that is older than `seen_version` or `fresh` is set."""
-        cached = None if fresh else await self._cache.get(session_id, seen_version)
+        cached = None if fresh else await self._cache.get(session_id, seen_version, self._clock.now())
         if cached and owner in (None, cached.user_id):
-            return WriteResult("ok", cached)
-        return await self._reads(ReadInput(session_id, owner))
+            return WriteResult("expired" if cached.status == "expired" else "ok", cached)
+        result = await self._reads(ReadInput(session_id, owner))
+        if result and result.verdict == "overdue":
+            return await self._write(WriteInput(session_id, owner, "close"))
+        return result
 
     async def write(self, session_id: UUID, owner: str | None, write: Write) -> WriteResult | None:
         """Return the session after the write, applied or not; None if it does not exist."""
-        record = WriteInput(
-            id=session_id,
-            owner=owner,
-            changes=write.changes,
-            expected_versions=write.expected_versions,
-            current_question=write.current_question,
-            is_completion=write.operation == "complete_session",
-            key=write.key,
-            digest=self._digest(write) if write.key else None,
+        return await self._write(
+            WriteInput(
+                id=session_id,
+                owner=owner,
+                kind="complete" if write.operation == "complete_session" else "save",
+                answers=_set(write.answers),
+                cleared_answers=_cleared(write.answers),
+                annotations=_set(write.annotations),
+                cleared_annotations=_cleared(write.annotations),
+                current_question=write.current_question,
+                expected_versions=write.expected_versions,
+                key=write.key,
+                digest=self._digest(write) if write.key else None,
+            )
         )
-        # The owner is part of the key: another user's writes do not delay the owner's.
-        result = await self._writes(record, (session_id, owner))
-        if result is None or result.verdict != "busy":
-            return result
-        try:
-            return await self._lock_waits(partial(self._write_locked, record), session_id)
-        finally:
-            self._locked -= Counter([session_id])
 
     async def start(self, wanted: StartSession, key: str | None) -> WriteResult:
         """Return a new session, or the one that the key or `if_active: resume` finds.
 
-        Resumes of a user's quiz are processed one after the other, so that concurrent ones start one session.
+        Resumes of a user's quiz, and starts with a limit of attempts, are processed one after the other, so
+        that concurrent ones start one session, and no more than the limit.
         """
-        record = StartInput(
-            id=uuid4(),
-            user_id=wanted.user_id,
-            quiz_id=wanted.quiz_id,
-            time_limit_seconds=wanted.time_limit_seconds or self._settings.session_timeout_seconds,
-            key=key,
-            digest=self._digest(wanted) if key else None,
-            resume=wanted.if_active == "resume",
-        )
-        if record.resume:
-            result = await self._resumes(record, (wanted.user_id, wanted.quiz_id))
+        record = self._start_input(wanted, key)
+        if record.locked:
+            result = await self._locked_starts(record, (wanted.user_id, wanted.quiz_id))
         else:
             result = await self._starts(record, (wanted.user_id, key) if key else None)
-        # A start that loses a race, for a resume's lock and then for the key, finds the winner's session.
+        record.locked = True
+        # A start that loses a race, for the lock and then for the key, finds the winner's session. One that
+        # finds a limit of attempts is judged again under the lock.
         for _ in range(2):
             result = result or await self._lock_waits(partial(self._start_locked, record))
+        if result and result.verdict == "overdue":
+            result = await self._write(WriteInput(result.session.id, wanted.user_id, "close"))
         if result is None:
             raise ServiceUnavailableError("not_applied")
         return result
+
+    async def expire(self, count: int) -> int:
+        """End up to `count` overdue sessions; return the number of those ended.
+
+        The sweeper calls it regularly, also without other requests to the database, so that the clock stays
+        right.
+        """
+        await self._read_clock()
+        swept = await queries.expire_sessions(self._pool, count=count)
+        if swept:
+            await self._cache.raise_versions({session.id: session.version for session in swept})
+        return len(swept)
+
+    async def _read_clock(self) -> None:
+        sent = monotonic_ns()
+        self._clock.set((await queries.get_clock(self._pool)).now, sent)
+
+    def _start_input(self, wanted: StartSession, key: str | None) -> StartInput:
+        """Return the record of the start, with the service's defaults."""
+        limit, grace = wanted.time_limit_seconds, wanted.grace_seconds
+        return StartInput(
+            id=new_session_id(wanted.user_id),
+            user_id=wanted.user_id,
+            quiz_id=wanted.quiz_id,
+            time_limit_seconds=self._settings.session_timeout_seconds if limit is None else limit,
+            grace_seconds=self._settings.grace_seconds if grace is None else grace,
+            on_expiry=wanted.on_expiry or "expire",
+            time_factor=wanted.time_factor or 1.0,
+            max_attempts=wanted.max_attempts,
+            metadata=wanted.metadata or {},
+            key=key,
+            digest=self._digest(wanted) if key else None,
+            resume=wanted.if_active == "resume",
+            locked=wanted.if_active == "resume" or wanted.max_attempts is not None,
+        )
 
     async def find(self, wanted: Filter, owner: str | None) -> list[SessionSummary]:
         """Return the sessions that pass the filter: up to one more than its limit."""
@@ -141,7 +185,17 @@ class SessionStore:
         query = partial(queries.get_sessions, self._pool, _numbered(reads))
         return await self._results(len(reads), query)
 
-    async def _write(self, writes: list[WriteInput]) -> list[WriteResult | None]:
+    async def _write(self, record: WriteInput) -> WriteResult | None:
+        # The owner is part of the key: another user's writes do not delay the owner's.
+        result = await self._writes(record, (record.id, record.owner))
+        if result is None or result.verdict != "busy":
+            return result
+        try:
+            return await self._lock_waits(partial(self._write_locked, record), record.id)
+        finally:
+            self._locked -= Counter([record.id])
+
+    async def _write_batch(self, writes: list[WriteInput]) -> list[WriteResult | None]:
         # A write queues behind one that waits for the session's lock, so that their order is kept, and behind
         # another one of its batch: a statement can write a row once.
         repeated = _repeated(writes)
@@ -156,8 +210,8 @@ class SessionStore:
         query = partial(queries.start_sessions, self._pool, _numbered(starts))
         return await self._results(len(starts), query)
 
-    async def _resume(self, starts: list[StartInput]) -> list[WriteResult | None]:
-        return await self._results(len(starts), partial(self._start_unlocked, _numbered(starts)))
+    async def _start_with_locks(self, starts: list[StartInput]) -> list[WriteResult | None]:
+        return await self._results(len(starts), partial(self._start_lockable, _numbered(starts)))
 
     async def _wait(self, batch: list[Query]) -> list[WriteResult | None]:
         (query,) = batch
@@ -167,8 +221,8 @@ class SessionStore:
         (query,) = batch
         return [await query()]
 
-    async def _start_unlocked(self, starts: list[StartInput]) -> list[SessionRow]:
-        """Start the sessions whose lock no other resume holds."""
+    async def _start_lockable(self, starts: list[StartInput]) -> list[SessionRow]:
+        """Start the sessions whose lock no other start holds."""
         locks = [LockInput(start.user_id, start.quiz_id, start.ordinality) for start in starts]
         async with statements.transaction(self._pool) as connection:
             free = await queries.lock_starts(connection, locks)
@@ -188,17 +242,18 @@ class SessionStore:
     async def _results(self, count: int, query: Query) -> list[WriteResult | None]:
         """Return the results of `count` requests, once the cache has no older version of their sessions.
 
-        A session is cached for CACHE_SECONDS from a moment before the query, a running one at most until its
-        end by the database's clock. An expired one is not cached: its earlier entry was good until its end.
+        A session is cached for CACHE_SECONDS from a moment before the query, a running one at most until it
+        closes by the database's clock.
         """
         asked_at = await self._cache.now()
         results: list[WriteResult | None] = [None] * count
         fills = []
+        sent = monotonic_ns()
         for row in await query():
-            session = codec.encode_session(row)
+            self._clock.set(row.checked_at, sent)
+            session = codec.encode_session(row, row.checked_at)
             results[row.ordinality] = WriteResult(row.verdict, session)
-            if row.status != "expired":
-                fills.append((session, asked_at + self._lifetime(row)))
+            fills.append((session, asked_at + self._lifetime(row)))
         if fills:
             await self._cache.put_if_newer(fills)
         return results
@@ -206,9 +261,17 @@ class SessionStore:
     def _lifetime(self, row: SessionRow) -> int:
         """Return for how many milliseconds the session may be cached."""
         seconds = float(self._settings.cache_seconds)
-        if row.status == "in_progress":
-            seconds = min(seconds, (row.expires_at - row.checked_at).total_seconds())
+        if row.status == "in_progress" and row.closes_at:
+            seconds = min(seconds, (row.closes_at - row.checked_at).total_seconds())
         return int(seconds * 1000)
+
+
+def _set(changes: Changes) -> Changes:
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def _cleared(changes: Changes) -> tuple[str, ...]:
+    return tuple(name for name, value in changes.items() if value is None)
 
 
 def _repeated(writes: list[WriteInput]) -> set[int]:

@@ -11,6 +11,7 @@ A type with `?` is nullable. tests/storage/test_statements.py compares the heade
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import NoneType
@@ -34,10 +35,12 @@ _TYPES: dict[str, object] = {
 # The types of the columns of a record, which Python encodes as JSON.
 _RECORD_TYPES: dict[str, object] = {
     "boolean": bool,
+    "float8": float,
     "integer": int,
     "integer[]": tuple[int, ...],
-    "jsonb": dict,
+    "jsonb": Mapping,
     "text": str,
+    "text[]": tuple[str, ...],
     "uuid": UUID,
 }
 _NAME = re.compile(r"-- name: (\w+) :(one|many|count)( unprepared)?\n")
@@ -142,10 +145,12 @@ def _check_class(file: SqlFile, word: str, columns: list[tuple[str, object, bool
 
 
 def _plain(hint: object) -> tuple[object, bool]:
-    """Return a field's type without None, Literal and the types in a dict, and whether it may be None."""
+    """Return a field's plain type, and whether it may be None."""
     nullable = NoneType in get_args(hint)
     if nullable:
         hint = next(part for part in get_args(hint) if part is not NoneType)
     if get_origin(hint) is Literal:
         return type(get_args(hint)[0]), nullable
-    return (dict if get_origin(hint) is dict else hint), nullable
+    if get_origin(hint) is Mapping:
+        return Mapping, nullable
+    return getattr(hint, "__supertype__", hint), nullable

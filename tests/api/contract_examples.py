@@ -1,4 +1,4 @@
-"""The examples in the contract, by the operation, parameter, response or header that they belong to."""
+"""The examples in the contract by what they belong to, and the outcomes of those that are sent."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +35,48 @@ HEADERS = {
     for spec in COMPONENTS["responses"].values()
     for name, header in spec["headers"].items()
     if "example" in resolved(header)
+}
+
+# Status and ETag of each request example: on a new session, and on one at version 2.
+REQUEST_OUTCOMES = {
+    "startSession.defaultLimit": ('201 "1"', '201 "1"'),
+    "startSession.ownLimit": ('201 "1"', '201 "1"'),
+    "startSession.exam": ('201 "1"', '200 "1"'),
+    "startSession.practice": ('201 "1"', '201 "1"'),
+    "startSession.resume": ('200 "1"', '200 "2"'),
+    "updateProgress.text": ('200 "2"', '200 "3"'),
+    "updateProgress.multiSelect": ('200 "2"', '409 "2"'),
+    "updateProgress.structured": ('200 "2"', '200 "3"'),
+    "updateProgress.clear": ('200 "2"', '200 "3"'),
+    "saveAnswers.several": ('200 "2"', '200 "3"'),
+    "saveAnswers.annotations": ('200 "2"', '200 "3"'),
+    "saveAnswers.onVersion": ('200 "2"', '409 "2"'),
+    "completeSession.plain": ('200 "2"', '200 "3"'),
+    "completeSession.lastAnswers": ('200 "2"', '409 "2"'),
+}
+
+# Status and ETag with each parameter example: on a session at version 3, and when it is repeated.
+PARAMETER_OUTCOMES = {
+    "startSession.Idempotency-Key": ('201 "1"', '200 "1"'),
+    "listSessions.user_id": ("200", "200"),
+    "listSessions.quiz_id": ("200", "200"),
+    "listSessions.status": ("200", "200"),
+    "listSessions.limit": ("200", "200"),
+    "listSessions.cursor": ("200", "200"),
+    "getSession.id": ('200 "3"', '200 "3"'),
+    "getSession.If-None-Match": ('304 "3"', '304 "3"'),
+    "getSession.Cache-Control": ('200 "3"', '200 "3"'),
+    "updateProgress.id": ('200 "4"', '200 "5"'),
+    "updateProgress.Idempotency-Key": ('200 "4"', '200 "4"'),
+    "updateProgress.If-Match": ('200 "4"', '409 "4"'),
+    "updateProgress.Prefer": ('204 "4"', '204 "5"'),
+    "saveAnswers.id": ('200 "4"', '200 "5"'),
+    "saveAnswers.Idempotency-Key": ('200 "4"', '200 "4"'),
+    "saveAnswers.If-Match": ('200 "4"', '409 "4"'),
+    "saveAnswers.Prefer": ('204 "4"', '204 "5"'),
+    "completeSession.id": ('200 "4"', '200 "4"'),
+    "completeSession.Idempotency-Key": ('200 "4"', '200 "4"'),
+    "completeSession.If-Match": ('200 "4"', '200 "4"'),
 }
 
 

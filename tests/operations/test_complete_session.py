@@ -59,25 +59,20 @@ def test_200_for_an_empty_body_of_any_type(service: Service, kind: str) -> None:
     "body",
     [
         {"answers": {}},
-        {"answers": {"01": "x"}},
-        {"answers": {"2147483648": "x"}},
-        {"answers": {"-1": "x"}},
-        {"answers": {"1": ""}},
+        {"answers": {"": "x"}},
+        {"answers": {"a\n": "x"}},
+        {"answers": {"1": "\x00"}},
         {"answers": {str(n): "x" for n in range(501)}},
         {"version": "1"},
         {"status": "completed"},
         [],
-        None,
+        False,
     ],
 )
 def test_400_changes_nothing(service: Service, body: object) -> None:
     """An invalid body is rejected, and the session stays in progress."""
     session = service.start()
-    content = service.client.build_request("POST", "/", json=body).content if body is not None else b"null"
-    headers = {"content-type": "application/json"}
-    response = service.client.post(
-        f"/api/sessions/{session['id']}/complete", content=content, headers=headers
-    )
+    response = service.client.post(f"/api/sessions/{session['id']}/complete", json=body)
     assert response.status_code == 400
     assert service.read(session["id"]).json() == session
 

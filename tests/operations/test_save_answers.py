@@ -54,8 +54,8 @@ def test_204_with_prefer_return_minimal(service: Service) -> None:
     [
         {},
         {"answers": {}},
-        {"answers": {"01": "x"}},
-        {"answers": {"1": " "}},
+        {"answers": {"": "x"}},
+        {"answers": {"1": "\x00"}},
         {"answers": {str(n): "x" for n in range(501)}},
         {"answers": {"1": "x"}, "current_question": -1},
         {"answers": {"1": "x"}, "question_id": 1},
@@ -127,8 +127,9 @@ def test_503_without_postgresql(service_without_postgresql: Service) -> None:
 
 
 def test_400_reports_one_violation_of_many(service: Service) -> None:
-    """A body with thousands of violations gets one detail quickly, and no unknown key is repeated."""
-    response = service.save_many(uuid4(), {f"secret-{n}": "" for n in range(2_000)})
+    """Of hundreds of violations one is reported; a key that is not plain is given by its place."""
+    response = service.save_many(uuid4(), {f"secret {n}": "\x00" for n in range(400)})
     assert (response.status_code, len(response.json()["details"])) == (400, 1)
-    few = service.save_many(uuid4(), {"secret-1": "", "7": ""})
-    assert {detail["path"] for detail in few.json()["details"]} == {"body.answers", "body.answers.7"}
+    assert "secret" not in response.text
+    few = service.save_many(uuid4(), {"secret 1": "\x00", "7": "\x00"})
+    assert {detail["path"] for detail in few.json()["details"]} == {"body.answers.#1", "body.answers.7"}

@@ -59,12 +59,19 @@ def test_201_with_times_in_whole_milliseconds(service: Service, database: psycop
         ({"user_id": "a\x00b"}, "body.user_id"),
         ({"user_id": 5}, "body.user_id"),
         ({"quiz_id": 0}, "body.quiz_id"),
-        ({"quiz_id": 2_147_483_648}, "body.quiz_id"),
+        ({"quiz_id": "0"}, "body.quiz_id"),
+        ({"quiz_id": 2**53}, "body.quiz_id"),
         ({"quiz_id": 1.5}, "body.quiz_id"),
-        ({"quiz_id": "7"}, "body.quiz_id"),
+        ({"quiz_id": ""}, "body.quiz_id"),
+        ({"quiz_id": "a\n"}, "body.quiz_id"),
         ({"quiz_id": True}, "body.quiz_id"),
-        ({"time_limit_seconds": 0}, "body.time_limit_seconds"),
-        ({"time_limit_seconds": 2_592_001}, "body.time_limit_seconds"),
+        ({"time_limit_seconds": -1}, "body.time_limit_seconds"),
+        ({"time_limit_seconds": 31_536_001}, "body.time_limit_seconds"),
+        ({"grace_seconds": 3601}, "body.grace_seconds"),
+        ({"on_expiry": "stop"}, "body.on_expiry"),
+        ({"time_factor": 0.9}, "body.time_factor"),
+        ({"max_attempts": 0}, "body.max_attempts"),
+        ({"metadata": []}, "body.metadata"),
         ({"status": "completed"}, "body"),
     ],
 )
@@ -212,9 +219,9 @@ def test_201_for_the_same_idempotency_key_of_another_user(service: Service) -> N
     assert [response.status_code for response in responses] == [201, 201]
 
 
-@pytest.mark.parametrize("key", ["", "a b", "x" * 129, "\u00fc", "a,b"])
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "\u00fc", '"', '""', '"a b"', '"a'])
 def test_400_for_an_invalid_idempotency_key(service: Service, key: str) -> None:
-    """An idempotency key has 1 to 128 allowed characters."""
+    """An idempotency key has 1 to 255 visible ASCII characters, with or without quotes."""
     response = service.client.post(PATH, json=BODY, headers=[(b"idempotency-key", key.encode("latin-1"))])
     assert response.status_code == 400
     assert response.json()["details"][0]["path"] == "header.Idempotency-Key"
@@ -230,3 +237,14 @@ def test_422_for_another_start_with_the_same_idempotency_key(
     assert service.client.post(PATH, json=body | change, headers=headers).status_code == 422
     listed = service.client.get("/api/sessions", params={"user_id": str(body["user_id"])}).json()["items"]
     assert len(listed) == 1
+
+
+def test_422_for_another_quiz_with_the_key_of_an_ended_session(service: Service) -> None:
+    """The key of an ended session does not find it for a start of another quiz."""
+    headers = {"idempotency-key": str(uuid4())}
+    body = {"user_id": str(uuid4()), "quiz_id": 7}
+    first = service.client.post(PATH, json=body, headers=headers).json()["id"]
+    service.client.post(f"/api/sessions/{first}/complete")
+    assert service.client.post(PATH, json=body | {"quiz_id": "007"}, headers=headers).status_code == 422
+    repeat = service.client.post(PATH, json=body | {"quiz_id": "7"}, headers=headers)
+    assert (repeat.status_code, repeat.json()["id"]) == (200, first)

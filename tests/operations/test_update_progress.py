@@ -52,18 +52,15 @@ def test_200_for_concurrent_saves_of_different_questions(service: Service) -> No
         ({"answer": "x"}, "body"),
         ({"question_id": 1}, "body"),
         ({"question_id": -1, "answer": "x"}, "body.question_id"),
-        ({"question_id": 2_147_483_648, "answer": "x"}, "body.question_id"),
-        ({"question_id": 1, "answer": ""}, "body.answer"),
-        ({"question_id": 1, "answer": " \n\u3000"}, "body.answer"),
+        ({"question_id": 2**53, "answer": "x"}, "body.question_id"),
+        ({"question_id": "", "answer": "x"}, "body.question_id"),
+        ({"question_id": None, "answer": "x"}, "body.question_id"),
         ({"question_id": 1, "answer": "\x00"}, "body.answer"),
         ({"question_id": 1, "answer": "a\x00"}, "body.answer"),
-        ({"question_id": 1, "answer": "x" * 10_001}, "body.answer"),
-        ({"question_id": 1, "answer": []}, "body.answer"),
-        ({"question_id": 1, "answer": ["x"] * 101}, "body.answer"),
-        ({"question_id": 1, "answer": ["x", " "]}, "body.answer.1"),
-        ({"question_id": 1, "answer": {"x": 1}}, "body.answer"),
+        ({"question_id": 1, "answer": ["x", "\x00"]}, "body.answer.1"),
+        ({"question_id": 1, "answer": {"x": {"\x00": 1}}}, "body.answer.x"),
+        ({"question_id": 1, "answer": "x", "annotation": "\x00"}, "body.annotation"),
         ({"question_id": 1, "answer": "x", "version": 0}, "body.version"),
-        ({"question_id": 1, "answer": "x", "version": None}, "body.version"),
         ({"question_id": 1, "answer": "x", "status": "completed"}, "body"),
     ],
 )
@@ -115,8 +112,8 @@ def test_410_for_a_save_that_gets_the_row_lock_after_expiry(
             await_expiry(session)
             assert not waiting.done()
         assert waiting.result().status_code == 410
-    stored = database.execute("select version from quiz_sessions where id = %s", [session["id"]]).fetchone()
-    assert stored == (1,)
+    stored = database.execute("select answers from quiz_sessions where id = %s", [session["id"]]).fetchone()
+    assert stored == ({},)
 
 
 def test_413_over_256_kib(service: Service) -> None:
@@ -182,9 +179,9 @@ def test_204_with_prefer_return_minimal(service: Service) -> None:
     assert service.save(session_id, 1, "x", {"prefer": "return=representation"}).status_code == 200
 
 
-@pytest.mark.parametrize("depth", [10, 255, 256, 1000, 1100, 100_000])
-def test_400_for_a_nested_answer(service: Service, depth: int) -> None:
-    """A nested answer of any depth is rejected."""
+@pytest.mark.parametrize("depth", [65, 255, 256, 1000, 1100, 100_000])
+def test_400_for_a_deeply_nested_answer(service: Service, depth: int) -> None:
+    """An answer of more than 64 levels is rejected."""
     content = b'{"question_id":1,"answer":%s%s}' % (b"[" * depth, b"]" * depth)
     path, headers = f"/api/sessions/{uuid4()}/progress", {"content-type": "application/json"}
     assert service.client.put(path, content=content, headers=headers).status_code == 400

@@ -7,34 +7,55 @@ import hypothesis.strategies as st
 import psycopg
 import pytest
 from attrs import frozen
+from httpx import Response
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from redis import Redis
 
 from tests.support.service import Service
+from tests.support.session_model import Model, Sent, Values
 
-QUESTIONS = st.integers(0, 3)
-ANSWERS = st.one_of(
-    st.sampled_from(["a", "b", "\u00e4 \U0001f600"]), st.lists(st.sampled_from("xyz"), min_size=1)
+# Two forms of one id, and texts that are no integers.
+QUESTIONS = st.sampled_from([0, 1, "1", "007", "\u00e4 \U0001f600"])
+VALUES = st.sampled_from(
+    ["a", "", "\u00e4 \U0001f600", [], ["x", "y"], -7, 1.5, True, {}, {"1": None, "": [{"z": [None]}]}]
 )
-CHANGES = st.one_of(ANSWERS, st.none())
-VERSIONS = st.sampled_from([None, "current", "stale", "future"])
-END = "update quiz_sessions set expires_at = date_trunc('milliseconds', clock_timestamp()) where id = %s"
-KEYS = st.one_of(st.none(), st.sampled_from(["k1", "k2", "k3"]))
-
-
-ExpectedVersion = Literal["current", "stale", "future"] | None
+CHANGES = st.one_of(VALUES, st.none())
+MANY_CHANGES = st.one_of(st.none(), st.dictionaries(QUESTIONS.map(str), CHANGES, min_size=1))
+GRACE = 600  # seconds
+STARTS = st.fixed_dictionaries(
+    {"quiz_id": st.sampled_from([7, "7", "quiz-\u00e4"])},
+    optional={
+        "time_limit_seconds": st.sampled_from([0, 3600]),
+        "grace_seconds": st.sampled_from([0, GRACE]),
+        "on_expiry": st.sampled_from(["expire", "complete"]),
+        "max_attempts": st.sampled_from([1, 2]),
+    },
+)
+END = """
+  update quiz_sessions
+  set
+    expires_at = date_trunc('milliseconds', clock_timestamp()),
+    closes_at = date_trunc('milliseconds', clock_timestamp()) + %s * interval '1 second'
+  where id = %s
+"""
 
 
 @frozen
-class Sent:
-    """A write: the request, and its effect in the model."""
+class How:
+    """The key of a write, and the version onto which it is sent, in `If-Match` if it is tagged."""
 
-    method: str
-    path: str
-    body: dict[str, Any]
-    changes: dict[str, Any]
-    question: int | None
+    version: Literal["current", "stale", "future"] | None
+    key: str | None
+    tagged: bool
+
+
+HOW = st.builds(
+    How,
+    version=st.sampled_from([None, "current", "stale", "future"]),
+    key=st.one_of(st.none(), st.sampled_from(["k1", "k2", "k3"])),
+    tagged=st.booleans(),
+)
 
 
 class Machine(RuleBasedStateMachine):
@@ -44,57 +65,73 @@ class Machine(RuleBasedStateMachine):
     database: psycopg.Connection
     cache: Redis
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(chosen=STARTS)
+    def start(self, chosen: Values) -> None:
         """Start a session."""
-        self.user = f"user-{uuid4()}"
-        self.body = {"user_id": self.user, "quiz_id": 7}
+        self.body = {"user_id": f"user-{uuid4()}", **chosen}
         self.headers = {"idempotency-key": "start"}
-        session = self.service.client.post("/api/sessions/start", json=self.body, headers=self.headers).json()
-        self.id = session["id"]
-        self.status, self.version, self.question = "in_progress", 1, 0
-        self.answers: dict[str, Any] = {}
-        self.keys: list[tuple[str, object]] = []
-        self.keyed: list[tuple[Sent, dict[str, str], int | None, Any]] = []
-
-    @rule(question=QUESTIONS, answer=CHANGES, version=VERSIONS, key=KEYS, tagged=st.booleans())
-    def save(
-        self, question: int, answer: Any, version: ExpectedVersion, key: str | None, *, tagged: bool
-    ) -> None:
-        """Save one answer."""
-        body = {"question_id": question, "answer": answer}
-        sent = Sent("PUT", "progress", body, {str(question): answer}, question)
-        self._write(sent, version, key, tagged=tagged)
+        self.keyed: list[tuple[Sent, dict[str, str], int | None]] = []
+        self.others: list[str] = []
+        response = self._post("start", self.body, self.headers)
+        session = response.json()
+        self.model = Model(session["id"], session["last_saved_at"])
+        assert response.status_code == 201
+        assert session["attempt"] == (1 if "max_attempts" in chosen else None)
+        assert (session["expires_at"] is None) == (chosen.get("time_limit_seconds") == 0)
+        assert (session["closes_at"] == session["expires_at"]) == (not self._has_end or not self._grace)
+        self._check_session(response)
 
     @rule(
-        changes=st.dictionaries(QUESTIONS.map(str), CHANGES, min_size=1),
+        question=QUESTIONS,
+        answer=CHANGES,
+        annotation=CHANGES,
+        how=HOW,
+    )
+    def save(
+        self,
+        question: int | str,
+        answer: Any,
+        annotation: Any,
+        how: How,
+    ) -> None:
+        """Save one answer, with an annotation unless it is null."""
+        body = {"question_id": question, "answer": answer, "annotation": annotation}
+        noted = {} if annotation is None else {str(question): annotation}
+        sent = Sent("PUT", "progress", body, {str(question): answer}, noted, str(question))
+        self._write(sent, how)
+
+    @rule(
+        answers=MANY_CHANGES,
+        annotations=MANY_CHANGES,
         question=st.one_of(st.none(), QUESTIONS),
-        version=VERSIONS,
-        key=KEYS,
-        tagged=st.booleans(),
+        how=HOW,
     )
     def save_many(
         self,
-        changes: dict[str, Any],
-        question: int | None,
-        version: ExpectedVersion,
-        key: str | None,
-        *,
-        tagged: bool,
+        answers: Values | None,
+        annotations: Values | None,
+        question: int | str | None,
+        how: How,
     ) -> None:
-        """Save several answers in one request."""
-        body = {"answers": changes} | ({} if question is None else {"current_question": question})
-        self._write(Sent("PATCH", "progress", body, changes, question), version, key, tagged=tagged)
+        """Save answers, annotations and the position in one request, or only some of them."""
+        body = {"answers": answers, "annotations": annotations, "current_question": question}
+        if body == dict.fromkeys(body):
+            body["current_question"] = question = 1
+        place = None if question is None else str(question)
+        sent = Sent("PATCH", "progress", body, answers or {}, annotations or {}, place)
+        self._write(sent, how)
 
-    @rule(
-        changes=st.dictionaries(QUESTIONS.map(str), CHANGES), version=VERSIONS, key=KEYS, tagged=st.booleans()
-    )
+    @rule(answers=MANY_CHANGES, annotations=MANY_CHANGES, how=HOW)
     def complete(
-        self, changes: dict[str, Any], version: ExpectedVersion, key: str | None, *, tagged: bool
+        self,
+        answers: Values | None,
+        annotations: Values | None,
+        how: How,
     ) -> None:
         """Complete the session, with or without answers."""
-        body = {"answers": changes} if changes else {}
-        self._write(Sent("POST", "complete", body, changes, None), version, key, tagged=tagged)
+        body = {"answers": answers, "annotations": annotations}
+        sent = Sent("POST", "complete", body, answers or {}, annotations or {}, None)
+        self._write(sent, how)
 
     @precondition(lambda self: self.keyed)
     @rule(back=st.integers(1, 5))
@@ -102,118 +139,132 @@ class Machine(RuleBasedStateMachine):
         """Repeat an earlier write with its idempotency key."""
         self._send(*self.keyed[-min(back, len(self.keyed))])
 
-    @precondition(lambda self: self.status == "in_progress")
+    @precondition(lambda self: self.model.status == "in_progress" and self._has_end and self._grace)
     @rule()
-    def expire(self) -> None:
-        """Expire the session: set its time limit to the current time of the database."""
-        self.database.execute(END, [self.id])
-        self.cache.delete(f"session:{self.id}")
-        self.status = "expired"
+    def enter_the_grace(self) -> None:
+        """Set the time limit to the current time of the database; the grace begins."""
+        self._end(self._grace)
+        self.model.late = True
+
+    @precondition(lambda self: self.model.status == "in_progress" and self._has_end)
+    @rule()
+    def close(self) -> None:
+        """Close the session: the next request that finds it, or the sweeper, ends it."""
+        self._end(0)
+        self.model.close(self.body.get("on_expiry", "expire"))
 
     @rule()
     def start_again(self) -> None:
         """Repeat the start, which returns the current session."""
-        response = self.service.client.post("/api/sessions/start", json=self.body, headers=self.headers)
+        response = self._post("start", self.body, self.headers)
         assert response.status_code == 200
-        self._check_session(response.json())
+        self._check_session(response)
+
+    @rule()
+    def start_another(self) -> None:
+        """Start another session of the quiz, unless there are as many as the first start has allowed."""
+        response = self._post("start", {"user_id": self.body["user_id"], "quiz_id": self.body["quiz_id"]})
+        limit = self.body.get("max_attempts")
+        if limit is not None and len(self.others) + 1 >= limit:
+            assert (response.status_code, response.json()["errorCode"]) == (403, "ATTEMPTS_EXHAUSTED")
+        else:
+            self.others.append(response.json()["id"])
+            assert response.status_code == 201
+            assert response.json()["attempt"] == (limit and len(self.others) + 1)
 
     @rule()
     def resume(self) -> None:
-        """Resume the session if it is in progress; another start with its idempotency key gets 422."""
-        body = {"user_id": self.user, "quiz_id": 7, "if_active": "resume"}
-        if self.status == "in_progress":
-            response = self.service.client.post("/api/sessions/start", json=body)
+        """Resume the newest session in progress; the keys of ended sessions find them with any start."""
+        body = {name: self.body[name] for name in ("user_id", "quiz_id")} | {"if_active": "resume"}
+        if self.others or self.model.status == "in_progress":
+            response = self._post("start", body)
             assert response.status_code == 200
-            self._check_session(response.json())
-        rejected = self.service.client.post("/api/sessions/start", json=body, headers=self.headers)
-        assert rejected.status_code == 422
+            assert response.json()["id"] == (self.others[-1] if self.others else self.model.id)
+        response = self._post("start", body, self.headers)
+        assert response.status_code == (422 if self.model.status == "in_progress" else 200)
+        if response.status_code == 200:
+            self._check_session(response)
 
     @rule(conditional=st.booleans(), no_cache=st.booleans())
     def read(self, *, conditional: bool, no_cache: bool) -> None:
         """Read the session, conditionally or without the cache."""
-        headers = ({"if-none-match": f'"{self.version}"'} if conditional else {}) | (
+        headers = ({"if-none-match": f'"{self.model.version}"'} if conditional else {}) | (
             {"cache-control": "no-cache"} if no_cache else {}
         )
-        response = self.service.read(self.id, headers)
-        if self.status == "expired":
-            assert response.status_code == 410
-            self._check_session(response.json()["session"])
-        elif conditional:
-            assert response.status_code == 304
+        response = self.service.read(self.model.id, headers)
+        conditional &= self.model.status != "expired"
+        assert response.status_code == (
+            304 if conditional else 410 if self.model.status == "expired" else 200
+        )
+        if conditional:
+            assert response.headers["etag"] == f'"{self.model.version}"'
         else:
-            assert response.status_code == 200
-            self._check_session(response.json())
+            self._check_session(response)
 
     @invariant()
     def listed_with_its_status(self) -> None:
-        """Check that the list shows the status of the session."""
-        if hasattr(self, "id"):
-            page = self.service.client.get("/api/sessions", params={"user_id": self.user}).json()
-            assert [(item["id"], item["status"]) for item in page["items"]] == [(self.id, self.status)]
+        """Check that the list shows the status of the sessions."""
+        if hasattr(self, "model"):
+            query = {"user_id": self.body["user_id"], "limit": 100}
+            page = self.service.client.get("/api/sessions", params=query).json()
+            others = {(other, "in_progress") for other in self.others}
+            assert {(item["id"], item["status"]) for item in page["items"]} == {
+                (self.model.id, self.model.status),
+                *others,
+            }
 
-    def _write(self, sent: Sent, version: ExpectedVersion, key: str | None, *, tagged: bool) -> None:
-        headers = {} if key is None else {"idempotency-key": key}
-        expected_version = {
-            None: None,
-            "current": self.version,
-            "stale": self.version - 1,
-            "future": self.version + 1,
-        }[version]
-        if not expected_version:
-            expected_version = None
-        elif tagged:
+    @property
+    def _has_end(self) -> bool:
+        return self.body.get("time_limit_seconds") != 0
+
+    @property
+    def _grace(self) -> int:
+        return int(self.body.get("grace_seconds", 0))
+
+    def _post(self, path: str, body: Values, headers: dict[str, str] | None = None) -> Response:
+        return self.service.client.post(f"/api/sessions/{path}", json=body, headers=headers)
+
+    def _end(self, grace: int) -> None:
+        self.database.execute(END, [grace, self.model.id])
+        self.cache.delete(f"session:{self.model.id}")
+
+    def _write(self, sent: Sent, how: How) -> None:
+        headers = {} if how.key is None else {"idempotency-key": how.key}
+        distance = {None: None, "current": 0, "stale": -1, "future": 1}[how.version]
+        # Version 0 is none.
+        expected_version = None if distance is None else self.model.version + distance or None
+        if expected_version and how.tagged:
             headers["if-match"] = f'"{expected_version}"'
         else:
             sent.body["version"] = expected_version
-        written = (key, (sent.method, sent.path, sent.changes, sent.question, expected_version))
-        if key is not None:
-            self.keyed.append((sent, headers, expected_version, written))
-        self._send(sent, headers, expected_version, written)
+        if how.key is not None:
+            self.keyed.append((sent, headers, expected_version))
+        self._send(sent, headers, expected_version)
 
-    def _send(self, sent: Sent, headers: dict[str, str], expected_version: int | None, written: Any) -> None:
-        path = f"/api/sessions/{self.id}/{sent.path}"
+    def _send(self, sent: Sent, headers: dict[str, str], expected_version: int | None) -> None:
+        path = f"/api/sessions/{self.model.id}/{sent.path}"
         response = self.service.client.request(sent.method, path, json=sent.body, headers=headers)
-        expected = self._expected_status(sent, expected_version, written)
+        key = headers.get("idempotency-key")
+        expected = self.model.expected_status(sent, key, expected_version)
         assert response.status_code == expected, response.text
-        if expected == 200 and self.status == "in_progress" and written not in self.keys:
-            self._apply(sent, written)
+        if expected == 200:
+            self.model.apply(sent, key, expected_version, response.json()["updated_at"])
         if expected in (200, 409, 410):
-            self._check_session(response.json().get("session", response.json()))
+            self._check_session(response)
 
-    def _expected_status(self, sent: Sent, expected_version: int | None, written: Any) -> int:
-        """Return the status by the contract's order of checks: session status, idempotency key, version."""
-        if self.status == "completed":
-            return 200 if sent.path == "complete" and self._merged(sent) == self.answers else 410
-        if self.status == "expired":
-            return 410
-        if written[0] is not None and written[0] in [known for known, _ in self.keys]:
-            return 200 if written in self.keys else 422
-        return 409 if expected_version not in (None, self.version) else 200
-
-    def _apply(self, sent: Sent, written: Any) -> None:
-        self.version += 1
-        self.answers = self._merged(sent)
-        self.question = self.question if sent.question is None else sent.question
-        self.status = "completed" if sent.path == "complete" else self.status
-        if written[0] is not None:
-            self.keys = [written, *self.keys][:16]
-
-    def _merged(self, sent: Sent) -> dict[str, Any]:
-        return {k: v for k, v in (self.answers | sent.changes).items() if v is not None}
-
-    def _check_session(self, session: dict[str, Any]) -> None:
-        actual = (session["id"], session["answers"], session["current_question"])
-        assert actual == (self.id, self.answers, self.question)
-        # The sweeper increments the version.
-        assert session["version"] in {self.version, self.version + (self.status == "expired")}
-        assert session["status"] == self.status
+    def _check_session(self, response: Response) -> None:
+        """Check the session in a response, and its headers."""
+        session = response.json().get("session", response.json())
+        self.model.check(session)
+        assert response.headers["etag"] == f'"{self.model.version}"'
+        assert response.headers["session-expires-at"] == (session["expires_at"] or "none")
 
 
 @pytest.mark.parametrize("examples", [40])
 def test_the_service_agrees_with_the_model(
     service: Service, database: psycopg.Connection, cache: Redis, examples: int
 ) -> None:
-    """Random sequences of start, save, complete, expire, resume and repeat get the responses of the model."""
+    """Random sequences of start, save, complete, close, resume and repeat get the responses of the model."""
     Machine.service, Machine.database, Machine.cache = service, database, cache
     machine = Machine.TestCase
     machine.settings = settings(

@@ -13,14 +13,12 @@ from tests.support.waiting import eventually
 
 INSERT_EXPIRED = """
     insert into quiz_sessions (
-        id, user_id, quiz_id, started_at, expires_at, last_saved_at, created_at, updated_at
+        id, user_id, quiz_id, started_at, expires_at, closes_at, last_saved_at, created_at, updated_at
     )
-    select gen_random_uuid(), 'swept', 7, t, t + interval '1 second', t, t, t
+    select gen_random_uuid(), 'swept', '7', t, t + interval '1 second', t + interval '1 second', t, t, t
     from generate_series(1, %s) as n, (select now() - interval '1 hour') as clock (t)
 """
-OVERDUE = (
-    "select count(*) from quiz_sessions where status = 'in_progress' and expires_at <= clock_timestamp()"
-)
+OVERDUE = "select count(*) from quiz_sessions where status = 'in_progress' and closes_at <= clock_timestamp()"
 
 
 def test_expiry_is_stored_without_a_request(service: Service, database: psycopg.Connection) -> None:
@@ -89,4 +87,4 @@ def _await_expired(database: psycopg.Connection, session_id: object) -> None:
 
 async def _sweep(url: str) -> int:
     async with statements.pool(url, 1, queries.configure) as pool:
-        return await queries.expire_sessions(pool, count=BATCH_SIZE)
+        return len(await queries.expire_sessions(pool, count=BATCH_SIZE))

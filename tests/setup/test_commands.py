@@ -96,8 +96,8 @@ def test_smoke_prints_every_check(service: Service) -> None:
         run = subprocess.run(["bin/smoke", proxy.url], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     lines = run.stdout.splitlines()
-    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 7
-    assert lines[-1] == f"{proxy.url}: all 7 checks passed"
+    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 8
+    assert lines[-1] == f"{proxy.url}: all 8 checks passed"
 
 
 def test_smoke_sends_its_token(service_with_tokens: Service) -> None:
@@ -110,7 +110,7 @@ def test_smoke_sends_its_token(service_with_tokens: Service) -> None:
     assert run.returncode == 0, run.stdout
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 1
-    assert run.stdout.endswith("6 of 7 checks failed\n")
+    assert run.stdout.endswith("7 of 8 checks failed\n")
 
 
 def test_smoke_fails_without_a_service() -> None:
@@ -123,7 +123,7 @@ def test_smoke_fails_without_a_service() -> None:
         check=False,
     )
     assert run.returncode == 1
-    assert run.stdout.splitlines()[-1].endswith("7 of 7 checks failed")
+    assert run.stdout.splitlines()[-1].endswith("8 of 8 checks failed")
 
 
 def test_smoke_fails_on_a_broken_service(service_without_table: Service) -> None:
@@ -131,7 +131,7 @@ def test_smoke_fails_on_a_broken_service(service_without_table: Service) -> None
     with validating_proxy(service_without_table.url) as proxy:
         run = subprocess.run(["bin/smoke", proxy.url], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 1
-    assert run.stdout.splitlines()[-1].endswith("6 of 7 checks failed")
+    assert run.stdout.splitlines()[-1].endswith("7 of 8 checks failed")
 
 
 def test_migrate_prints_applied_migrations(fresh_database: Urls) -> None:
@@ -147,7 +147,7 @@ def test_migrate_prints_applied_migrations(fresh_database: Urls) -> None:
         )
         for _ in range(2)
     ]
-    assert runs[0].stdout == "applied: 0001_quiz_sessions, 0002_digest_key\n"
+    assert runs[0].stdout == "applied: 0001_quiz_sessions, 0002_digest_key, 0003_contract_2\n"
     assert runs[1].stdout == "nothing to apply\n"
 
 

@@ -80,7 +80,8 @@ INVALID_REDIS_URLS = {
 OTHER_INVALID_SETTINGS = {
     "HOST": ["\udcff", "a\nb", "a" * 254, "über"],
     "PORT": ["9" * 5000, "-1", "3005.0", "\udcff"],
-    "SESSION_TIMEOUT_SECONDS": ["9" * 5000],
+    "SESSION_TIMEOUT_SECONDS": ["-1", "31536001", "9" * 5000],
+    "GRACE_SECONDS": ["-1", "3601", "1.5"],
     "CACHE_SECONDS": ["1e3"],
     "DATABASE_POOL_SIZE": ["101"],
     "BATCH_SIZE": ["9" * 5000],

@@ -12,7 +12,26 @@ from session_service.storage import migrations
 from session_service.storage.migrations import FOLDER, MigrationError
 from tests.conftest import Urls
 
+INSERT_OF_CONTRACT_1 = """
+    insert into quiz_sessions
+      (id, user_id, quiz_id, status, started_at, expires_at, last_saved_at, completed_at, created_at,
+       updated_at, recent_writes, start_key, start_digest)
+    select
+      gen_random_uuid(), 'ada', 2147483647, status, t, t + interval '1 hour', t,
+      case when status = 'completed' then t end, t, t, array['k digest'], status, 'digest'
+    from (values ('in_progress'), ('completed'), ('expired')) as v (status), (select now()) as n (t)
+"""
 NAMES = sorted(path.stem for path in FOLDER.glob("*.sql"))[1:]
+
+
+def folder_until(last: str, parent: Path) -> Path:
+    """Return a new folder with the migrations up to the one whose name begins so."""
+    folder = parent / "until"
+    folder.mkdir()
+    for file in FOLDER.glob("*.sql"):
+        if file.name[:4] <= last:
+            shutil.copy(file, folder)
+    return folder
 
 
 def test_each_migration_is_applied_once(fresh_database: Urls) -> None:
@@ -51,6 +70,49 @@ def test_a_failed_migration_is_rolled_back(fresh_database: Urls, tmp_path: Path)
         assert connection.execute("select to_regclass('half_made')").fetchone() == (None,)
         rows = connection.execute("select name from schema_migrations order by name").fetchall()
     assert [name for (name,) in rows] == NAMES
+
+
+def test_rows_of_contract_1_keep_their_meaning(fresh_database: Urls, tmp_path: Path) -> None:
+    """An integer id stays that integer, a session closes when it expires, ended ones keep no digest."""
+    url = fresh_database["MIGRATION_DATABASE_URL"]
+    asyncio.run(migrations.migrate(url, folder_until("0002", tmp_path)))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(INSERT_OF_CONTRACT_1)
+        assert asyncio.run(migrations.migrate(url)) == NAMES[2:]
+        rows = connection.execute("""
+            select
+              status, ended_by, quiz_id, current_question, closes_at = expires_at, start_key,
+              start_digest, annotations, metadata, on_expiry, grace_seconds, late_saves, attempt,
+              max_attempts, time_factor
+            from quiz_sessions
+            order by status
+        """).fetchall()
+        storage = connection.execute("""
+            select reloptions, attcompression::text
+            from pg_class as c
+            join pg_attribute on attrelid = c.oid
+            where c.oid = 'quiz_sessions'::regclass and attname = 'answers'
+        """).fetchone()
+    same: tuple[object, ...] = ({}, {}, "expire", 0, 0, None, None, 1.0)
+    assert rows == [
+        ("completed", "learner", "2147483647", "0", True, "completed", None, *same),
+        ("expired", "deadline", "2147483647", "0", True, "expired", None, *same),
+        ("in_progress", None, "2147483647", "0", True, "in_progress", "digest", *same),
+    ]
+    assert storage in [(["fillfactor=85"], "l"), (["fillfactor=85"], "")]
+
+
+def test_the_digest_key_migration_deletes_unkeyed_digests(fresh_database: Urls, tmp_path: Path) -> None:
+    """The migration that generates the key deletes the digests of ended sessions, which had none."""
+    url = fresh_database["MIGRATION_DATABASE_URL"]
+    asyncio.run(migrations.migrate(url, folder_until("0001", tmp_path)))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(INSERT_OF_CONTRACT_1)
+        asyncio.run(migrations.migrate(url))
+        rows = connection.execute(
+            "select status, recent_writes from quiz_sessions order by status"
+        ).fetchall()
+    assert rows == [("completed", []), ("expired", []), ("in_progress", ["k digest"])]
 
 
 def test_constraint_names_begin_with_their_table(fresh_database: Urls) -> None:

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from session_service.sessions.models import EncodedSession
+import orjson
+
+from session_service.sessions.models import EncodedSession, ExternalId
 from session_service.storage.redis import RedisClient
 from session_service.storage.session_cache import SessionCache
 
@@ -18,5 +20,14 @@ async def session_cache(url: str, seconds: int = 30, batch_size: int = 64) -> As
 
 def encoded_session(session_id: UUID, version: int, padding: int = 0) -> EncodedSession:
     """Return a version of a session; its body has `padding` additional bytes."""
-    body = b'{"id":"%s","version":%d,"x":"%s"}' % (str(session_id).encode(), version, b"x" * padding)
-    return EncodedSession(session_id, version, 'ada "\\ \u00fc', 7, 0, body)
+    body = {"id": str(session_id), "status": "in_progress", "version": version, "x": "x" * padding}
+    return EncodedSession(
+        id=session_id,
+        status="in_progress",
+        version=version,
+        user_id='ada "\\ \u00fc',
+        quiz_id=ExternalId('quiz "\\ \u00fc'),
+        expires_at="none",
+        body=orjson.dumps(body),
+        read_at=0,
+    )

@@ -10,7 +10,16 @@ import yaml
 
 from session_service.api.contract import FILE
 
-DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
+
+def _exact(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with replies that allow no further field: what the service sends is declared."""
+    for schema in document["components"]["schemas"].values():
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+    return document
+
+
+DOCUMENT: dict[str, Any] = _exact(yaml.safe_load(FILE.read_text()))
 PATHS: dict[str, dict[str, Any]] = {
     path: {method.upper(): operation for method, operation in item.items() if method != "parameters"}
     for path, item in DOCUMENT["paths"].items()
@@ -107,6 +116,7 @@ def _check_agreement(headers: httpx.Headers, body: dict[str, Any], where: str) -
     assert body.get("requestId", headers["x-request-id"]) == headers["x-request-id"], where
     if "etag" in headers:
         assert headers["etag"] == f'"{session["version"]}"', where
+        assert headers["session-expires-at"] == (session["expires_at"] or "none"), where
         assert body.get("currentVersion", session["version"]) == session["version"], where
         assert body.get("sessionId", session["id"]) == session["id"], where
 

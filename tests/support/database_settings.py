@@ -48,8 +48,9 @@ def _stored(operator: psycopg.Connection, session_id: str) -> dict[str, object]:
     """Return the session as it is in the table."""
     with operator.cursor(row_factory=psycopg.rows.dict_row) as cursor:
         row = cursor.execute(
-            "select id::text, user_id, quiz_id, current_question, answers, status, version, started_at, "
-            "expires_at, last_saved_at, completed_at, created_at, updated_at "
+            "select id::text, status, version, user_id, quiz_id::integer, current_question::integer, "
+            "answers, annotations, attempt, metadata, started_at, expires_at, closes_at, on_expiry, "
+            "late_saves, last_saved_at, completed_at, ended_by, created_at, updated_at "
             "from public.quiz_sessions where id = %s",
             [session_id],
         ).fetchone()

@@ -178,10 +178,10 @@ def test_slow_lists_leave_connections_for_other_operations(fresh_database: Urls,
     """Slow lists do not use up the connection pool: starts, saves and completions succeed."""
     migrate(fresh_database)
     file = copy_repository(tmp_path) / "sql" / "list_sessions.sql"
-    source = "from quiz_sessions, clock\n"
+    source = "cross join clock\n"
     assert source in file.read_text()
     file.write_text(
-        file.read_text().replace(source, "from quiz_sessions, clock, (select pg_sleep(3)) as slow\n")
+        file.read_text().replace(source, "cross join clock\ncross join (select pg_sleep(3)) as slow\n")
     )
     with (
         psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database,

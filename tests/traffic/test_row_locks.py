@@ -102,7 +102,9 @@ def test_concurrent_instances_lose_no_save_and_never_deadlock(fresh_database: Ur
 def test_a_resume_times_out_on_the_lock_of_another(isolated_service: Service, fresh_database: Urls) -> None:
     """A resume starts no session while another transaction holds the lock of the user and the quiz."""
     with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as holder:
-        holder.execute("select pg_advisory_xact_lock(hashtextextended('locked user', 7))")
+        holder.execute(
+            "select pg_advisory_xact_lock(hashtextextended('locked user', hashtextextended('7', 0)))"
+        )
         response = start(isolated_service, "locked user", "resume", None)
         assert (response.status_code, response.json().get("outcome")) == (503, "not_applied")
     assert start(isolated_service, "locked user", "resume", None).status_code == 201

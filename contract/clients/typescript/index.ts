@@ -1,9 +1,12 @@
 /** The session service as a typed client: openapi-fetch over the types of openapi.yaml. */
 import createFetchClient, { type Client, type ClientOptions } from "openapi-fetch";
 
-import type { paths } from "./schema.js";
+import type { Answer, paths } from "./schema.js";
 
 export type * from "./schema.js";
+
+/** The new answer; `null` clears the current one. */
+export type AnswerChange = Answer | null;
 
 export type SessionService = Client<paths>;
 

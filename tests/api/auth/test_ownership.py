@@ -28,8 +28,11 @@ def _is_completed(_: Deployment, ada: User, session_id: str) -> None:
 
 
 def _is_expired_and_cached(deployment: Deployment, _: User, session_id: str) -> None:
-    past = "update quiz_sessions set expires_at = started_at + interval '1 ms' where id = %s"
-    deployment.database.execute(past, [session_id])
+    past = "started_at + interval '1 ms'"
+    deployment.database.execute(
+        f"update quiz_sessions set expires_at = {past}, closes_at = {past} where id = %s",  # noqa: S608
+        [session_id],
+    )
 
 
 def _is_expired(deployment: Deployment, ada: User, session_id: str) -> None:

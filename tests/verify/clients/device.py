@@ -42,7 +42,7 @@ def undecided() -> None:
     finish(there.flush)
     for question in (1, 2, 3):
         here.answer(question, "mine")
-    for bad in (failing, no_return, number, later):
+    for bad in (failing, no_return, no_json, later):
         decisions[:] = [partial(decide_badly, bad)]
         here.flush()
         here.answer(4, f"after {bad.__name__}")
@@ -71,9 +71,9 @@ def no_return() -> None:
     """Return nothing."""
 
 
-def number() -> int:
-    """Return a value that is not an answer."""
-    return 7
+def no_json() -> float:
+    """Return a value that is not JSON."""
+    return float("nan")
 
 
 async def later() -> Answer:
@@ -96,13 +96,13 @@ def answered_twice() -> None:
     attempt.answer(1, "fifth")
     finish(attempt.flush)
     assert state(attempt)[1] == {"1": "fifth"}
-    attempt.answer(2, "x" * 10_001)
+    attempt.answer(2, "x\x00")
     attempt.client = NOWHERE
     attempt.flush()
     attempt.answer(2, "shorter")
     attempt.client = CLIENT
     finish(attempt.flush)
-    assert (state(attempt)[1], attempt.refused) == ({"1": "fifth", "2": "shorter"}, {"2": "x" * 10_001})
+    assert (state(attempt)[1], attempt.refused) == ({"1": "fifth", "2": "shorter"}, {"2": "x\x00"})
 
 
 def full_store() -> None:

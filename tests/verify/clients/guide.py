@@ -87,12 +87,12 @@ def with_another_device(client: Client) -> None:
 def with_rejected_answers(client: Client) -> None:
     """A rejected answer is reported and delays no other; many or large answers are split."""
     attempt = opened(client, "much", f"python-{uuid4()}")
-    attempt.answer(1000, "")
+    attempt.answer(1000, "\x00")
     for question in range(501):
         attempt.answer(question, "x" * 600)
-    attempt.answer(1001, "x" * 10_001)
+    attempt.answer(1001, ["x" * 10_000, {"\x00": 1}])
     finish(attempt.flush)
-    assert attempt.refused == {"1000": "", "1001": "x" * 10_001}
+    assert attempt.refused == {"1000": "\x00", "1001": ["x" * 10_000, {"\x00": 1}]}
     assert stored(attempt).keys() == {str(question) for question in range(501)}
 
 

@@ -102,11 +102,11 @@ async function withAnotherDevice(): Promise<void> {
 /** A rejected answer is reported and delays no other; many or large answers are split. */
 async function whatDoesNotFit(): Promise<void> {
   const attempt = await opened(new Memory(), `typescript-${crypto.randomUUID()}`);
-  attempt.answer(1000, "");
+  attempt.answer(1000, "\u0000");
   for (let question = 0; question < 501; question++) attempt.answer(question, "x".repeat(600));
-  attempt.answer(1001, "x".repeat(10_001));
+  attempt.answer(1001, ["x".repeat(10_000), { "\u0000": 1 }]);
   await atLast(() => attempt.flush());
-  assert.deepEqual(attempt.refused, { "1000": "", "1001": "x".repeat(10_001) });
+  assert.deepEqual(attempt.refused, { "1000": "\u0000", "1001": ["x".repeat(10_000), { "\u0000": 1 }] });
   assert.equal(Object.keys(stored(attempt)).length, 501);
 }
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from attempt import Answer, Attempt
 from session_service_client import AuthenticatedClient, Client
 from session_service_client.api.sessions import get_session
-from session_service_client.models import Session, SessionCompletedError, SessionExpiredError
+from session_service_client.models import Session, SessionEndedError
 
 URL, ARGUMENTS = sys.argv[1], sys.argv[3:]
 CLIENT = Client(base_url=URL)
@@ -70,9 +70,7 @@ def state(attempt: Attempt, client: Client | AuthenticatedClient = CLIENT) -> tu
     """Return the status and the answers that the service has for an attempt."""
     assert attempt.session
     response = get_session.sync(UUID(str(attempt.session.id)), client=client)
-    session = (
-        response.session if isinstance(response, SessionExpiredError | SessionCompletedError) else response
-    )
+    session = response.session if isinstance(response, SessionEndedError) else response
     assert isinstance(session, Session)
     answers: dict[str, Answer] = session.answers.to_dict()
     return session.status.value, answers

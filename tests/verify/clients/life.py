@@ -3,7 +3,7 @@
 import sys
 import time
 from datetime import datetime
-from typing import Literal, assert_type
+from typing import Any, Literal, assert_type
 from uuid import UUID, uuid4
 
 from session_service_client import Client
@@ -17,27 +17,35 @@ from session_service_client.api.sessions import (
     update_progress,
 )
 from session_service_client.models import (
+    AnnotationChanges,
     AnswerChanges,
     CompleteSession,
+    EndedBy,
     Health,
     HealthStatus,
     IdempotencyKeyReusedError,
     IfActive,
+    Metadata,
+    OnExpiry,
     SaveAnswer,
     SaveAnswers,
     ServiceUnavailableError,
     Session,
-    SessionCompletedError,
     SessionConflictError,
-    SessionExpiredError,
+    SessionEndedError,
+    SessionEndedErrorCode,
     SessionNotFoundError,
     SessionPage,
     SessionStatus,
+    StartForbiddenError,
+    StartForbiddenErrorCode,
     StartSession,
     ValidationError,
 )
 
 USER = f"python-{uuid4()}"
+QUIZ = "9f1c2b3a-0d4e-4f5a-8b6c-7d8e9f0a1b2c"
+DRAWING = {"strokes": [[0.5, None, {"": True}]], "__proto__": "", "\u00e4 \U0001f600": []}
 
 
 def main() -> None:
@@ -45,6 +53,8 @@ def main() -> None:
     with Client(base_url=sys.argv[1]) as client:
         health(client)
         session = life(client)
+        without_end(client)
+        attempts(client)
         conflict(client)
         errors(client, session.id)
         expired = expiry(client)
@@ -60,44 +70,87 @@ def health(client: Client) -> None:
 
 def life(client: Client) -> Session:
     """Start, resume, save one answer and several, read, complete, save too late."""
-    started = start_session.sync(client=client, body=StartSession(USER, 7), idempotency_key="start-1")
+    started = start_session.sync(client=client, body=StartSession(USER, QUIZ), idempotency_key="start-1")
     assert isinstance(started, Session)
     assert_type(started.id, UUID)
-    assert_type(started.expires_at, datetime)
+    assert_type(started.quiz_id, int | str)
+    assert_type(started.expires_at, datetime | None)
     assert_type(started.completed_at, datetime | None)
+    assert (started.quiz_id, started.current_question, started.attempt) == (QUIZ, 0, None)
+    assert started.expires_at is not None
     assert (started.expires_at - started.started_at).total_seconds() == 1800
     assert started.status is SessionStatus.IN_PROGRESS
-    resumed = start_session.sync(client=client, body=StartSession(USER, 7, if_active=IfActive.RESUME))
+    resumed = start_session.sync(client=client, body=StartSession(USER, QUIZ, if_active=IfActive.RESUME))
     assert resumed == started
 
-    saved = update_progress.sync(started.id, client=client, body=SaveAnswer(3, "Paris"), idempotency_key="1")
+    body = SaveAnswer("q-\u00fc", DRAWING, annotation={"review": True})
+    saved = update_progress.sync(started.id, client=client, body=body, idempotency_key="1")
     assert isinstance(saved, Session)
-    assert_type(saved.answers["3"], list[str] | str)
-    assert (saved.answers["3"], saved.version, saved.current_question) == ("Paris", 2, 3)
+    assert_type(saved.answers["q-\u00fc"], Any)
+    assert (saved.answers["q-\u00fc"], saved.version, saved.current_question) == (DRAWING, 2, "q-\u00fc")
+    assert saved.annotations.to_dict() == {"q-\u00fc": {"review": True}}
+    changes = AnswerChanges.from_dict({"q-\u00fc": None, "4": 1.5, "5": "", "6": False})
     brief = save_answers.sync_detailed(
         started.id,
         client=client,
-        body=SaveAnswers(AnswerChanges.from_dict({"3": None, "4": ["a", "c"]}), current_question=4),
+        body=SaveAnswers(changes, AnnotationChanges.from_dict({"4": 12}), current_question="007"),
         prefer="return=minimal",
     )
     assert (brief.status_code, brief.parsed, brief.headers["etag"]) == (204, None, '"3"')
+    assert brief.headers["session-expires-at"] > brief.headers["session-now"]
     unchanged = get_session.sync_detailed(started.id, client=client, if_none_match='"3"')
     assert (unchanged.status_code, unchanged.parsed) == (304, None)
     read = get_session.sync(started.id, client=client)
     assert isinstance(read, Session)
-    assert read.answers.to_dict() == {"4": ["a", "c"]}
+    assert read.answers.to_dict() == {"4": 1.5, "5": "", "6": False}
+    assert (read.annotations.to_dict(), read.current_question) == (
+        {"q-\u00fc": {"review": True}, "4": 12},
+        "007",
+    )
 
-    last = CompleteSession(AnswerChanges.from_dict({"5": "Lima"}), version=3)
+    last = CompleteSession(AnswerChanges.from_dict({"5": ["Lima", None]}), version=3)
     completed = complete_session.sync(started.id, client=client, body=last)
     assert isinstance(completed, Session)
     assert completed.completed_at is not None
     assert completed.completed_at.tzinfo is not None
+    assert completed.ended_by is EndedBy.LEARNER
     assert complete_session.sync(started.id, client=client) == completed
     late = update_progress.sync(started.id, client=client, body=SaveAnswer(3, "Rome"))
-    assert isinstance(late, SessionCompletedError)
-    assert_type(late.error_code, Literal["SESSION_COMPLETED"])
+    assert isinstance(late, SessionEndedError)
+    assert late.error_code is SessionEndedErrorCode.SESSION_COMPLETED
     assert late.session == completed
     return completed
+
+
+def without_end(client: Client) -> None:
+    """A session without an end, with a position alone; 7 and "7" are one question."""
+    started = start_session.sync(
+        client=client, body=StartSession(f"{USER}-practice", 8, time_limit_seconds=0)
+    )
+    assert isinstance(started, Session)
+    assert (started.expires_at, started.closes_at) == (None, None)
+    moved = save_answers.sync(started.id, client=client, body=SaveAnswers(current_question="7"))
+    assert isinstance(moved, Session)
+    assert (moved.current_question, moved.last_saved_at) == (7, started.last_saved_at)
+
+
+def attempts(client: Client) -> None:
+    """The second attempt of an exam with one is refused."""
+    metadata = Metadata.from_dict({"course": "B12"})
+    body = StartSession(
+        f"{USER}-exam",
+        "exam",
+        grace_seconds=10,
+        on_expiry=OnExpiry.COMPLETE,
+        max_attempts=1,
+        metadata=metadata,
+    )
+    started = start_session.sync(client=client, body=body)
+    assert isinstance(started, Session)
+    assert (started.attempt, started.metadata.to_dict()) == (1, {"course": "B12"})
+    refused = start_session.sync(client=client, body=body)
+    assert isinstance(refused, StartForbiddenError)
+    assert refused.error_code is StartForbiddenErrorCode.ATTEMPTS_EXHAUSTED
 
 
 def conflict(client: Client) -> None:
@@ -126,7 +179,10 @@ def errors(client: Client, completed: UUID) -> None:
     missing = get_session.sync(uuid4(), client=client)
     assert isinstance(missing, SessionNotFoundError)
     assert_type(missing.session_id, UUID)
-    reused = start_session.sync(client=client, body=StartSession(USER, 8), idempotency_key="start-1")
+    body = StartSession(f"{USER}-keys", 8)
+    assert isinstance(start_session.sync(client=client, body=body, idempotency_key="key"), Session)
+    body.quiz_id = 9
+    reused = start_session.sync(client=client, body=body, idempotency_key='"key"')
     assert isinstance(reused, IdempotencyKeyReusedError)
     late = save_answers.sync(completed, client=client, body=SaveAnswers(AnswerChanges.from_dict({"1": "x"})))
     assert not isinstance(late, Session | ServiceUnavailableError)
@@ -134,7 +190,7 @@ def errors(client: Client, completed: UUID) -> None:
 
 def expiry(client: Client) -> UUID:
     """An expired session is returned with all its answers."""
-    body = StartSession(USER, 7, time_limit_seconds=1)
+    body = StartSession(USER, "7", time_limit_seconds=1)
     started = start_session.sync(client=client, body=body)
     assert isinstance(started, Session)
     update_progress.sync(started.id, client=client, body=SaveAnswer(1, "in time"))
@@ -144,10 +200,11 @@ def expiry(client: Client) -> UUID:
         complete_session.sync(started.id, client=client),
         get_session.sync(started.id, client=client),
     ):
-        assert isinstance(response, SessionExpiredError)
-        assert_type(response.error_code, Literal["SESSION_EXPIRED"])
+        assert isinstance(response, SessionEndedError)
+        assert response.error_code is SessionEndedErrorCode.SESSION_EXPIRED
         assert response.session.status is SessionStatus.EXPIRED
         assert response.session.answers.to_dict() == {"1": "in time"}
+        assert response.session.quiz_id == 7
     return started.id
 
 
@@ -161,7 +218,7 @@ def pages(client: Client, newest_first: list[UUID]) -> None:
     assert isinstance(second, SessionPage)
     assert second.next_cursor is None
     assert [summary.id for page in (first, second) for summary in page.items] == newest_first
-    done = list_sessions.sync(client=client, user_id=USER, status=SessionStatus.COMPLETED)
+    done = list_sessions.sync(client=client, user_id=USER, quiz_id=QUIZ, status=SessionStatus.COMPLETED)
     assert isinstance(done, SessionPage)
     assert [summary.id for summary in done.items] == newest_first[1:]
 

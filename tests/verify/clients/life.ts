@@ -5,24 +5,29 @@ import { setTimeout as sleep } from "node:timers/promises";
 import {
   createClient,
   type Answer,
+  type ExternalId,
+  type JsonValue,
   type Session,
   type SessionConflictError,
-  type SessionExpiredError,
+  type SessionEndedError,
   type SessionStatus,
+  type StartSession,
   type Timestamp,
 } from "session-service-client";
 
 const client = createClient({ baseUrl: process.argv[2]! });
 const user = `typescript-${crypto.randomUUID()}`;
 const progress = "/api/sessions/{id}/progress";
+const quiz = "9f1c2b3a-0d4e-4f5a-8b6c-7d8e9f0a1b2c";
+const drawing: JsonValue = { strokes: [[0.5, null, { "": true }]], ["__proto__"]: "", "\u00e4 \u{1f600}": [] };
 
 /** Compiles only where the type is exactly the one expected. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : never;
 function typed<_ extends true>(): void {}
 
-async function start(fields: { quiz_id?: number; time_limit_seconds?: number } = {}): Promise<Session> {
+async function start(fields: Partial<StartSession> = {}): Promise<Session> {
   const { data, response } = await client.POST("/api/sessions/start", {
-    body: { user_id: user, quiz_id: 7, ...fields },
+    body: { user_id: user, quiz_id: quiz, ...fields },
   });
   assert.equal(response.status, 201);
   return data!;
@@ -36,35 +41,39 @@ async function health(): Promise<void> {
 async function life(): Promise<Session> {
   const started = await start();
   typed<Same<Session["status"], SessionStatus>>();
-  typed<Same<Session["expires_at"], Timestamp>>();
+  typed<Same<Session["quiz_id"], ExternalId>>();
+  typed<Same<ExternalId, number | string>>();
+  typed<Same<Session["expires_at"], Timestamp | null>>();
   typed<Same<Session["answers"][string], Answer>>();
-  assert.equal(new Date(started.expires_at).getTime() - new Date(started.started_at).getTime(), 1_800_000);
+  assert.equal(new Date(started.expires_at!).getTime() - new Date(started.started_at).getTime(), 1_800_000);
   const resumed = await client.POST("/api/sessions/start", {
-    body: { user_id: user, quiz_id: 7, if_active: "resume" },
+    body: { user_id: user, quiz_id: quiz, if_active: "resume" },
   });
   assert.deepEqual([resumed.response.status, resumed.data], [200, started]);
 
   const path = { id: started.id };
   const saved = await client.PUT(progress, {
     params: { path, header: { "Idempotency-Key": "1" } },
-    body: { question_id: 3, answer: "Paris" },
+    body: { question_id: "q-\u00fc", answer: drawing, annotation: { review: true } },
   });
-  assert.deepEqual([saved.data?.answers, saved.data?.version], [{ "3": "Paris" }, 2]);
+  assert.deepEqual([saved.data?.answers, saved.data?.version], [{ "q-\u00fc": drawing }, 2]);
+  assert.deepEqual([saved.data?.annotations, saved.data?.current_question], [{ "q-\u00fc": { review: true } }, "q-\u00fc"]);
   const brief = await client.PATCH(progress, {
     params: { path, header: { Prefer: "return=minimal" } },
-    body: { answers: { "3": null, "4": ["a", "c"] }, current_question: 4 },
+    body: { answers: { "q-\u00fc": null, "4": 1.5, "5": "", "6": false }, annotations: { "4": 12 }, current_question: "007" },
   });
+  assert.ok(brief.response.headers.get("session-expires-at")! > brief.response.headers.get("session-now")!);
   assert.deepEqual([brief.response.status, brief.response.headers.get("etag")], [204, '"3"']);
   const unchanged = await client.GET("/api/sessions/{id}", {
     params: { path, header: { "If-None-Match": '"3"' } },
   });
   assert.equal(unchanged.response.status, 304);
   const read = await client.GET("/api/sessions/{id}", { params: { path } });
-  assert.deepEqual(read.data?.answers, { "4": ["a", "c"] });
+  assert.deepEqual(read.data?.answers, { "4": 1.5, "5": "", "6": false });
 
   const completed = await client.POST("/api/sessions/{id}/complete", {
     params: { path },
-    body: { answers: { "5": "Lima" }, version: 3 },
+    body: { answers: { "5": ["Lima", null] }, version: 3 },
   });
   assert.equal(completed.data?.status, "completed");
   const late = await client.PUT(progress, { params: { path }, body: { question_id: 3, answer: "Rome" } });
@@ -73,8 +82,24 @@ async function life(): Promise<Session> {
   return completed.data;
 }
 
+async function withoutEnd(): Promise<void> {
+  const started = await start({ user_id: `${user}-practice`, time_limit_seconds: 0 });
+  assert.deepEqual([started.expires_at, started.closes_at], [null, null]);
+  const params = { path: { id: started.id } };
+  const moved = await client.PATCH(progress, { params, body: { current_question: "7" } });
+  assert.equal(moved.data?.current_question, 7);
+}
+
+async function attempts(): Promise<void> {
+  const body = { user_id: `${user}-exam`, quiz_id: "exam", max_attempts: 1, metadata: { course: "B12" } };
+  const started = await start({ ...body, grace_seconds: 10, on_expiry: "complete" });
+  assert.deepEqual([started.attempt, started.metadata], [1, { course: "B12" }]);
+  const refused = await client.POST("/api/sessions/start", { body });
+  assert.deepEqual([refused.response.status, refused.error?.errorCode], [403, "ATTEMPTS_EXHAUSTED"]);
+}
+
 async function conflict(): Promise<void> {
-  const started = await start({ quiz_id: 8 });
+  const started = await start({ user_id: `${user}-conflict`, quiz_id: 8 });
   const params = { path: { id: started.id } };
   await client.PUT(progress, { params, body: { question_id: 1, answer: "theirs" } });
   const mine = { question_id: 2, answer: "mine" };
@@ -103,7 +128,7 @@ async function expiry(): Promise<Session> {
   const read = await client.GET("/api/sessions/{id}", { params });
   for (const error of [late.error, read.error]) {
     assert.equal(error?.errorCode, "SESSION_EXPIRED");
-    typed<Same<typeof error, SessionExpiredError>>();
+    typed<Same<typeof error, SessionEndedError>>();
     assert.deepEqual(error.session.answers, { "1": "in time" });
   }
   return started;
@@ -113,9 +138,9 @@ async function pages(newestFirst: string[]): Promise<void> {
   const ids: string[] = [];
   let cursor: string | null = null;
   do {
-    const query: { user_id: string; quiz_id: number; limit: number; cursor?: string } = {
+    const query: { user_id: string; quiz_id: ExternalId; limit: number; cursor?: string } = {
       user_id: user,
-      quiz_id: 7,
+      quiz_id: quiz,
       limit: 1,
       ...(cursor && { cursor }),
     };
@@ -128,6 +153,8 @@ async function pages(newestFirst: string[]): Promise<void> {
 
 await health();
 const completed = await life();
+await withoutEnd();
+await attempts();
 await conflict();
 await errors();
 const expired = await expiry();

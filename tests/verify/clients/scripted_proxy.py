@@ -43,11 +43,12 @@ def _json(status: int, value: object) -> ScriptedResponse:
 
 def _error(name: str) -> ScriptedResponse:
     """Return the contract's example of an error."""
-    (example, *_) = DOCUMENT["components"]["responses"][name]["content"]["application/json"][
-        "examples"
-    ].values()
-    if "$ref" in example:
-        example = DOCUMENT["components"]["examples"][example["$ref"].rsplit("/", 1)[1]]
+    components = DOCUMENT["components"]
+    if name in components["examples"]:
+        example = components["examples"][name]
+    else:
+        (content,) = components["responses"][name]["content"].values()
+        (example, *_) = content["examples"].values()
     return _json(example["value"]["statusCode"], example["value"])
 
 

@@ -1,1 +1,1 @@
-"""Tests of the contract's compatibility with its released version."""
+"""Tests of the compatibility with the release before: the contract and the entries of the cache."""

@@ -10,6 +10,8 @@ from tests.conftest import Urls, empty_database, migrate
 from tests.support import fuzzing, issuer
 from tests.support.service import Service, running
 
+pytestmark = pytest.mark.usefixtures("limits_removed")
+
 
 def test_fuzzing_is_repeatable_and_finds_nothing(migrated: Urls, tmp_path: Path) -> None:
     """Examples, boundary values and fuzzing find no fault, reach every operation, and are repeatable."""

@@ -1,42 +1,67 @@
 """The checker of histories: finds operations that break a guarantee, from the recorded operations alone."""
 
 import heapq
+import json
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 Kind = Literal["start", "save", "read", "complete"]
+ENDED = ("completed", "expired")
+
+
+def entries(session: dict[str, Any]) -> dict[str, str]:
+    """Return the answers and annotations of a session, or of the body of a save, as JSON texts by name."""
+    return {
+        f"{part}/{question}": json.dumps(value, sort_keys=True)
+        for part in ("answers", "annotations")
+        for question, value in (session.get(part) or {}).items()
+    }
 
 
 @define
 class Operation:
     """A request as its client saw it: times in seconds, `version` from the response.
 
-    `outcome` is `ok`, `conflict` (409), `gone` (410), `refused` (certainly not applied) or `unknown`.
-    `writes` maps question ids to the values of a save; every value belongs to one operation only.
+    `outcome` is `ok`, `conflict` (409), `gone` (410), `exhausted` (403), `refused` (certainly not applied) or
+    `unknown`. `writes` are the entries of a save; every value belongs to one operation only. `limited` is the
+    user of a start with a limit of attempts.
     """
 
     kind: Kind
     session: str
     begin: float
     end: float
-    outcome: Literal["ok", "conflict", "gone", "refused", "unknown"]
+    outcome: Literal["ok", "conflict", "gone", "exhausted", "refused", "unknown"]
     version: int | None = None
     status: str | None = None
-    answers: dict[str, str] | None = None
+    entries: dict[str, str] | None = None
+    ended_by: str | None = None
     expected_version: int | None = None
     writes: dict[str, str] = field(factory=dict)
     seen: int = 0
     fresh: bool = False
     expires_at: float = float("inf")
+    closes_at: float = float("inf")
+    limited: str = ""
+    attempt: int | None = None
     repeats: int = 0
 
     @property
     def changed(self) -> bool:
         """Whether the operation certainly changed the session."""
         return self.outcome == "ok" and self.kind in ("save", "complete")
+
+
+@frozen
+class Final:
+    """The state of a session in the database at the end."""
+
+    version: int
+    entries: dict[str, str]
+    late_saves: int = 0
 
 
 @define
@@ -50,37 +75,46 @@ class Verdict:
 
 def check(
     operations: Iterable[Operation],
-    final: dict[str, tuple[int, dict[str, str]]],
+    final: dict[str, Final],
     bound: float | None = None,
+    limit: int = 0,
 ) -> Verdict:
-    """Check a history; `final` has each session's version and answers in the database at the end.
+    """Check a history; `final` has each session's state in the database at the end.
 
+    `limit` is the number of attempts in the starts that have a limit.
     Without `bound` a response may not be older than one that ended before its request began. With it, a read
     may be older for so many seconds, unless it names a version that its client has seen.
     """
     verdict = Verdict()
-    sessions = defaultdict(list)
+    sessions, limited = defaultdict(list), defaultdict(list)
     for operation in operations:
         sessions[operation.session].append(operation)
+        if operation.limited:
+            limited[operation.limited].append(operation)
+    for user, starts in limited.items():
+        _check_attempts(user, starts, limit, verdict)
     for session, history in sessions.items():
         history.sort(key=lambda operation: operation.begin)
         _check_one_state_for_each_version(session, history, verdict)
         _check_order(session, history, bound, verdict)
         _check_refusals(session, history, verdict)
+        _check_end(session, history, verdict)
         if session in final:
             _check_nothing_lost(session, history, final[session], verdict)
+            _check_late_saves(session, history, final[session], verdict)
     return verdict
 
 
 def _check_one_state_for_each_version(session: str, history: list[Operation], verdict: Verdict) -> None:
-    """Each version has one content and belongs to one write."""
-    states: dict[int, dict[str, str]] = {}
+    """Each version has one content and one status, and belongs to one write."""
+    states: dict[int, tuple[str | None, dict[str, str]]] = {}
     winners: set[int] = set()
     for operation in history:
-        version, answers = operation.version, operation.answers
+        version = operation.version
         if version is None:
             continue
-        if answers is not None and states.setdefault(version, answers) != answers:
+        shown = operation.entries is not None and (operation.status, operation.entries)
+        if shown and states.setdefault(version, shown) != shown:
             verdict.violations.append(f"{session}: version {version} was shown with two contents")
         # The response to a repeat or a completion may show the version of a later write.
         if operation.changed and operation.kind == "save" and not operation.repeats:
@@ -94,7 +128,7 @@ def _check_winner(session: str, save: Operation, winners: set[int], verdict: Ver
         verdict.violations.append(f"{session}: version {save.version} was given to two writes")
     if save.expected_version is not None and save.version != save.expected_version + 1:
         verdict.violations.append(f"{session}: a write onto {save.expected_version} made {save.version}")
-    if save.answers is not None and not save.writes.items() <= save.answers.items():
+    if save.entries is not None and not save.writes.items() <= save.entries.items():
         verdict.violations.append(f"{session}: the reply to a save does not show it")
 
 
@@ -125,36 +159,65 @@ def _check_order(session: str, history: list[Operation], bound: float | None, ve
 
 
 def _check_refusals(session: str, history: list[Operation], verdict: Verdict) -> None:
-    """No session is in progress after its expiry or saved after a completion; a 409 has another write."""
-    completed_at = min(
-        (operation.end for operation in history if operation.status == "completed"), default=float("inf")
+    """No session is saved after its end was shown; a 409 has another write."""
+    ended_at = min(
+        (operation.end for operation in history if operation.status in ENDED), default=float("inf")
     )
     for operation in history:
-        if operation.status == "in_progress" and operation.begin > operation.expires_at:
-            verdict.violations.append(f"{session}: in progress after its end")
-        if operation.kind == "save" and operation.outcome == "ok" and operation.begin > completed_at:
-            verdict.violations.append(f"{session}: saved after its completion")
+        if operation.kind == "save" and operation.outcome == "ok" and operation.begin > ended_at:
+            verdict.violations.append(f"{session}: saved after its completion or expiry")
         if operation.outcome == "conflict" and (operation.version or 0) <= (operation.expected_version or 0):
             verdict.violations.append(
                 f"{session}: 409 onto {operation.expected_version} without a competing write"
             )
 
 
-def _check_nothing_lost(
-    session: str, history: list[Operation], final: tuple[int, dict[str, str]], verdict: Verdict
-) -> None:
+def _check_end(session: str, history: list[Operation], verdict: Verdict) -> None:
+    """No session is in progress after its close, and the deadline ends none before it."""
+    for operation in history:
+        if operation.status == "in_progress" and operation.begin > operation.closes_at:
+            verdict.violations.append(f"{session}: in progress after its end")
+        if operation.ended_by == "deadline" and operation.end < operation.closes_at:
+            verdict.violations.append(f"{session}: ended before its end")
+
+
+def _check_late_saves(session: str, history: list[Operation], final: Final, verdict: Verdict) -> None:
+    """The writes between expiry and close are counted, each once, and no others."""
+    saves = [operation for operation in history if operation.kind == "save" and operation.writes]
+    certain = sum(save.outcome == "ok" and save.begin > save.expires_at for save in saves)
+    possible = sum(
+        save.outcome == "unknown" or (save.outcome == "ok" and save.end > save.expires_at) for save in saves
+    )
+    if not certain <= final.late_saves <= possible:
+        verdict.violations.append(
+            f"{session}: {final.late_saves} late saves instead of {certain} to {possible}"
+        )
+
+
+def _check_attempts(user: str, starts: list[Operation], limit: int, verdict: Verdict) -> None:
+    """A user has no more sessions of the quiz than allowed, numbered from 1, and can have as many."""
+    attempts = {start.session: start.attempt for start in starts if start.outcome == "ok"}
+    numbers = set(attempts.values())
+    if len(attempts) > limit or len(numbers) < len(attempts) or not numbers <= {*range(1, limit + 1)}:
+        verdict.violations.append(f"{user}: attempts {attempts} with a limit of {limit}")
+    outcomes = [start.outcome for start in starts]
+    if "exhausted" in outcomes and len(attempts) + outcomes.count("unknown") < limit:
+        verdict.violations.append(f"{user}: a start was refused after {len(attempts)} of {limit} attempts")
+
+
+def _check_nothing_lost(session: str, history: list[Operation], final: Final, verdict: Verdict) -> None:
     """Each acknowledged write is stored or overwritten by a later one; everything stored was sent."""
-    version, answers = final
+    version, stored = final.version, final.entries
     writers = {(key, value): operation for operation in history for key, value in operation.writes.items()}
-    for key, value in answers.items():
+    for key, value in stored.items():
         if (key, value) not in writers or writers[key, value].outcome in ("conflict", "gone", "refused"):
-            verdict.violations.append(f"{session}: question {key} holds what no successful save sent")
+            verdict.violations.append(f"{session}: {key} holds what no successful save sent")
     for (key, value), operation in writers.items():
-        if operation.outcome != "ok" or answers.get(key) == value:
+        if operation.outcome != "ok" or stored.get(key) == value:
             continue
-        last = writers.get((key, answers.get(key, "")))
+        last = writers.get((key, stored.get(key, "")))
         if last is None or _certainly_before(last, operation):
-            verdict.violations.append(f"{session}: the answer {value} to question {key} is lost")
+            verdict.violations.append(f"{session}: {key}: {value} is lost")
     shown = max((operation.version or 0 for operation in history), default=0)
     if version < shown:
         verdict.violations.append(f"{session}: version {shown} was shown, the database holds {version}")

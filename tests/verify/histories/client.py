@@ -12,18 +12,25 @@ from uuid import uuid4
 from attrs import define, field
 
 from tests.support.keep_alive import KeepAliveClient, LostError, Reply
-from tests.verify.histories.checker import Kind, Operation
+from tests.verify.histories.checker import ENDED, Kind, Operation, entries
 
-QUESTIONS = 12
+QUESTIONS = [*range(10), "q-\u00e4", "007"]
 MAX_OPERATIONS = 300  # number of operations on a session before it is replaced
+AFTER_THE_END = 20  # number of further operations on a session that has ended
+MAX_ATTEMPTS = 2  # of each user with a limit of attempts
+RACERS = 4  # starts of such a user at the same time
+NO_END = (float("inf"), float("inf"))
 
 
 @define
 class Shared:
-    """The sessions of all clients, the ports of the instances, and the recorded operations."""
+    """The sessions of all clients, the ports of the instances, and the recorded operations.
+
+    Of each session: when it expires and when it closes, by the monotonic clock.
+    """
 
     ports: list[int]
-    sessions: dict[str, float] = field(factory=dict)
+    sessions: dict[str, tuple[float, float]] = field(factory=dict)
     age: dict[str, int] = field(factory=dict)
     operations: list[Operation] = field(factory=list)
     attempts: int = 0
@@ -37,6 +44,7 @@ class Client:
         self._name = name
         self._short = short
         self._connection = KeepAliveClient()
+        self._racers = [KeepAliveClient() for _ in range(RACERS)]
         self._seen: dict[str, int] = {}
         self._sent = 0
 
@@ -46,7 +54,8 @@ class Client:
             while not until():
                 await self._step()
         finally:
-            self._connection.close()
+            for connection in (self._connection, *self._racers):
+                connection.close()
 
     async def _step(self) -> None:
         if len(self._shared.sessions) < 8:
@@ -56,20 +65,42 @@ class Client:
         self._shared.age[session] += 1
         if self._shared.age[session] > MAX_OPERATIONS:
             self._shared.sessions.pop(session, None)
-        action = random.choices([self._read, self._save, self._complete], [40, 58, 0.6])[0]
+        action = random.choices(
+            [self._read, self._save, self._complete, self._start_limited], [40, 58, 0.6, 1.5]
+        )[0]
         await action(session)
 
     async def _start(self) -> None:
-        limit = random.choice([2, 3, 4]) if self._short and random.random() < 0.4 else 3600
-        body = {"user_id": self._name, "quiz_id": 7, "time_limit_seconds": limit}
+        body: dict[str, Any] = {"user_id": self._name, "quiz_id": random.choice([7, "quiz-\u00e4"])}
+        if self._short and random.random() < 0.5:
+            body |= {"time_limit_seconds": random.choice([1, 2, 3]), "grace_seconds": random.choice([0, 2])}
+            body["on_expiry"] = random.choice(["expire", "complete"])
+        else:
+            body["time_limit_seconds"] = random.choice([0, 3600])
         operation = Operation("start", "", monotonic(), 0, "unknown")
-        await self._send_and_record(
-            operation, "POST", "/api/sessions/start", body, {"idempotency-key": str(uuid4())}
-        )
+        await self._send_start(operation, body)
         if operation.outcome == "ok" and operation.session not in self._shared.age:
-            # The database's clock is this machine's.
-            self._shared.sessions[operation.session] = operation.expires_at
+            self._shared.sessions[operation.session] = operation.expires_at, operation.closes_at
             self._shared.age[operation.session] = 0
+
+    async def _start_limited(self, _: str) -> None:
+        """Send more starts than a user may have, at the same time."""
+        self._sent += 1
+        user = f"{self._name}-limited-{self._sent}"
+        body = {"user_id": user, "quiz_id": 7, "max_attempts": MAX_ATTEMPTS}
+        begin = monotonic()
+        await asyncio.gather(
+            *(
+                self._send_start(Operation("start", "", begin, 0, "unknown", limited=user), body, racer)
+                for racer in self._racers
+            )
+        )
+
+    async def _send_start(
+        self, operation: Operation, body: dict[str, Any], connection: KeepAliveClient | None = None
+    ) -> None:
+        headers = {"idempotency-key": str(uuid4())}
+        await self._send_and_record(operation, ("POST", "/api/sessions/start"), body, headers, connection)
 
     async def _read(self, session: str) -> None:
         headers, operation = {}, self._operation("read", session)
@@ -80,38 +111,65 @@ class Client:
         elif how < 0.4:
             operation.fresh = True
             headers["cache-control"] = "no-cache"
-        await self._send_and_record(operation, "GET", f"/api/sessions/{session}", None, headers)
+        await self._send_and_record(operation, ("GET", f"/api/sessions/{session}"), None, headers)
 
     async def _save(self, session: str) -> None:
         operation = self._operation("save", session)
-        keys = random.sample(range(QUESTIONS), random.choice([1, 1, 1, 3]))
-        operation.writes = {str(key): self._value() for key in keys}
-        body: dict[str, Any] = {"answers": operation.writes}
-        method = "PATCH"
-        if len(keys) == 1:
-            method, body = "PUT", {"question_id": keys[0], "answer": operation.writes[str(keys[0])]}
+        method, body = random.choice([self._one_answer, self._one_answer, self._several])()
+        if method == "PUT":
+            name = body["question_id"]
+            operation.writes = entries({"answers": {name: body["answer"]}}) | (
+                entries({"annotations": {name: body["annotation"]}}) if "annotation" in body else {}
+            )
+        else:
+            operation.writes = entries(body)
         if random.random() < 0.25 and session in self._seen:
             operation.expected_version = body["version"] = self._seen[session]
         headers = {"idempotency-key": str(uuid4())} if random.random() < 0.7 else {}
         if random.random() < 0.2:
             headers["prefer"] = "return=minimal"
-        await self._send_and_record(operation, method, f"/api/sessions/{session}/progress", body, headers)
+        await self._send_and_record(operation, (method, f"/api/sessions/{session}/progress"), body, headers)
+
+    def _one_answer(self) -> tuple[str, dict[str, Any]]:
+        body = {"question_id": random.choice(QUESTIONS), "answer": self._value()}
+        return "PUT", body | ({"annotation": self._value()} if random.random() < 0.2 else {})
+
+    def _several(self) -> tuple[str, dict[str, Any]]:
+        """Return a save of answers, annotations or the position, or of several of them."""
+        parts = random.choice(
+            [["answers"], ["answers", "annotations"], ["annotations"], ["answers", "current_question"], []]
+        )
+        body: dict[str, Any] = {
+            part: {str(name): self._value() for name in random.sample(QUESTIONS, 3)}
+            for part in parts
+            if part != "current_question"
+        }
+        if "current_question" in parts or not parts:
+            body["current_question"] = random.choice(QUESTIONS)
+        return "PATCH", body
 
     async def _complete(self, session: str) -> None:
         operation = self._operation("complete", session)
-        await self._send_and_record(operation, "POST", f"/api/sessions/{session}/complete", None, {})
-        self._shared.sessions.pop(session, None)
+        await self._send_and_record(operation, ("POST", f"/api/sessions/{session}/complete"), None, {})
 
     def _operation(self, kind: Kind, session: str) -> Operation:
-        expires_at = self._shared.sessions.get(session, float("inf"))
-        return Operation(kind, session, monotonic(), 0, "unknown", expires_at=expires_at)
+        expires_at, closes_at = self._shared.sessions.get(session, NO_END)
+        begin = monotonic()
+        return Operation(kind, session, begin, 0, "unknown", expires_at=expires_at, closes_at=closes_at)
 
-    def _value(self) -> str:
+    def _value(self) -> Any:
+        """Return a value that no other save has."""
         self._sent += 1
-        return f"{self._name}-{self._sent}"
+        text = f"{self._name}-{self._sent}"
+        return random.choice([text, [text, None, 1.5], {"": text, "n": {"0": [None, False]}}])
 
     async def _send_and_record(
-        self, operation: Operation, method: str, path: str, body: object, headers: dict[str, str]
+        self,
+        operation: Operation,
+        target: tuple[str, str],
+        body: object,
+        headers: dict[str, str],
+        connection: KeepAliveClient | None = None,
     ) -> None:
         """Repeat a request with an idempotency key until its outcome is known; record the operation."""
         certain = True
@@ -120,8 +178,8 @@ class Client:
             self._shared.attempts += 1
             response = None
             with suppress(LostError):
-                response = await self._connection.send(
-                    random.choice(self._shared.ports), method, path, body, headers
+                response = await (connection or self._connection).send(
+                    random.choice(self._shared.ports), *target, body, headers
                 )
             if response is not None and response.status < 500:
                 self._record_response(operation, response)
@@ -138,8 +196,8 @@ class Client:
 
     def _record_response(self, operation: Operation, response: Reply) -> None:
         """Record the response in the operation."""
-        outcomes = {409: "conflict", 410: "gone", 404: "refused"}
-        assert response.status in (200, 201, 204, 304, 404, 409, 410), response
+        outcomes = {403: "exhausted", 409: "conflict", 410: "gone", 404: "refused"}
+        assert response.status in (200, 201, 204, 304, *outcomes), response
         operation.outcome = outcomes.get(response.status, "ok")  # type: ignore[assignment]
         session = response.body.get("session", response.body)
         if "etag" in response.headers:
@@ -147,12 +205,18 @@ class Client:
         if "id" in session:
             assert operation.version == session["version"], response
             operation.session = session["id"]
-            operation.status, operation.answers = session["status"], session["answers"]
-        if operation.kind == "start":
-            expires_at = datetime.fromisoformat(session["expires_at"]).timestamp()
-            operation.expires_at = expires_at - time() + monotonic()
+            operation.status, operation.entries = session["status"], entries(session)
+            operation.ended_by, operation.attempt = session["ended_by"], session["attempt"]
+            # The database's clock is this machine's.
+            operation.expires_at, operation.closes_at = (
+                datetime.fromisoformat(session[name]).timestamp() - time() + monotonic()
+                if session[name]
+                else float("inf")
+                for name in ("expires_at", "closes_at")
+            )
         if operation.version is not None:
             seen = self._seen.get(operation.session, 0)
             self._seen[operation.session] = max(seen, operation.version)
-        if response.status == 410 or operation.status == "completed":
-            self._shared.sessions.pop(operation.session, None)
+        if operation.status in ENDED and operation.session in self._shared.age:
+            age = self._shared.age[operation.session]
+            self._shared.age[operation.session] = max(age, MAX_OPERATIONS - AFTER_THE_END)

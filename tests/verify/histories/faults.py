@@ -11,11 +11,13 @@ from typing import Any
 import psycopg
 import redis.asyncio
 
-from tests.verify.histories.checker import Verdict, check
-from tests.verify.histories.client import Client, Shared
+from tests.verify.histories.checker import Final, Verdict, check, entries
+from tests.verify.histories.client import MAX_ATTEMPTS, Client, Shared
 from tests.verify.histories.cluster import CACHE_SECONDS, Cluster
 
 CLIENTS = 8
+# An entry of the release before contract 2.0.
+OLD = b's1 1 99999999999999 ada 7 99999999999999 {"id":"0bfe1258-a541-41d6-9b18-01c093be25b5","version":1}'
 
 Fault = Callable[[Cluster], Awaitable[None]]
 
@@ -142,7 +144,8 @@ async def corrupt_redis(cluster: Cluster) -> None:
         for key in (await client.keys("session:*"))[:20]:
             await client.delete(key)
             await client.set(
-                key, random.choice([b"", b"{}", b"s1 1 x", b"s1 999999 99999999999999 {}", b"\xff" * 999])
+                key,
+                random.choice([b"", b"{}", b"s1 1 x", b"s1 999999 99999999999999 {}", b"\xff" * 999, OLD]),
             )
     await asyncio.sleep(0.3)
 
@@ -228,7 +231,8 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     available = breaker_states == [instance.breaker_state for instance in cluster.instances]
     available = available and not any(is_open for _, is_open in breaker_states)
     strict = fault in STRICT + STRICT_AND_LONG and available
-    return shared, check(shared.operations, final_state(cluster, shared), None if strict else CACHE_SECONDS)
+    bound = None if strict else CACHE_SECONDS
+    return shared, check(shared.operations, final_state(cluster, shared), bound, MAX_ATTEMPTS)
 
 
 async def _repeat(cluster: Cluster, fault: Fault, is_over: Callable[[], bool]) -> None:
@@ -237,10 +241,16 @@ async def _repeat(cluster: Cluster, fault: Fault, is_over: Callable[[], bool]) -
         cluster.injected[fault.__name__] += 1
 
 
-def final_state(cluster: Cluster, shared: Shared) -> dict[str, tuple[int, dict[str, str]]]:
-    """Return version and answers of the sessions in the database."""
+def final_state(cluster: Cluster, shared: Shared) -> dict[str, Final]:
+    """Return the state of the sessions in the database."""
     ids = {operation.session for operation in shared.operations}
-    query = "select id::text, version, answers from quiz_sessions where id::text = any (%s)"
+    query = """
+      select id::text, version, answers, annotations, late_saves
+      from quiz_sessions
+      where id::text = any (%s)
+    """
     with psycopg.connect(cluster.postgres.owner_url) as connection:
         rows: list[tuple[Any, ...]] = connection.execute(query, [list(ids)]).fetchall()
-    return {row[0]: (row[1], row[2]) for row in rows}
+    return {
+        row[0]: Final(row[1], entries({"answers": row[2], "annotations": row[3]}), row[4]) for row in rows
+    }

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 from tests.support.waiting import LIMIT
-from tests.verify.histories.checker import Kind, Operation, check
+from tests.verify.histories.checker import Final, Kind, Operation, check
 from tests.verify.histories.client import Shared
 from tests.verify.histories.cluster import cluster
 from tests.verify.histories.faults import BOUNDED, STRICT, Fault, lose_replies, trial
@@ -17,6 +18,12 @@ ENOUGH: dict[Kind, int] = {
     "read": 100,
     "complete": 1,
 }  # operations of each kind in a history
+SEEN: list[Callable[[Operation], bool]] = [
+    lambda operation: operation.outcome == "exhausted",
+    lambda operation: operation.status == "completed" and operation.ended_by == "deadline",
+    lambda operation: operation.status == "expired" and operation.kind == "read",
+    lambda operation: operation.outcome == "ok" and operation.begin > operation.expires_at,
+]  # operations that each history has at least once
 
 
 @pytest.mark.parametrize("fault", STRICT + BOUNDED, ids=lambda fault: fault.__name__)
@@ -29,6 +36,7 @@ def test_histories_under_faults(fault: Fault) -> None:
             def is_over(shared: Shared) -> bool:
                 counts = Counter(operation.kind for operation in shared.operations)
                 enough = all(counts[kind] >= count for kind, count in ENOUGH.items())
+                enough = enough and all(any(map(seen, shared.operations)) for seen in SEEN)
                 lost = fault is not lose_replies or one.injected["replies lost"] > 0
                 return enough and lost and one.injected[fault.__name__] > 0
 
@@ -43,28 +51,41 @@ def _start(session: str = "s", **more: object) -> Operation:
 
 
 def _save(
-    begin: float, version: int, key: str, value: str, answers: dict[str, str], **more: object
+    begin: float, version: int, key: str, value: str, entries: dict[str, str], **more: object
 ) -> Operation:
     saved = Operation(
-        "save", "s", begin, begin + 1, "ok", version, "in_progress", answers, writes={key: value}
+        "save", "s", begin, begin + 1, "ok", version, "in_progress", entries, writes={key: value}
     )
     for name, given in more.items():
         setattr(saved, name, given)
     return saved
 
 
-def _read(begin: float, version: int, answers: dict[str, str], **more: object) -> Operation:
-    return Operation("read", "s", begin, begin + 1, "ok", version, "in_progress", answers, **more)  # type: ignore[arg-type]
+def _read(begin: float, version: int, entries: dict[str, str], **more: object) -> Operation:
+    found = Operation("read", "s", begin, begin + 1, "ok", version, "in_progress", entries)
+    for name, given in more.items():
+        setattr(found, name, given)
+    return found
+
+
+def _attempt(session: str, number: int) -> Operation:
+    return Operation("start", session, 0, 1, "ok", limited="ada", attempt=number)
 
 
 ONE = _save(2, 2, "1", "a", {"1": "a"})
+LATE = _save(6, 3, "1", "b", {"1": "b"}, expires_at=5, closes_at=8)
+EXHAUSTED = Operation("start", "", 3, 4, "exhausted", limited="ada")
 GOOD = [_start(), ONE, _read(4, 2, {"1": "a"}), _save(6, 3, "1", "b", {"1": "b"})]
-END = {"s": (3, {"1": "b"})}
+END = {"s": Final(3, {"1": "b"})}
 
 
 def test_the_checker_accepts_a_correct_history() -> None:
     """A correct history has no violation."""
     assert check(GOOD, END).violations == []
+    late = [_start(), ONE, LATE, _read(9, 4, {"1": "b"}, status="expired", ended_by="deadline", closes_at=8)]
+    assert check(late, {"s": Final(4, {"1": "b"}, late_saves=1)}).violations == []
+    attempts = [_attempt("a", 1), _attempt("b", 2), _attempt("a", 1), EXHAUSTED]
+    assert check(attempts, {}, limit=2).violations == []
 
 
 @pytest.mark.parametrize(
@@ -74,18 +95,18 @@ def test_the_checker_accepts_a_correct_history() -> None:
         ([*GOOD, _read(6.5, 2, {"1": "a"}, seen=3)], END, "to a client of 3"),
         ([*GOOD, _read(8, 3, {"1": "x"})], END, "two contents"),
         ([*GOOD, _save(6, 3, "2", "c", {"1": "b"})], END, "given to two writes"),
-        ([*GOOD, _save(8, 4, "2", "c", {"1": "b"})], {"s": (4, {"1": "b"})}, "does not show it"),
+        ([*GOOD, _save(8, 4, "2", "c", {"1": "b"})], {"s": Final(4, {"1": "b"})}, "does not show it"),
         (
             [*GOOD, _save(8, 5, "2", "c", {"1": "b", "2": "c"}, expected_version=3)],
-            {"s": (5, {"1": "b", "2": "c"})},
+            {"s": Final(5, {"1": "b", "2": "c"})},
             "onto 3",
         ),
-        (GOOD, {"s": (3, {})}, "is lost"),
-        (GOOD, {"s": (3, {"1": "a"})}, "is lost"),
-        (GOOD, {"s": (3, {"1": "z"})}, "no successful save sent"),
-        (GOOD, {"s": (2, {"1": "b"})}, "the database holds 2"),
-        (GOOD, {"s": (9, {"1": "b"})}, "2 writes, but version 9"),
-        ([*GOOD, _read(8, 3, {"1": "b"}, expires_at=7)], END, "in progress after its end"),
+        (GOOD, {"s": Final(3, {})}, "is lost"),
+        (GOOD, {"s": Final(3, {"1": "a"})}, "is lost"),
+        (GOOD, {"s": Final(3, {"1": "z"})}, "no successful save sent"),
+        (GOOD, {"s": Final(2, {"1": "b"})}, "the database holds 2"),
+        (GOOD, {"s": Final(9, {"1": "b"})}, "2 writes, but version 9"),
+        ([*GOOD, _read(8, 3, {"1": "b"}, closes_at=7)], END, "in progress after its end"),
         (
             [*GOOD, Operation("save", "s", 8, 9, "conflict", 3, expected_version=3, writes={"2": "x"})],
             END,
@@ -97,16 +118,28 @@ def test_the_checker_accepts_a_correct_history() -> None:
                 Operation("read", "s", 8, 8.5, "ok", 3, "completed", {"1": "b"}),
                 _save(9, 4, "1", "c", {"1": "c"}),
             ],
-            {"s": (4, {"1": "c"})},
+            {"s": Final(4, {"1": "c"})},
             "after its completion",
         ),
+        (
+            [*GOOD, _read(8, 3, {"1": "b"}), _read(9.5, 3, {"1": "b"}, status="expired")],
+            END,
+            "two contents",
+        ),
+        ([*GOOD, _read(8, 4, {"1": "b"}, ended_by="deadline", closes_at=9.5)], END, "ended before its end"),
+        (GOOD, {"s": Final(3, {"1": "b"}, late_saves=1)}, "1 late saves instead of 0 to 0"),
+        ([_start(), ONE, LATE], {"s": Final(3, {"1": "b"})}, "0 late saves instead of 1 to 1"),
+        ([_attempt("a", 1), _attempt("b", 2), _attempt("c", 3)], {}, "with a limit of 2"),
+        ([_attempt("a", 1), _attempt("b", 1)], {}, "with a limit of 2"),
+        ([_attempt("a", 1), EXHAUSTED], {}, "refused after 1 of 2 attempts"),
     ],
 )
 def test_the_checker_finds_violations(
-    history: list[Operation], final: dict[str, tuple[int, dict[str, str]]], expected_violation: str
+    history: list[Operation], final: dict[str, Final], expected_violation: str
 ) -> None:
     """Each kind of violation is found in a history that has it."""
-    assert [violation for violation in check(history, final).violations if expected_violation in violation]
+    found = check(history, final, limit=2).violations
+    assert [violation for violation in found if expected_violation in violation]
 
 
 def test_the_checker_counts_bounded_staleness() -> None:

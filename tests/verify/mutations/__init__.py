@@ -1,10 +1,21 @@
 """Mutation tests: for each guarantee in the list, a test fails once the guarantee is removed."""
 
-from tests.verify.mutations import api, auth, cache, server, sessions, settings, sql, storage, traffic
+from tests.verify.mutations import (
+    api,
+    auth,
+    cache,
+    server,
+    sessions,
+    settings,
+    sql,
+    sql_ends,
+    storage,
+    traffic,
+)
 from tests.verify.mutations.mutation import Mutation
 
 MUTATIONS: list[Mutation] = [
     mutation
-    for module in (api, auth, cache, server, sessions, settings, sql, storage, traffic)
+    for module in (api, auth, cache, server, sessions, settings, sql, sql_ends, storage, traffic)
     for mutation in module.MUTATIONS
 ]

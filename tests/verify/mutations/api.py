@@ -1,10 +1,10 @@
 """Mutations of session_service/api/, without authentication."""
 
-from tests.verify.mutations.mutation import Mutation, force, replace, set_argument, set_constant
+from tests.verify.mutations.mutation import Mutation, force, remove, replace, set_argument, set_constant
 
 REQUEST = "session_service/api/request.py"
 APPLICATION = "session_service/api/application.py"
-CONTRACT = "session_service/api/contract.py"
+VALIDATION = "session_service/api/validation.py"
 ENDPOINT = "session_service/api/endpoint.py"
 HEALTH = "session_service/api/health.py"
 
@@ -65,15 +65,33 @@ MUTATIONS = [
     ),
     Mutation(
         "one violation reported for a large body",
-        CONTRACT,
+        VALIDATION,
         force("Input.violations", "$SIZE <= FULL_REPORT_LIMIT", value=True),
         "tests/operations/test_save_answers.py::test_400_reports_one_violation_of_many",
     ),
     Mutation(
-        "only the contract's names in a violation",
-        CONTRACT,
-        force("Input._violation", "$STEP in self.names", value=True),
-        "tests/operations/test_save_answers.py::test_400_reports_one_violation_of_many",
+        "only plain keys in a violation",
+        VALIDATION,
+        force("_shown_key", "_PLAIN_NAME.fullmatch($KEY)", value=True),
+        "tests/api/test_contract.py::test_a_fault_below_any_key_is_named",
+    ),
+    Mutation(
+        "bound of the levels of a value",
+        VALIDATION,
+        remove("_MaxDepth.validate", "raise ValueError($TEXT)"),
+        "tests/operations/test_exactness.py::test_the_bound_of_nesting_is_64",
+    ),
+    Mutation(
+        "bound of the size of metadata",
+        VALIDATION,
+        force("_MaxBytes.validate", "$SIZE > self._limit", value=False),
+        "tests/operations/test_bounds.py::test_metadata_have_2048_bytes",
+    ),
+    Mutation(
+        "quotes around an idempotency key",
+        "session_service/api/headers.py",
+        force("_parse_idempotency_key", "$TEXT.startswith($QUOTE)", value=False),
+        "tests/operations/test_idempotency_key_forms.py::test_a_quoted_key_is_its_content",
     ),
     Mutation(
         "validation of a body",

@@ -28,14 +28,20 @@ MUTATIONS = [
     Mutation(
         "session id in an entry",
         CACHE,
-        force("_decode", "$ID.decode() != str(session_id)", value=False),
+        force("_decode", "$NAMED != str(session_id)", value=False),
         "tests/storage/test_session_cache.py::test_an_invalid_entry_is_a_cache_miss",
     ),
     Mutation(
         "no older version over a newer one",
         CACHE,
-        replace_lua("_PUT_IF_NEWER", "not $HELD or $HELD <= tonumber(version)", "true"),
+        replace_lua("_PUT_IF_NEWER", "not $HELD or $HELD <= $LEAST", "true"),
         "tests/storage/test_session_cache.py::test_an_older_version_never_replaces_a_newer",
+    ),
+    Mutation(
+        "session of the same version under a tombstone",
+        CACHE,
+        replace_lua("_PUT_IF_NEWER", "and version - 1 or version", "and version or version"),
+        "tests/storage/test_session_cache.py::test_a_raised_version_keeps_its_session",
     ),
     Mutation(
         "time for which Redis keeps an entry",

@@ -11,7 +11,7 @@ MUTATIONS = [
     Mutation(
         "repeat of a write that found its row locked",
         STORE,
-        force("SessionStore.write", '$RESULT is None or $RESULT.verdict != "busy"', value=True),
+        force("SessionStore._write", '$RESULT is None or $RESULT.verdict != "busy"', value=True),
         "tests/traffic/test_row_locks.py::test_a_row_lock_delays_no_other_session",
     ),
     Mutation(
@@ -51,8 +51,48 @@ MUTATIONS = [
     Mutation(
         "version of a rejected write in the cache",
         STORE,
-        replace("SessionStore._results", '$ROW.status != "expired"', '$ROW.verdict == "ok"'),
+        replace(
+            "SessionStore._results",
+            "if fills: $$$",
+            'if all(one and one.verdict == "ok" for one in results): await self._cache.put_if_newer(fills)',
+        ),
         "tests/storage/test_session_cache.py::test_rejected_writes_update_the_cache",
+    ),
+    Mutation(
+        "overdue session ended by a read",
+        STORE,
+        force("SessionStore.read", '$RESULT and $RESULT.verdict == "overdue"', value=False),
+        "tests/operations/test_ends.py::test_after_its_end_a_session_is_expired",
+    ),
+    Mutation(
+        "expired session from the cache as 410",
+        STORE,
+        replace("SessionStore.read", '"expired" if $CACHED.status == "expired" else "ok"', '"ok"'),
+        "tests/operations/test_overdue.py::test_an_expired_session_is_read_from_the_cache",
+    ),
+    Mutation(
+        "cache raised by the sweeper",
+        STORE,
+        remove("SessionStore.expire", "await self._cache.raise_versions($VERSIONS)"),
+        "tests/operations/test_overdue.py::test_no_read_is_older_than_the_sweepers_version",
+    ),
+    Mutation(
+        "start judged again under the lock",
+        STORE,
+        replace("SessionStore.start", "$RECORD.locked = True", "$RECORD.locked = False"),
+        "tests/operations/test_attempts.py::test_the_largest_limit_binds_later_starts",
+    ),
+    Mutation(
+        "time of a session from the cache",
+        STORE,
+        replace("SessionStore.read", "self._clock.now()", "0"),
+        "tests/operations/test_time_headers.py::test_every_reply_about_a_session_has_its_times",
+    ),
+    Mutation(
+        "database's clock in an instance",
+        "session_service/storage/database_clock.py",
+        remove("DatabaseClock.set", "self._offset = $OFFSET"),
+        "tests/operations/test_time_headers.py::test_every_reply_about_a_session_has_its_times",
     ),
     Mutation(
         "owner check of a cached session",
@@ -69,13 +109,13 @@ MUTATIONS = [
     Mutation(
         "separate queues of owner and others",
         STORE,
-        replace("SessionStore.write", "(session_id, owner)", "session_id"),
+        replace("SessionStore._write", "($RECORD.id, $RECORD.owner)", "$RECORD.id"),
         "tests/api/auth/test_concurrent_access.py::test_foreign_writes_do_not_delay_the_owner",
     ),
     Mutation(
         "one write of a row in a batch",
         STORE,
-        force("SessionStore._write", "$WRITE.ordinality in $REPEATED", value=False),
+        force("SessionStore._write_batch", "$WRITE.ordinality in $REPEATED", value=False),
         "tests/api/auth/test_concurrent_access.py::test_concurrent_writes_of_a_user_and_a_service_are_serialized",
     ),
     Mutation(
