@@ -33,7 +33,7 @@ def test_each_write_of_a_batch_has_its_own_outcome(isolated_service: Service, fr
     with count_batches(fresh_database) as count, ThreadPoolExecutor(40) as clients:
         with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             waiting = send_together(isolated_service, clients, [(isolated_service.save, spare, 1, "first")])
-            eventually(lambda: running_in(isolated_service, "SessionStore._write"))
+            eventually(lambda: running_in(isolated_service, "SessionStore._write_batch"))
             waiting += send_together(isolated_service, clients, calls)
             eventually(lambda: running_in(isolated_service, QUEUED) == len(calls))
         responses = [call.result() for call in waiting]
@@ -86,7 +86,7 @@ def test_a_row_that_violates_a_constraint_fails_alone(
     with ThreadPoolExecutor(12) as clients:
         with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             saves = send_together(isolated_service, clients, [(isolated_service.save, sessions[0], 1, "x")])
-            eventually(lambda: running_in(isolated_service, "SessionStore._write"))
+            eventually(lambda: running_in(isolated_service, "SessionStore._write_batch"))
             answers = ["x", "x", "x", "forbidden", *["x"] * 7]
             saves += send_together(
                 isolated_service,
