@@ -34,6 +34,8 @@ for line in [{LONG!r}] * {LINES} + ["short"] * {LINES}:
 # The reader begins when the stop has begun.
 Timer(0.05, print, ["full"], dict(file=sys.stderr, flush=True)).start()
 log.stop()
+# The stop waits for a second only, which a busy machine can need to read it all.
+log._writer.join()
 """
 
 
