@@ -23,6 +23,6 @@ async def sweep(expire: Callable[[int], Awaitable[int]]) -> None:
             while await expire(BATCH_SIZE) == BATCH_SIZE:
                 pass
         except ServiceError as error:
-            _log.warning("sessions were not expired: %s", error)
+            _log.warning("overdue sessions were not ended: %s", error)
         except Exception as error:  # noqa: BLE001 - the next round may succeed
-            _log.error("sessions were not expired", exc_info=error)
+            _log.error("overdue sessions were not ended", exc_info=error)
