@@ -4,7 +4,8 @@ import base64
 import hmac
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,6 @@ from session_service.sessions.models import (
 
 MAX_EXTERNAL_INTEGER = 2**53 - 1  # the largest integer that I-JSON can be relied on to keep (RFC 7493, 2.2)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTAINERS = (dict, list)
 _INTEGER = re.compile("0|[1-9][0-9]{0,15}")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
@@ -40,14 +40,25 @@ _converter.register_structure_hook_func(lambda kind: kind is ExternalId, lambda 
 @_converter.register_unstructure_hook
 def timestamp(time: datetime) -> str:
     """Return the time as a timestamp of the contract."""
-    # Timestamps from PostgreSQL are already in UTC: see sql/configure.sql.
-    utc = time.astimezone(UTC) if time.utcoffset() else time
-    return utc.isoformat(timespec="milliseconds")[:23] + "Z"
+    return timestamp_of(milliseconds(time))
 
 
 def timestamp_of(milliseconds: int) -> str:
     """Return the time, in milliseconds since 1970, as a timestamp of the contract."""
-    return timestamp(_EPOCH + timedelta(milliseconds=milliseconds))
+    seconds, fraction = divmod(milliseconds, 1000)
+    return f"{_second(seconds)}.{fraction:03}Z"
+
+
+# A session has about eight timestamps, and those of one exam are in the same few hours.
+@lru_cache(maxsize=10_000)
+def _second(seconds: int) -> str:
+    """Return the time, in seconds since 1970, as a timestamp without fraction and time zone."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+
+
+def milliseconds(time: datetime) -> int:
+    """Return the milliseconds since 1970, as a whole number."""
+    return round(time.timestamp() * 1000)
 
 
 def external_id(value: float | str) -> ExternalId:
@@ -120,14 +131,14 @@ def encode_session(session: Session, read_at: datetime) -> EncodedSession:
     )
 
 
-def milliseconds(time: datetime) -> int:
-    """Return the milliseconds since 1970, as a whole number."""
-    return round(time.timestamp() * 1000)
-
-
 def encode(value: object) -> bytes:
     """Encode a value as the contract's component of the same name."""
     return orjson.dumps(unstructure(value))
+
+
+def size(value: object) -> int:
+    """Return the number of bytes of a JSON value."""
+    return len(orjson.dumps(value))
 
 
 def unstructure(value: object) -> Any:

@@ -7,6 +7,8 @@ from time import monotonic_ns
 from typing import TypeVar
 from uuid import UUID
 
+import attrs
+
 from session_service.sessions import codec
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.sessions.ids import new_session_id
@@ -31,6 +33,8 @@ Numbered = TypeVar("Numbered", ReadInput, WriteInput, StartInput)
 Query = Callable[[], Awaitable[list[SessionRow]]]
 ListQuery = Callable[[], Awaitable[list[SessionSummary]]]
 
+# Bytes of answers and annotations as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
+LARGE_WRITE = 16 * 1024
 # Connections that lock waits and lists leave: one for each of the four batchers, and one for the sweeper.
 RESERVED_CONNECTIONS = 5
 # Shares of the other connections, which lock waits and lists do not take from each other.
@@ -45,7 +49,7 @@ class SessionStore:
     users' sessions are reported as missing, at the same cost; owner None sees all sessions.
 
     PostgreSQL waits for no lock in a batch. A request for a row that another transaction holds comes back as
-    `busy` and is repeated alone, where waiting delays no other request.
+    `busy` and is repeated alone, where it delays no other request. A large write is always sent alone.
     """
 
     def __init__(self, pool: ConnectionPool, cache: SessionCache, settings: Settings) -> None:
@@ -186,8 +190,11 @@ class SessionStore:
         return await self._results(len(reads), query)
 
     async def _write(self, record: WriteInput) -> WriteResult | None:
+        # A large write would delay the batch. There it only keeps its place in the order of its session.
+        large = codec.size([record.answers, record.annotations]) > LARGE_WRITE
+        batched = attrs.evolve(record, answers={}, annotations={}, must_queue=True) if large else record
         # The owner is part of the key: another user's writes do not delay the owner's.
-        result = await self._writes(record, (record.id, record.owner))
+        result = await self._writes(batched, (record.id, record.owner))
         if result is None or result.verdict != "busy":
             return result
         try:
@@ -200,7 +207,7 @@ class SessionStore:
         # another one of its batch: a statement can write a row once.
         repeated = _repeated(writes)
         for write in _numbered(writes):
-            write.must_queue = write.id in self._locked or write.ordinality in repeated
+            write.must_queue |= write.id in self._locked or write.ordinality in repeated
         query = partial(queries.write_sessions, self._pool, writes)
         results = await self._results(len(writes), query)
         self._locked.update(one.session.id for one in results if one and one.verdict == "busy")

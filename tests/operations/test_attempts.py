@@ -164,7 +164,7 @@ def test_others_are_not_limited(service: Service) -> None:
 def test_concurrent_starts_keep_the_limit(
     service: Service, other_instance: Service, more: dict[str, str], *, limited_first: bool
 ) -> None:
-    """Concurrent starts on two instances never exceed the limit, whether they name it or not."""
+    """Concurrent starts on two instances keep the limit if they name it, or follow a start that named it."""
     for _ in range(5):
         user = _user()
         first = [_start(service, user, max_attempts=4).json()] if limited_first else []

@@ -133,15 +133,37 @@ def test_a_lost_connection_makes_each_outcome_of_the_batch_unknown(
     assert versions == [1] * len(sessions)
 
 
-def _create_gate(database: psycopg.Connection) -> None:
-    """Create a table whose lock blocks all updates of sessions."""
+def test_large_saves_delay_no_other_session(isolated_service: Service, fresh_database: Urls) -> None:
+    """Large saves are in no batch: other sessions are saved meanwhile, and each session's order is kept."""
+    large, others = ([isolated_service.start()["id"] for _ in range(count)] for count in (3, 20))
+    url = fresh_database["MIGRATION_DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as database, ThreadPoolExecutor(32) as clients:
+        _create_gate(database, "when (new.answers ? 'large')")
+        with psycopg.connect(url) as holder:
+            holder.execute("lock table gate in exclusive mode")
+            numbers = 15_000 * [1]
+            first = [
+                clients.submit(isolated_service.save_many, session_id, {"large": numbers})
+                for session_id in large
+            ]
+            eventually(lambda: waiting_for_locks(url) == len(large))
+            behind = [clients.submit(isolated_service.save, session_id, 1, "x") for session_id in large]
+            saves = [clients.submit(isolated_service.save, session_id, 1, "x") for session_id in others]
+            assert {save.result().status_code for save in saves} == {200}
+            assert not any(save.done() for save in [*first, *behind])
+        assert [save.result().json()["version"] for save in [*first, *behind]] == [2, 2, 2, 3, 3, 3]
+        assert first[0].result().json()["answers"] == {"large": numbers}
+
+
+def _create_gate(database: psycopg.Connection, condition: str = "") -> None:
+    """Create a table whose lock blocks the updates of sessions that meet the condition, or all."""
     database.execute("create table gate ()")
     database.execute(
         "create function wait() returns trigger language plpgsql security definer as "
         "'begin lock table gate in share mode; return new; end'"
     )
     database.execute(
-        "create trigger wait before update on quiz_sessions for each row execute function wait()"
+        f"create trigger wait before update on quiz_sessions for each row {condition} execute function wait()"
     )
 
 
