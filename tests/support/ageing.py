@@ -13,10 +13,11 @@ _MOVE = """
 """
 
 
-def age(database: psycopg.Connection, cache: Redis, session_id: object, seconds: int) -> None:
+def age(database: psycopg.Connection, cache: Redis | None, session_id: object, seconds: int) -> None:
     """Move the start and the ends of the session by so many seconds; remove its entry from the cache."""
     database.execute(_MOVE, [seconds, session_id])
-    cache.delete(f"session:{session_id}")
+    if cache:
+        cache.delete(f"session:{session_id}")
 
 
 def stored(database: psycopg.Connection, session_id: object, *columns: str) -> tuple[Any, ...]:
