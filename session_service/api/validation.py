@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from attrs import frozen
 from jsonschema_rs import ValidationError, ValidationErrorKind, Validator, validator_for
+
+from session_service.sessions import codec
 
 if TYPE_CHECKING:
     from jsonschema_rs import KeywordValidator
@@ -46,7 +47,6 @@ _GROUPS = {
 }
 _TOO_DEEP = "must have at most 64 levels of arrays and objects in each value"
 _MAX_SHOWN_NAMES = 10  # unknown names that a message repeats
-_CONTAINERS = (dict, list)
 _PLAIN_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
@@ -57,7 +57,7 @@ class _MaxBytes:
         self._limit = limit
 
     def validate(self, instance: object) -> None:
-        if len(orjson.dumps(instance)) > self._limit:
+        if codec.size(instance) > self._limit:
             raise ValueError(f"more than {self._limit} bytes")
 
 
@@ -70,13 +70,7 @@ class _MaxDepth:
     def validate(self, instance: object) -> None:
         level: list[Any] = [[instance]]
         for _ in range(self._limit + 1):
-            # One comprehension, without a call: a body may have 100 000 arrays.
-            level = [
-                member
-                for node in level
-                for member in (node.values() if isinstance(node, dict) else node)
-                if isinstance(member, _CONTAINERS)
-            ]
+            level = codec.containers_in(level)
             if not level:
                 return
         raise ValueError(f"more than {self._limit} levels")
