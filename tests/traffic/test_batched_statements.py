@@ -138,13 +138,16 @@ def test_large_saves_delay_no_other_session(isolated_service: Service, fresh_dat
     large, others = ([isolated_service.start()["id"] for _ in range(count)] for count in (3, 20))
     url = fresh_database["MIGRATION_DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as database, ThreadPoolExecutor(32) as clients:
-        _create_gate(database, "when (new.answers ? 'large')")
+        _create_gate(database, "when (new.answers ? 'large' or new.annotations ? 'large')")
         with psycopg.connect(url) as holder:
             holder.execute("lock table gate in exclusive mode")
             numbers = 15_000 * [1]
             first = [
-                clients.submit(isolated_service.save_many, session_id, {"large": numbers})
-                for session_id in large
+                clients.submit(isolated_service.save_many, large[0], {"large": numbers}),
+                clients.submit(
+                    isolated_service.save_many, large[1], {"a": 1}, annotations={"large": numbers}
+                ),
+                clients.submit(isolated_service.save_many, large[2], {"large": numbers}),
             ]
             eventually(lambda: waiting_for_locks(url) == len(large))
             behind = [clients.submit(isolated_service.save, session_id, 1, "x") for session_id in large]
