@@ -1,4 +1,4 @@
-"""The examples in the contract by what they belong to, and the outcomes of those that are sent."""
+"""The contract's examples, and the status that each example of a request is answered with."""
 
 from collections.abc import Iterator
 from typing import Any
