@@ -202,7 +202,8 @@ def test_a_redis_failure_in_a_request_is_reported_at_once(migrated: Urls) -> Non
         running(migrated, REDIS_URL=redis.url) as service,
     ):
         session_id = service.start()["id"]
-        assert service.client.get("/health").json()["checks"]["redis"] == "up"
+        # On a busy machine a slow Redis is down for a moment.
+        eventually(lambda: service.client.get("/health").json()["checks"]["redis"] == "up")
         redis.process.kill()
         redis.process.wait()
         assert service.save(session_id, 1, "x").status_code == 200
