@@ -49,4 +49,4 @@ def test_401_has_its_reason_only_in_the_log(service_with_tokens: Service, reason
         ]
     )
     assert reason in logged
-    assert "ada" not in logged
+    assert "ada" not in logged.removeprefix(line)
