@@ -162,6 +162,8 @@ def test_an_incomplete_body_has_no_effect(service: Service) -> None:
     head = _save_headers(session["id"])
     _send(service, head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(body), body))
     _send(service, head + b"content-length: 1000\r\n\r\n" + body)
+    finished = re.compile(rf" PUT /api/sessions/{session['id']}/\S+ \d+ ")
+    eventually(lambda: len(finished.findall(service.log.read_text())) == 2)
     assert service.read(session["id"]).json() == session
 
 
