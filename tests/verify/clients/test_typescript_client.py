@@ -27,12 +27,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     modules.mkdir()
     client = modules / "session-service-client"
     subprocess.run([ROOT / "bin" / "client", "typescript", client], check=True, capture_output=True)
-    for name in ("openapi-fetch", "openapi-typescript-helpers", "@types", "undici-types"):
+    for name in ("openapi-fetch", "openapi-typescript-helpers", "idb-keyval", "@types", "undici-types"):
         (modules / name).symlink_to(ROOT / "contract" / "node_modules" / name)
     (project / "package.json").write_text('{"type": "module"}')
     for name in PROGRAMS:
         shutil.copy(programs.HERE / name, project)
-    (project / "attempt.ts").write_text(programs.guide_code("typescript"))
     return project
 
 
