@@ -1,7 +1,7 @@
 /** A learner's attempt at a quiz: keeps answers on the device until the service has them. */
 import type { AttemptEvent } from "./events.js";
 import { Inbox } from "./inbox.js";
-import type { AnswerChange, SessionService } from "./index.js";
+import type { AnswerChange, SessionService } from "./client.js";
 import { answerIn, canonicalId, copyOf, type Dict } from "./json.js";
 import { Outbox, type Merge } from "./outbox.js";
 import { readClocks, type Clocks } from "./request.js";

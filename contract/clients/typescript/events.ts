@@ -1,5 +1,5 @@
 /** Events of an attempt. */
-import type { AnswerChange } from "./index.js";
+import type { AnswerChange } from "./client.js";
 import type { Dict } from "./json.js";
 import type { Session } from "./schema.js";
 

@@ -1,5 +1,5 @@
 /** The inbox: answers of tabs that do not own the attempt, until the tab that owns it takes them. */
-import type { AnswerChange } from "./index.js";
+import type { AnswerChange } from "./client.js";
 import { dict, type Dict } from "./json.js";
 import type { Outbox } from "./outbox.js";
 import { keysOf, settle, type Store } from "./stores.js";

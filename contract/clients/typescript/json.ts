@@ -1,5 +1,5 @@
 /** JSON values: copies, comparisons, and the shapes of replies. */
-import type { AnswerChange } from "./index.js";
+import type { AnswerChange } from "./client.js";
 import type { Session, SessionPage } from "./schema.js";
 
 export type Dict<T> = { [name: string]: T };

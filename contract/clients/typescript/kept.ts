@@ -1,5 +1,5 @@
 /** The stored content of an attempt. */
-import type { AnswerChange } from "./index.js";
+import type { AnswerChange } from "./client.js";
 import { dict, isObject, type Dict } from "./json.js";
 import type { Session } from "./schema.js";
 

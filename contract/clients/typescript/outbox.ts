@@ -1,5 +1,5 @@
 /** The outbox: an attempt's answers on the device, stored before they are sent and until the attempt has ended. */
-import type { AnswerChange } from "./index.js";
+import type { AnswerChange } from "./client.js";
 import { answerIn, copyOf, dict, same, type Dict } from "./json.js";
 import { answersOf, nothingKept, parseKept, type Change, type Changes, type Kept, type Owner, type Write } from "./kept.js";
 import { makeKey } from "./request.js";
@@ -14,8 +14,8 @@ export type Merge = (
 ) => AnswerChange | Promise<AnswerChange>;
 
 const MAX_ANSWERS = 500; // in a request
-// An operator adds this to the versions of a database that was restored, so that a client can tell.
-const RESTORED = 1_000_000;
+// After a restore an operator adds a million to the versions. No client makes half as many writes in between.
+const RESTORED = 500_000;
 
 export class Outbox {
   kept: Kept = nothingKept();

@@ -1,5 +1,5 @@
 /** The sender: opens an attempt, sends its outbox, completes it; one request at a time. */
-import type { SessionService } from "./index.js";
+import type { SessionService } from "./client.js";
 import type { Emit } from "./events.js";
 import { isObject, isPageOf, isSession } from "./json.js";
 import { answersOf, type Owner } from "./kept.js";

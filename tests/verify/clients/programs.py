@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dev.reaper import ROOT
+from tests.conftest import Urls
 from tests.support.service import Service
 from tests.support.validating_proxy import Fault, validating_proxy
 from tests.verify.clients.scripted_proxy import TRANSIENT, scripted
@@ -57,6 +58,16 @@ DEVICE = [
     "unsendable",
 ]
 
+KEEPING = [
+    "restored",
+    "replaced",
+    "completed_later",
+    "events",
+    "background",
+    "background_waits",
+    "default_merge",
+]
+
 
 def bad_network(number: int) -> str:
     """Lose every third response after the service has done its work, and every fifth request before."""
@@ -78,10 +89,10 @@ def run(
 
 
 def run_scenario(
-    project: Path, service: Service, command: Sequence[str | Path], scenario: str, *arguments: str
+    project: Path, service: Service, urls: Urls, command: Sequence[str | Path], scenario: str, *arguments: str
 ) -> None:
     """Run one scenario of a program against the service, through a proxy that the program scripts."""
-    with scripted(service.url) as proxy:
+    with scripted(service.url, urls) as proxy:
         ready = [*command, proxy.url, scenario, *arguments]
         ended = subprocess.run(ready, cwd=project, capture_output=True, text=True, check=False, timeout=120)
         assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dev.reaper import ROOT
+from tests.conftest import Urls
 from tests.support.conformance import DOCUMENT
 from tests.support.issuer import KEY
 from tests.support.service import Service
@@ -121,19 +122,21 @@ def test_guide_loses_no_answer(project: Path, service: Service) -> None:
 
 
 @pytest.mark.parametrize("scenario", programs.NETWORK)
-def test_guide_on_a_bad_network(project: Path, service: Service, scenario: str) -> None:
+def test_guide_on_a_bad_network(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """The guide's client loses no answer and raises nothing: network.py describes each scenario."""
     arguments = programs.NETWORK[scenario]
-    programs.run_scenario(project, service, [*RUN, "network.py"], scenario, *arguments)
+    programs.run_scenario(project, service, migrated, [*RUN, "network.py"], scenario, *arguments)
 
 
 @pytest.mark.parametrize("scenario", programs.DEVICE)
-def test_guide_on_a_bad_device(project: Path, service: Service, scenario: str) -> None:
+def test_guide_on_a_bad_device(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """The guide's client loses no answer and raises nothing: device.py describes each scenario."""
-    programs.run_scenario(project, service, [*RUN, "device.py"], scenario)
+    programs.run_scenario(project, service, migrated, [*RUN, "device.py"], scenario)
 
 
-def test_guide_asks_for_a_new_token(project: Path, service_with_tokens: Service) -> None:
+def test_guide_asks_for_a_new_token(project: Path, service_with_tokens: Service, migrated: Urls) -> None:
     """The guide's client asks for a new token after a 401, and loses nothing until it has one."""
     tokens = KEY.token("python"), KEY.token("python", exp=1)
-    programs.run_scenario(project, service_with_tokens, [*RUN, "network.py"], "token", *tokens, "python")
+    programs.run_scenario(
+        project, service_with_tokens, migrated, [*RUN, "network.py"], "token", *tokens, "python"
+    )

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from dev.reaper import ROOT
+from tests.conftest import Urls
 from tests.support.conformance import DOCUMENT
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
 
-PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts"]
+PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts", "keeping.ts"]
 
 pytestmark = pytest.mark.needs("node")
 
@@ -81,21 +82,35 @@ def test_guide_loses_no_answer(compiled: Path, service: Service) -> None:
 
 
 @pytest.mark.parametrize("scenario", programs.NETWORK)
-def test_guide_on_a_bad_network(compiled: Path, service: Service, scenario: str) -> None:
+def test_guide_on_a_bad_network(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """The guide's client loses no answer and never rejects: network.ts describes each scenario."""
     arguments = programs.NETWORK[scenario]
-    programs.run_scenario(compiled, service, ["node", "network.js"], scenario, *arguments)
+    programs.run_scenario(compiled, service, migrated, ["node", "network.js"], scenario, *arguments)
 
 
 @pytest.mark.parametrize("scenario", [*programs.DEVICE, "insecure_page", "slow_decision"])
-def test_guide_on_a_bad_device(compiled: Path, service: Service, scenario: str) -> None:
+def test_guide_on_a_bad_device(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """The guide's client loses no answer and never rejects: device.ts describes each scenario."""
-    programs.run_scenario(compiled, service, ["node", "device.js"], scenario)
+    programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
-def test_guide_asks_for_a_new_token(compiled: Path, service_with_tokens: Service) -> None:
+@pytest.mark.parametrize("scenario", [*programs.KEEPING, "slow_store", "names_of_objects"])
+def test_an_attempt_keeps_every_answer(
+    compiled: Path, service: Service, migrated: Urls, scenario: str
+) -> None:
+    """An attempt keeps every answer: keeping.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "keeping.js"], scenario)
+
+
+def test_an_attempt_asks_for_tokens(compiled: Path, service_with_tokens: Service, migrated: Urls) -> None:
+    """An attempt asks for a token before its first request and after a 401."""
+    tokens = KEY.token("asked"), KEY.token("asked", exp=1)
+    command = ["node", "keeping.js"]
+    programs.run_scenario(compiled, service_with_tokens, migrated, command, "asked_token", *tokens, "asked")
+
+
+def test_guide_asks_for_a_new_token(compiled: Path, service_with_tokens: Service, migrated: Urls) -> None:
     """The guide's client asks for a new token after a 401, and loses nothing until it has one."""
     tokens = KEY.token("typescript"), KEY.token("typescript", exp=1)
-    programs.run_scenario(
-        compiled, service_with_tokens, ["node", "network.js"], "token", *tokens, "typescript"
-    )
+    command = ["node", "network.js"]
+    programs.run_scenario(compiled, service_with_tokens, migrated, command, "token", *tokens, "typescript")
