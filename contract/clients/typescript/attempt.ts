@@ -31,7 +31,7 @@ export class Attempt {
   private listeners = new Set<(event: AttemptEvent) => void>();
   private queue: Promise<unknown> = Promise.resolve();
   private flushing: Promise<number> | null = null;
-  private ready: Promise<void>;
+  private ready: Promise<void> = Promise.resolve(); // resolves once this tab's outbox is loaded, if it has one
   private shared: boolean;
   private bearer: string | null = null;
   private notBefore = 0; // the time of the next request, by the device's date
@@ -47,22 +47,17 @@ export class Attempt {
     private merge: Merge = keepMine,
     private options: Options = {},
   ) {
-    let loaded: () => void = () => undefined;
-    this.ready = new Promise((resolve) => (loaded = resolve));
     this.shared = isShared(store);
     this.tabs = new Tabs(name, {
-      own: () => void settle(() => this.own(), loaded, loaded),
+      own: () => (this.ready = Promise.resolve(this.own())),
       run: (call) => this.runFor(call),
       follow: (told) => this.follow(told as Told),
       joined: () => this.tell({ type: "changed" }, []),
       answered: () => this.notify({ type: "changed" }),
     });
     this.inbox = new Inbox(store, `${name}.inbox.`, this.tabs.tab);
-    if (!this.shared) this.tabs.own();
-    else {
-      loaded();
-      this.tabs.join();
-    }
+    if (this.shared) this.tabs.join();
+    else this.tabs.own();
   }
 
   /** The sender, if this tab owns the attempt and the store is loaded. */
@@ -88,6 +83,11 @@ export class Attempt {
   /** The answers that the service has not acknowledged. */
   get unsaved(): Dict<AnswerChange> {
     return { ...(this.sender?.outbox ?? this.told)?.unsaved, ...this.inbox.answers };
+  }
+
+  /** The answers as the learner last gave them: the unsaved ones over those of the session. */
+  get answers(): Dict<AnswerChange> {
+    return { ...this.session?.answers, ...this.unsaved };
   }
 
   /** Whether answers, or the completion, have still to be sent. */
@@ -168,13 +168,16 @@ export class Attempt {
 
   /** Returns the seconds until the learner's time is over, never too many; Infinity without an end. */
   secondsLeft(): number {
-    const { session } = this;
-    if (this.ended || !session) return 0;
-    if (session.expires_at === null) return Infinity;
+    return this.ended || !this.session ? 0 : this.secondsUntil(this.session.expires_at);
+  }
+
+  /** Returns the seconds until a time of the service, at least 0; Infinity for null. */
+  secondsUntil(time: string | null): number {
+    if (time === null) return Infinity;
     const { now, at } = this.clock();
     const clocks = readClocks();
     const elapsed = Math.max(clocks.steady - at.steady, clocks.date - at.date);
-    return Math.max(0, (Date.parse(session.expires_at) - now - elapsed) / 1000);
+    return Math.max(0, (Date.parse(time) - now - elapsed) / 1000);
   }
 
   /** Stops using the store: another tab of the device, or another `Attempt`, may go on. */

@@ -3,6 +3,7 @@ import type { Attempt } from "./attempt.js";
 
 // Problems that may be over when the network is back, and those in which further answers can be sent.
 const OFFLINE = ["NO_REPLY"];
+const MAX_SLEEP = 86_400; // seconds; timers of JavaScript have 31 bits
 const READY: (string | null)[] = [null, "UNDECIDED"];
 
 /** Keeps an attempt open and its answers saved, from `start` to `stop`; what happens is an event of the attempt. */
@@ -66,8 +67,21 @@ export class Autosave {
         else this.options = {};
       }
       if (wait) await this.sleep(wait);
-      else if (this.opened) await this.sleep(attempt.pending ? 1 : Infinity);
+      else if (attempt.pending) await this.sleep(1);
+      else if (this.opened) await this.untilEnd();
     }
+  }
+
+  /** Waits until there is something to send, or until a moment after the end, which may have been moved. */
+  private async untilEnd(): Promise<void> {
+    const { attempt } = this;
+    const { session, ended } = attempt;
+    if (!session || ended) return this.sleep(Infinity);
+    const ends = [session.expires_at, session.closes_at].map((time) => attempt.secondsUntil(time));
+    const next = Math.min(...ends.filter((seconds) => seconds > 0), MAX_SLEEP);
+    // Learners whose time ends together do not ask together.
+    await this.sleep((Math.max(...ends) > 0 ? next : 5) + 1 + 2 * Math.random());
+    if (!attempt.pending && attempt.secondsLeft() === 0) this.opened = false;
   }
 
   /** Waits for so many seconds, or until it is woken. */

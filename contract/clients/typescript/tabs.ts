@@ -14,7 +14,7 @@ type Message =
 /** What a tab does with the messages of the others. */
 export type Handlers = {
   /** This tab owns the name now. */
-  own(): void;
+  own(): unknown;
   /** Runs a call of another tab; only the owner does. */
   run(call: Call): Promise<number>;
   /** The owner tells its state. */

@@ -144,6 +144,28 @@ async function slow_store(): Promise<void> {
   await finish(() => new Attempt(CLIENT, store, "attempt").open(user, QUIZ));
 }
 
+/** A tab that has just become the owner of a shared store waits for the store, and asks no other tab. */
+async function slow_shared_store(): Promise<void> {
+  const memory = new Memory();
+  const store = {
+    shared: true,
+    getItem: async (key: string) => (await sleep(400), memory.getItem(key)),
+    setItem: memory.setItem,
+    getAllKeys: async () => [...memory.items.keys()],
+    removeItem: (key: string) => memory.items.delete(key),
+  };
+  const calls: unknown[] = [];
+  const channel = new BroadcastChannel("shared");
+  channel.onmessage = ({ data }: MessageEvent<{ type: string }>) => void (data.type === "call" && calls.push(data));
+  const attempt = new Attempt(CLIENT, store, "shared");
+  await attempt.answer(1, "one");
+  const user = newUser();
+  await finish(() => attempt.open(user, QUIZ));
+  await finish(() => attempt.complete());
+  await assertSaved(attempt, { "1": "one" }, "completed");
+  assert.ok(calls.length <= 1);
+}
+
 /** Any text is a question, also a name that every object of JavaScript has. */
 async function names_of_objects(): Promise<void> {
   const [user, store] = [newUser(), new Memory()];
@@ -300,7 +322,7 @@ async function default_merge(): Promise<void> {
 }
 
 await run(
-  ...[restored, replaced, completed_later, slow_store, names_of_objects, asked_token, events, background],
+  ...[restored, replaced, completed_later, slow_store, slow_shared_store, names_of_objects, asked_token, events, background],
   ...[background_waits, default_merge],
 );
 process.exit(0);

@@ -94,7 +94,7 @@ def test_guide_on_a_bad_device(compiled: Path, service: Service, migrated: Urls,
     programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
-@pytest.mark.parametrize("scenario", [*programs.KEEPING, "slow_store", "names_of_objects"])
+@pytest.mark.parametrize("scenario", [*programs.KEEPING, "slow_store", "slow_shared_store", "names_of_objects"])
 def test_an_attempt_keeps_every_answer(
     compiled: Path, service: Service, migrated: Urls, scenario: str
 ) -> None:
