@@ -17,6 +17,9 @@ from tests.verify.clients import programs
 
 PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts", "keeping.ts"]
 
+# Scenarios of stores and names that only JavaScript has.
+STORES = ["slow_store", "slow_shared_store", "names_of_objects"]
+
 pytestmark = pytest.mark.needs("node")
 
 
@@ -94,7 +97,7 @@ def test_guide_on_a_bad_device(compiled: Path, service: Service, migrated: Urls,
     programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
-@pytest.mark.parametrize("scenario", [*programs.KEEPING, "slow_store", "slow_shared_store", "names_of_objects"])
+@pytest.mark.parametrize("scenario", [*programs.KEEPING, *STORES])
 def test_an_attempt_keeps_every_answer(
     compiled: Path, service: Service, migrated: Urls, scenario: str
 ) -> None:
