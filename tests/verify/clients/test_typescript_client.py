@@ -14,8 +14,9 @@ from tests.support.conformance import DOCUMENT
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
+from tests.verify.clients.properties import check_promise
 
-PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts", "keeping.ts"]
+PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts", "keeping.ts", "anything.ts"]
 
 # Scenarios of stores and names that only JavaScript has.
 STORES = ["slow_store", "slow_shared_store", "names_of_objects"]
@@ -103,6 +104,12 @@ def test_an_attempt_keeps_every_answer(
 ) -> None:
     """An attempt keeps every answer: keeping.ts describes each scenario."""
     programs.run_scenario(compiled, service, migrated, ["node", "keeping.js"], scenario)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_whatever_fails(compiled: Path, service: Service, migrated: Urls, devices: int) -> None:
+    """Whatever fails, the answer given last is stored, or the attempt says that it is not saved."""
+    check_promise(["node", "anything.js"], compiled, service, migrated, devices)
 
 
 def test_an_attempt_asks_for_tokens(compiled: Path, service_with_tokens: Service, migrated: Urls) -> None:
