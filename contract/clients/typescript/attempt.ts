@@ -1,6 +1,6 @@
 /** A learner's attempt at a quiz: keeps answers on the device until the service has them. */
 import type { AttemptEvent } from "./events.js";
-import { Inbox } from "./inbox.js";
+import { Inbox, type Entry } from "./inbox.js";
 import type { AnswerChange, SessionService } from "./client.js";
 import { answerIn, canonicalId, copyOf, type Dict } from "./json.js";
 import { Outbox, type Merge } from "./outbox.js";
@@ -137,7 +137,7 @@ export class Attempt {
     const name = String(question);
     const seen = answerIn(this.session?.answers ?? {}, name);
     if (this.sender) {
-      this.add({ question: name, answer: copy, seen });
+      this.add({ question: name, answer: copy, seen, time: Date.now() });
       this.sender.outbox.keep();
       this.emit({ type: "changed" });
       return this.sender.outbox.stored;
@@ -208,19 +208,19 @@ export class Attempt {
           mayWrite: () => this.tabs.isOwner,
           headers,
         });
-        this.inbox.moveOwn((entry) => this.add(entry));
+        if (!this.shared) this.inbox.moveOwn((entry) => this.add(entry));
         this.emit({ type: "changed" });
       },
     );
   }
 
-  private add({ question, answer, seen }: { question: string; answer: AnswerChange; seen: AnswerChange }): void {
+  private add({ question, answer, seen, time }: Entry): void {
     const { outbox, ended } = this.sender!;
     if (ended) outbox.kept.lost[question] = answer;
-    else outbox.add(question, answer, seen);
+    else outbox.add(question, answer, seen, time);
   }
 
-  private async passOn(stored: boolean | Promise<boolean>): Promise<void> {
+  private async passOn(stored: void | Promise<void>): Promise<void> {
     await stored;
     this.tabs.answered();
     await this.ready;

@@ -9,7 +9,10 @@ export type Changes = Dict<Change>;
 /** A write that was sent, or will be: it is repeated unchanged, with the same idempotency key. */
 export type Write = { key: string; changes: Changes; version: number };
 export type Owner = Pick<Session, "user_id" | "quiz_id">;
-/** The stored content: `anew` ignores earlier attempts at the next start, `saved` are acknowledged answers. */
+/**
+ * The stored content: `anew` ignores earlier attempts at the next start, `saved` are acknowledged answers, `times` are
+ * those at which the learner gave the last answer to each question on this device.
+ */
 export type Kept = {
   id: string | null;
   user_id: string | null;
@@ -18,6 +21,7 @@ export type Kept = {
   completing: boolean;
   version: number;
   saved: Dict<AnswerChange>;
+  times: Dict<number>;
   unsent: Changes;
   sent: Write | null;
   refused: Dict<AnswerChange>;
@@ -31,7 +35,7 @@ export const answersOf = (changes: Changes): Dict<AnswerChange> =>
 /** Returns the content of a new store. */
 export const nothingKept = (): Kept => ({
   ...{ id: null, user_id: null, quiz_id: null, anew: false, completing: false, version: 0, sent: null },
-  ...{ saved: dict(), unsent: dict(), refused: dict(), lost: dict() },
+  ...{ saved: dict(), times: dict(), unsent: dict(), refused: dict(), lost: dict() },
 });
 
 /** Parses stored content; throws if it is not an attempt's. */
@@ -44,9 +48,9 @@ export function parseKept(content: string): Kept {
   );
   const isWrite = typeof sent.key === "string" && typeof sent.version === "number";
   const isId = kept.id === null || typeof kept.id === "string";
-  const maps = [kept.saved, kept.refused, kept.lost].every(isObject) && typeof kept.version === "number";
+  const maps = [kept.saved, kept.times, kept.refused, kept.lost].every(isObject) && typeof kept.version === "number";
   if (!(changes && isWrite && isId && maps)) throw new TypeError(content);
   for (const name of ["saved", "refused", "lost"] as const) kept[name] = dict(kept[name]);
-  kept.unsent = dict(kept.unsent);
+  [kept.unsent, kept.times] = [dict(kept.unsent), dict(kept.times)];
   return kept;
 }

@@ -56,9 +56,14 @@ export class Outbox {
     return this.kept.user_id === null || (this.kept.user_id === user_id && this.kept.quiz_id === quiz_id);
   }
 
-  /** Adds an answer; `stored` is the one that the service has, as far as is known. */
-  add(question: string, answer: AnswerChange, stored: AnswerChange): void {
-    const { sent, unsent } = this.kept;
+  /**
+   * Adds an answer that was given at a time, by the device's date; `stored` is the one that the service has, as far as is
+   * known. Ignores an answer that is older than another one to the question.
+   */
+  add(question: string, answer: AnswerChange, stored: AnswerChange, time: number): void {
+    const { sent, unsent, times } = this.kept;
+    if (time < (times[question] ?? 0)) return;
+    times[question] = time;
     const sentBefore = sent && Object.hasOwn(sent.changes, question) ? sent.changes[question] : undefined;
     const seen = unsent[question] ? unsent[question].seen : sentBefore ? sentBefore.answer : stored;
     unsent[question] = { answer, seen };

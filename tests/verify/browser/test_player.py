@@ -197,3 +197,27 @@ def test_tabs_share_one_queue(player: Player, tmp_path: Path, host: str) -> None
             "reason": "in the tab that is left",
         }
         assert player.session()["answers"] == wanted
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", INSECURE])
+def test_the_last_answer_of_two_tabs_counts(player: Player, tmp_path: Path, host: str) -> None:
+    """Of the answers that two tabs give to one question while offline, the last one is saved."""
+    with chromium(tmp_path, FLAG) as browser:
+        player.open(browser, host)
+        first = browser.current_window_handle
+        browser.switch_to.new_window("tab")
+        second = browser.current_window_handle
+        player.open(browser, host)
+        for tab in (first, second):
+            browser.switch_to.window(tab)
+            cut(browser, offline=True)
+        for tab, option in ((second, "Saturn"), (first, "Neptune"), (second, "Saturn"), (first, "Jupiter")):
+            browser.switch_to.window(tab)
+            field(browser, "planet", option).click()
+            await_status(browser, "Not saved yet")
+        for tab in (first, second):
+            browser.switch_to.window(tab)
+            cut(browser, offline=False)
+        await_status(browser, "Saved")
+        eventually(lambda: typed(browser)["planet"] == "Jupiter", lambda: typed(browser))
+    assert player.session()["answers"] == {"planet": "Jupiter"}
