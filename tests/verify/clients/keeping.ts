@@ -166,6 +166,38 @@ async function slow_shared_store(): Promise<void> {
   assert.ok(calls.length <= 1);
 }
 
+/** Answers that closed tabs have left are saved, unless there is a later one; what no tab has written is ignored. */
+async function closed_tabs(): Promise<void> {
+  const memory = new Memory();
+  const store = {
+    shared: true,
+    getItem: memory.getItem,
+    setItem: memory.setItem,
+    getAllKeys: async () => [...memory.items.keys()],
+    removeItem: (key: string) => memory.items.delete(key),
+  };
+  const attempt = new Attempt(CLIENT, store, "closed");
+  const user = newUser();
+  await finish(() => attempt.open(user, QUIZ));
+  attempt.answer(1, "later");
+  const left = (question: string, answer: AnswerChange, time: number): string =>
+    JSON.stringify({ question, answer, seen: null, time });
+  memory.setItem("closed.inbox.a.0", left("1", "earlier", Date.now() - 5000));
+  memory.setItem("closed.inbox.a.1", left("2", "the last one", Date.now()));
+  memory.setItem("closed.inbox.b.0", left("2", "the one before", Date.now() - 1));
+  for (const [index, content] of ["", "{", "[1]", "null", '{"question": 7}'].entries()) {
+    memory.setItem(`closed.inbox.c.${index}`, content);
+  }
+  memory.full = true;
+  await finish(() => attempt.flush());
+  await assertSaved(attempt, { "1": "later", "2": "the last one" });
+  assert.ok(memory.getItem("closed.inbox.a.1")); // nothing is removed before it is stored
+  memory.full = false;
+  await finish(() => attempt.complete());
+  await assertSaved(attempt, { "1": "later", "2": "the last one" }, "completed");
+  assert.deepEqual([...memory.items.keys()], ["closed"]);
+}
+
 /** Any text is a question, also a name that every object of JavaScript has. */
 async function names_of_objects(): Promise<void> {
   const [user, store] = [newUser(), new Memory()];
@@ -322,7 +354,7 @@ async function default_merge(): Promise<void> {
 }
 
 await run(
-  ...[restored, replaced, completed_later, slow_store, slow_shared_store, names_of_objects, asked_token, events, background],
+  ...[restored, replaced, completed_later, slow_store, slow_shared_store, closed_tabs, names_of_objects, asked_token, events, background],
   ...[background_waits, default_merge],
 );
 process.exit(0);

@@ -19,7 +19,7 @@ from tests.verify.clients.properties import check_promise
 PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts", "keeping.ts", "anything.ts"]
 
 # Scenarios of stores and names that only JavaScript has.
-STORES = ["slow_store", "slow_shared_store", "names_of_objects"]
+STORES = ["slow_store", "slow_shared_store", "closed_tabs", "names_of_objects"]
 
 pytestmark = pytest.mark.needs("node")
 
