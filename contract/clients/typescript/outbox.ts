@@ -107,12 +107,20 @@ export class Outbox {
       const stored = answerIn(answers, question);
       if (same(stored, answer)) continue;
       delete kept.saved[question];
-      if (!restored || question in kept.unsent) continue;
+      if (!restored || this.hasLater(question, answer, stored)) continue;
       again[question] = answer;
       kept.unsent[question] = { answer, seen: stored };
     }
     Object.assign(kept, { id, user_id, quiz_id, version, anew: false });
     return again;
+  }
+
+  /** Returns whether a later answer replaces a saved one that was lost: the stored answer is no conflict with it. */
+  private hasLater(question: string, saved: AnswerChange, stored: AnswerChange): boolean {
+    const groups = [this.kept.unsent, this.kept.sent?.changes ?? {}];
+    const later = groups.filter((changes) => Object.hasOwn(changes, question)).map((changes) => changes[question]!);
+    for (const change of later) if (same(change.seen, saved)) change.seen = stored;
+    return later.length > 0;
   }
 
   /** Moves the write in flight to the saved answers; returns them. */

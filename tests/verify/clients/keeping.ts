@@ -51,13 +51,16 @@ async function restored(): Promise<void> {
     await finish(() => first.flush());
     await control("restore", { id, fence });
     assert.deepEqual((await state(first))[1], { "1": "before", "2": "to be cleared", "9": "elsewhere, before" });
+    first.client = NOWHERE;
+    first.answer(3, "later"); // no conflict: no other device has answered
     const again = fence ? made(store) : first;
+    again.client = CLIENT;
     const events = types(again);
     await finish(() => again.open(user, QUIZ));
-    assert.deepEqual(again.unsaved, { "1": "after", "2": null, "3": { since: [null, 1] } });
+    assert.deepEqual(again.unsaved, { "1": "after", "2": null, "3": "later" });
     again.answer(4, "later");
     await finish(() => again.complete());
-    const answers = { "1": "after", "3": { since: [null, 1] }, "4": "later", "9": "elsewhere, before" };
+    const answers = { "1": "after", "3": "later", "4": "later", "9": "elsewhere, before" };
     await assertSaved(again, answers, "completed");
     assert.deepEqual([events[0], again.lost], ["restored", {}]);
   }
