@@ -8,7 +8,7 @@ from pathlib import Path
 from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.service import Service
-from tests.support.validating_proxy import Fault, validating_proxy
+from tests.support.validating_proxy import Change, Fault, validating_proxy
 from tests.verify.clients.scripted_proxy import TRANSIENT, scripted
 
 HERE = Path(__file__).parent
@@ -77,11 +77,16 @@ def bad_network(number: int) -> str:
 
 
 def run(
-    project: Path, service: Service, command: list[str], faults: Fault | None = None
+    project: Path,
+    service: Service,
+    command: list[str],
+    faults: Fault | None = None,
+    change: Change | None = None,
 ) -> set[tuple[str, int]]:
     """Run a program through a validating proxy; return the operations and statuses that it saw."""
     with validating_proxy(service.url) as proxy:
         proxy.faults = faults or proxy.faults
+        proxy.change = change or proxy.change
         ready = [proxy.url if word == "URL" else word for word in command]
         ended = subprocess.run(ready, cwd=project, capture_output=True, text=True, check=False, timeout=60)
         assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)

@@ -10,6 +10,7 @@ import pytest
 from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.conformance import DOCUMENT
+from tests.support.growth import grown
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
@@ -106,6 +107,13 @@ def test_only_json_values_are_any(project: Path) -> None:
 def test_life_of_a_session(project: Path, service: Service) -> None:
     """The client starts, saves, retries a conflict, lists, completes and sees expiry, with typed results."""
     seen = programs.run(project, service, [sys.executable, "-W", "error", "life.py", "URL"])
+    assert seen >= programs.REACHED_2 | {("startSession", 422)}
+
+
+def test_growth(project: Path, service: Service) -> None:
+    """A reply with one more field in each object breaks nothing."""
+    command = [sys.executable, "-W", "error", "life.py", "URL"]
+    seen = programs.run(project, service, command, change=grown)
     assert seen >= programs.REACHED_2 | {("startSession", 422)}
 
 

@@ -11,6 +11,7 @@ import pytest
 from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.conformance import DOCUMENT
+from tests.support.growth import grown
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
@@ -70,6 +71,12 @@ def test_version_is_that_of_the_contract(project: Path) -> None:
 def test_life_of_a_session(compiled: Path, service: Service) -> None:
     """The client starts, saves, retries a conflict, lists, completes and sees expiry, with typed results."""
     seen = programs.run(compiled, service, ["node", "life.js", "URL"])
+    assert seen >= programs.REACHED_2
+
+
+def test_growth(compiled: Path, service: Service) -> None:
+    """A reply with one more field in each object breaks nothing."""
+    seen = programs.run(compiled, service, ["node", "life.js", "URL"], change=grown)
     assert seen >= programs.REACHED_2
 
 
