@@ -1,18 +1,15 @@
 """Runs of the programs in this folder against a service, and the responses that they must reach."""
 
-import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev.reaper import ROOT
 from tests.conftest import Urls
 from tests.support.service import Service
 from tests.support.validating_proxy import Change, Fault, validating_proxy
 from tests.verify.clients.scripted_proxy import TRANSIENT, scripted
 
 HERE = Path(__file__).parent
-GUIDE = ROOT / "docs" / "client.md"
 
 # Operations and statuses that the life of a session reaches.
 REACHED = {
@@ -101,9 +98,3 @@ def run_scenario(
         ready = [*command, proxy.url, scenario, *arguments]
         ended = subprocess.run(ready, cwd=project, capture_output=True, text=True, check=False, timeout=120)
         assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
-
-
-def guide_code(language: str) -> str:
-    """Return the code in a language of docs/client.md."""
-    (code,) = re.findall(rf"^```{language}\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
-    return str(code)
