@@ -1,5 +1,6 @@
 /** The outbox: an attempt's answers on the device, stored before they are sent and until the attempt has ended. */
 import type { AnswerChange } from "./client.js";
+import type { Emit } from "./events.js";
 import { answerIn, copyOf, dict, same, type Dict } from "./json.js";
 import { answersOf, nothingKept, parseKept, type Change, type Changes, type Kept, type Owner, type Write } from "./kept.js";
 import { makeKey } from "./request.js";
@@ -69,17 +70,21 @@ export class Outbox {
     unsent[question] = { answer, seen };
   }
 
-  /** Returns the write in flight, or makes one; null if no answer can be merged. */
-  async nextWrite(session: Session, merge: Merge, unmerged: Set<string>): Promise<Write | null> {
+  /** Returns the write in flight, or makes one and emits what was merged; null if no answer can be merged. */
+  async nextWrite(session: Session, merge: Merge, unmerged: Set<string>, emit: Emit): Promise<Write | null> {
     if (this.kept.sent) return this.kept.sent;
     const changes: Changes = dict();
     const taken: Changes = dict();
     for (const [question, change] of Object.entries(this.kept.unsent)) {
       if (Object.keys(changes).length === this.batch) break;
       if (unmerged.has(question)) continue;
-      const merged = await mergeChange(merge, question, change, answerIn(session.answers, question));
-      if (merged) [changes[question], taken[question]] = [merged, change];
-      else unmerged.add(question);
+      const theirs = answerIn(session.answers, question);
+      const merged = await mergeChange(merge, question, change, theirs);
+      if (!merged) unmerged.add(question);
+      else [changes[question], taken[question]] = [merged, change];
+      if (merged && merged !== change) {
+        emit({ type: "merged", question, mine: change.answer, theirs, answer: merged.answer });
+      }
     }
     // An answer that was changed during a merge is merged again.
     for (const [question, change] of Object.entries(taken)) {

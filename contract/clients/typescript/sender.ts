@@ -22,6 +22,7 @@ export type Context = {
 const MAX_BACKOFF = 30; // seconds
 // Bytes of a body up to which a browser sends it also after its page was closed (Fetch, "keepalive").
 const MAX_KEEPALIVE = 60_000;
+const RUNNING: Session["status"][] = ["in_progress", "paused"];
 const WITH_SESSION = ["OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"];
 
 export class Sender {
@@ -86,7 +87,7 @@ export class Sender {
   }
 
   private async save(session: Session, unmerged: Set<string>): Promise<number> {
-    const write = await this.outbox.nextWrite(session, this.merge, unmerged);
+    const write = await this.outbox.nextWrite(session, this.context.merge, unmerged, this.context.emit);
     if (!write) return this.pause("UNDECIDED");
     await this.outbox.stored;
     const body = { answers: answersOf(write.changes), version: write.version };
@@ -121,12 +122,6 @@ export class Sender {
     return this.done();
   }
 
-  private merge: Merge = async (question, mine, theirs) => {
-    const answer = await this.context.merge(question, mine, theirs);
-    this.context.emit({ type: "merged", question, mine, theirs, answer });
-    return answer;
-  };
-
   private ask(request: (init: { signal: AbortSignal; headers: Headers }) => Promise<Fetched>): Promise<Reply> {
     return ask((signal) => request({ signal, headers: this.context.headers() }));
   }
@@ -143,7 +138,7 @@ export class Sender {
     const [{ code }, wasEnded] = [reply, this.ended];
     const saves = purpose === "save";
     const session = this.ownSession(reply.content);
-    const running = session?.status === "in_progress";
+    const running = session !== null && RUNNING.includes(session.status);
     if (WITH_SESSION.includes(code)) {
       if (!session || (purpose === "complete" && code === "OK" && running)) {
         return this.pause("NO_REPLY", reply.retryAfter);

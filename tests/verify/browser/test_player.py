@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.needs(tool) for tool in ("node", "chromium", "chromedr
 # On a host that is not localhost a page on plain http has neither locks nor `crypto.randomUUID`.
 INSECURE = "player.test"
 FLAG = f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1"
-ANSWERS = {
+ANSWERS: dict[str, Any] = {
     "capital": "Paris",
     "planet": "Jupiter",
     "primes": ["2", "11"],
