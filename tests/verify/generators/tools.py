@@ -94,7 +94,6 @@ TOOLS = [
     _openapi_generator(
         "java", "Life.java", "javac", ANNOTATIONS, options=" --library native -p openApiNullable=false"
     ),
-    # Without the option the Go client refuses a reply that has grown.
     _openapi_generator("go", "life.go", "go"),
     _openapi_generator("php", "life.php", "php", GUZZLE),
     _openapi_generator("ruby", "life.rb", "ruby", TYPHOEUS),
