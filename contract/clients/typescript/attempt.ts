@@ -3,6 +3,7 @@ import type { AttemptEvent } from "./events.js";
 import { Inbox, type Entry } from "./inbox.js";
 import type { AnswerChange, SessionService } from "./client.js";
 import { answerIn, canonicalId, copyOf, type Dict } from "./json.js";
+import type { Owner } from "./kept.js";
 import { Outbox, type Merge } from "./outbox.js";
 import { readClocks, type Clocks } from "./request.js";
 import type { Session } from "./schema.js";
@@ -34,6 +35,7 @@ export class Attempt {
   private ready: Promise<void> = Promise.resolve(); // resolves once this tab's outbox is loaded, if it has one
   private shared: boolean;
   private bearer: string | null = null;
+  private owner: Owner | null = null; // of the last `open`
   private notBefore = 0; // the time of the next request, by the device's date
 
   /**
@@ -53,7 +55,7 @@ export class Attempt {
       run: (call) => this.runFor(call),
       follow: (told) => this.follow(told as Told),
       joined: () => this.tell({ type: "changed" }, []),
-      answered: () => this.notify({ type: "changed" }),
+      answered: () => void this.runFor({ method: "flush", parameters: [] }),
     });
     this.inbox = new Inbox(store, `${name}.inbox.`, this.tabs.tab);
     if (this.shared) this.tabs.join();
@@ -87,7 +89,7 @@ export class Attempt {
 
   /** The answers as the learner last gave them: the unsaved ones over those of the session. */
   get answers(): Dict<AnswerChange> {
-    return { ...this.session?.answers, ...this.unsaved };
+    return { ...(this.session?.answers ?? this.sender?.outbox.kept.saved), ...this.unsaved };
   }
 
   /** Whether answers, or the completion, have still to be sent. */
@@ -125,6 +127,7 @@ export class Attempt {
   /** Continues the user's attempt at the quiz, or starts one; with `anew` also after one has ended. */
   open(user_id: string, quiz_id: number | string, { anew = false } = {}): Promise<number> {
     const owner = { user_id, quiz_id: canonicalId(quiz_id) };
+    this.owner = owner;
     return this.inTurn({ method: "open", parameters: [user_id, quiz_id, { anew }] }, (sender) => sender.open(owner, anew));
   }
 
@@ -135,7 +138,7 @@ export class Attempt {
   answer(question: number | string, answer: AnswerChange): Promise<void> {
     const copy = copyOf(answer); // a list that its owner changes later must not change a write that was sent
     const name = String(question);
-    const seen = answerIn(this.session?.answers ?? {}, name);
+    const seen = answerIn(this.session?.answers ?? this.sender?.outbox.kept.saved ?? {}, name);
     if (this.sender) {
       this.add({ question: name, answer: copy, seen, time: Date.now() });
       this.sender.outbox.keep();
@@ -208,6 +211,7 @@ export class Attempt {
           mayWrite: () => this.tabs.isOwner,
           headers,
         });
+        this.loaded.owner = this.owner;
         if (!this.shared) this.inbox.moveOwn((entry) => this.add(entry));
         this.emit({ type: "changed" });
       },
@@ -287,7 +291,8 @@ export class Attempt {
   }
 
   private emit(event: AttemptEvent): void {
-    this.notBefore = event.type === "waiting" ? Date.now() + event.seconds * 1000 : 0;
+    if (event.type === "waiting") this.notBefore = Date.now() + event.seconds * 1000;
+    else if (this.problem === null) this.notBefore = 0;
     this.tell(event, []);
     this.notify(event);
   }

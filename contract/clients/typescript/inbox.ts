@@ -12,6 +12,7 @@ export class Inbox {
   /** The entries of this tab that the owner has not taken yet, and whether they are in the store. */
   private own = new Map<string, { entry: Entry; stored: boolean }>();
   private count = 0;
+  private last = 0; // the time of this tab's last entry
 
   constructor(
     private store: Store,
@@ -29,7 +30,9 @@ export class Inbox {
   /** Adds an answer; resolves once it is stored, if the store is shared, or the store has failed. */
   put(question: string, answer: AnswerChange, seen: AnswerChange, isShared: boolean): void | Promise<void> {
     const key = `${this.prefix}${this.tab}.${this.count++}`;
-    const own = { entry: { question, answer, seen, time: Date.now() }, stored: false };
+    // Of two answers in one millisecond the later one has the later time; the date may be set back.
+    this.last = Math.max(this.last + 0.001, Date.now());
+    const own = { entry: { question, answer, seen, time: this.last }, stored: false };
     this.own.set(key, own);
     if (!isShared) return; // the outbox is still being loaded, and takes it from memory
     return settle(

@@ -128,8 +128,9 @@ export class Outbox {
     return later.length > 0;
   }
 
-  /** Moves the write in flight to the saved answers; returns them. */
-  acknowledge(): Dict<AnswerChange> {
+  /** Moves the write with this key, if it is still in flight, to the saved answers; returns them. */
+  acknowledge(key: string): Dict<AnswerChange> {
+    if (this.kept.sent?.key !== key) return {};
     const answers = answersOf(this.kept.sent?.changes ?? {});
     Object.assign(this.kept.saved, answers);
     [this.kept.sent, this.batch] = [null, MAX_ANSWERS];
@@ -201,7 +202,7 @@ export class Outbox {
       const content = this.content;
       this.content = null;
       const written = this.write(this.name, content);
-      this.storeFailed = !(written instanceof Promise ? await written : written);
+      this.storeFailed = !(typeof written === "boolean" ? written : await written);
     }
     this.writing = false;
   }

@@ -31,7 +31,8 @@ export class Sender {
   problem: string | null = null;
   /** The service's time of the last reply, in milliseconds, and the clocks when its request was sent. */
   clock = { now: Date.now(), at: readClocks() };
-  private owner: Owner | null = null;
+  /** Of the last `open`, which `flush` repeats as long as there is no session. */
+  owner: Owner | null = null;
   private failures = 0;
 
   constructor(
@@ -93,8 +94,10 @@ export class Sender {
     const body = { answers: answersOf(write.changes), version: write.version };
     const params = { path: { id: session.id }, header: { "Idempotency-Key": write.key } };
     const keepalive = JSON.stringify(body).length * 3 <= MAX_KEEPALIVE;
-    return this.took("save", (init) =>
-      this.context.client().PATCH("/api/sessions/{id}/progress", { ...init, params, body, keepalive }),
+    return this.took(
+      "save",
+      (init) => this.context.client().PATCH("/api/sessions/{id}/progress", { ...init, params, body, keepalive }),
+      write.key,
     );
   }
 
@@ -130,6 +133,7 @@ export class Sender {
   private async took(
     purpose: Purpose,
     request: (init: { signal: AbortSignal; headers: Headers }) => Promise<Fetched>,
+    key: string | null = null,
   ): Promise<number> {
     if (!this.context.mayWrite()) return this.pause("OTHER_TAB");
     const reply = await this.ask(request);
@@ -146,7 +150,7 @@ export class Sender {
       this.adopt(session, reply);
     }
     if (code === "OK" && running) {
-      if (saves) this.tell("saved", this.outbox.acknowledge());
+      if (key !== null) this.tell("saved", this.outbox.acknowledge(key));
     } else if (["OK", "SESSION_COMPLETED", "SESSION_EXPIRED"].includes(code)) this.end(wasEnded);
     else if (saves && ["VALIDATION_ERROR", "PAYLOAD_TOO_LARGE"].includes(code)) {
       this.tell("refused", this.outbox.refuse());

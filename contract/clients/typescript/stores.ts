@@ -42,7 +42,12 @@ export function settle<T, R>(
   } catch (error) {
     return failed(error);
   }
-  return result instanceof Promise ? result.then(done, failed) : done(result);
+  return isPromise(result) ? Promise.resolve(result).then(done, failed) : done(result);
+}
+
+/** Returns whether a value is a promise, also one of another realm or library. */
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof (value as { then?: unknown } | null)?.then === "function";
 }
 
 /** Returns whether other tabs may use the store, too. */

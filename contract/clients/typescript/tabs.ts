@@ -116,7 +116,8 @@ export class Tabs {
     else if (!this.isOwner) return;
     else if (message.type === "call") {
       this.send({ type: "result", id: message.id, wait: await this.handlers.run(message) });
-    } else this.handlers[message.type]();
+    } else if (message.type === "joined") this.handlers.joined();
+    else if (message.type === "answered") this.handlers.answered();
   }
 
   private lock(): void {
@@ -132,7 +133,8 @@ export class Tabs {
         this.own();
         return held;
       })
-      .catch(() => undefined); // this tab left before it was the owner
+      // Locks are denied: this tab is on its own. Or it left before it was the owner.
+      .catch(() => closed.signal.aborted || this.own());
   }
 
   /** Renews a lease in `localStorage`, or takes one that is free or has run out. */
