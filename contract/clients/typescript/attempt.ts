@@ -18,6 +18,7 @@ export type Options = {
 
 /** What the tab that owns an attempt tells the others. */
 type State = Pick<Attempt, "session" | "ended" | "problem" | "unsaved" | "refused" | "lost" | "storeFailed"> & {
+  completing: boolean;
   now: number;
   date: number;
 };
@@ -94,8 +95,8 @@ export class Attempt {
 
   /** Whether answers, or the completion, have still to be sent. */
   get pending(): boolean {
-    const completing = this.sender?.outbox.kept.completing ?? false;
-    return !this.ended && (completing || Object.keys(this.unsaved).length > 0);
+    const completing = (this.sender?.outbox.kept ?? this.told)?.completing ?? false;
+    return !this.ended && (completing || this.inbox.completes || Object.keys(this.unsaved).length > 0);
   }
 
   /** The answers that the service does not accept. */
@@ -110,7 +111,7 @@ export class Attempt {
 
   /** Whether answers are in memory only, because the store cannot be written or read. */
   get storeFailed(): boolean {
-    return (this.sender?.outbox ?? this.told)?.storeFailed ?? false;
+    return ((this.sender?.outbox ?? this.told)?.storeFailed ?? false) || (this.shared && this.inbox.failed);
   }
 
   /** The name to which unreadable content, or that of another attempt, was moved. */
@@ -140,7 +141,9 @@ export class Attempt {
     const name = String(question);
     const seen = answerIn(this.session?.answers ?? this.sender?.outbox.kept.saved ?? {}, name);
     if (this.sender) {
-      this.add({ question: name, answer: copy, seen, time: Date.now() });
+      // The date may have been set back since the last answer.
+      const time = Math.max(Date.now(), this.sender.outbox.kept.times[name] ?? 0);
+      this.add({ question: name, answer: copy, seen, time });
       this.sender.outbox.keep();
       this.emit({ type: "changed" });
       return this.sender.outbox.stored;
@@ -162,11 +165,12 @@ export class Attempt {
 
   /** Completes the attempt, after every answer was saved or refused; later flushes go on with it. */
   complete(): Promise<number> {
-    return this.inTurn({ method: "complete", parameters: [] }, (sender) => {
-      sender.outbox.kept.completing = !sender.ended;
-      sender.outbox.keep();
-      return sender.flush();
-    });
+    if (this.sender) {
+      this.add({ question: null, answer: null, seen: null, time: 0 });
+      this.sender.outbox.keep();
+    } else void this.passOn(this.inbox.put(null, null, null, this.shared));
+    this.emit({ type: "changed" });
+    return this.inTurn({ method: "flush", parameters: [] }, (sender) => sender.flush());
   }
 
   /** Returns the seconds until the learner's time is over, never too many; Infinity without an end. */
@@ -183,8 +187,10 @@ export class Attempt {
     return Math.max(0, (Date.parse(time) - now - elapsed) / 1000);
   }
 
-  /** Stops using the store: another tab of the device, or another `Attempt`, may go on. */
-  close(): void {
+  /** Stops using the store, once all is stored: another tab of the device, or another `Attempt`, may go on. */
+  async close(): Promise<void> {
+    await this.queue;
+    await this.loaded?.outbox.stored;
     this.tabs.leave();
     this.loaded = null;
   }
@@ -220,7 +226,8 @@ export class Attempt {
 
   private add({ question, answer, seen, time }: Entry): void {
     const { outbox, ended } = this.sender!;
-    if (ended) outbox.kept.lost[question] = answer;
+    if (question === null) outbox.kept.completing = !ended;
+    else if (ended) outbox.kept.lost[question] = answer;
     else outbox.add(question, answer, seen, time);
   }
 
@@ -238,7 +245,10 @@ export class Attempt {
     const result = this.queue.then(async () => {
       await this.ready;
       const { sender } = this;
-      if (!sender) return this.tabs.call(call);
+      if (!sender) {
+        await this.inbox.store();
+        return this.tabs.call(call);
+      }
       if (this.shared) await this.take(sender);
       return this.withToken(sender, () => run(sender));
     });
@@ -302,7 +312,8 @@ export class Attempt {
     if (!this.shared || !this.sender) return;
     const { session, ended, problem, unsaved, refused, lost, storeFailed, sender } = this;
     const { now, at } = sender.clock;
-    const state = { session, ended, problem, unsaved, refused, lost, storeFailed, now, date: at.date };
+    const { completing } = sender.outbox.kept;
+    const state = { session, ended, problem, unsaved, refused, lost, storeFailed, completing, now, date: at.date };
     this.tabs.tell({ state, event, taken } satisfies Told);
   }
 

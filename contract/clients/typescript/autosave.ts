@@ -3,6 +3,7 @@ import type { Attempt } from "./attempt.js";
 
 // Problems that may be over when the network is back, and those in which further answers can be sent.
 const OFFLINE = ["NO_REPLY"];
+const DEBOUNCE = 500; // milliseconds
 const MAX_SLEEP = 86_400; // seconds; timers of JavaScript have 31 bits
 const READY: (string | null)[] = [null, "UNDECIDED"];
 
@@ -59,8 +60,11 @@ export class Autosave {
     const { attempt, owner } = this;
     while (this.running) {
       let wait: number;
-      if (this.opened) wait = await attempt.flush();
-      else {
+      if (this.opened) {
+        // A learner who is typing changes an answer with each key.
+        await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
+        wait = await attempt.flush();
+      } else {
         this.opened = true;
         wait = await attempt.open(owner.user_id, owner.quiz_id, this.options);
         if (wait) this.opened = false;

@@ -4,18 +4,21 @@ import { dict, isObject, type Dict } from "./json.js";
 import type { Outbox } from "./outbox.js";
 import { keysOf, settle, type Store } from "./stores.js";
 
-/** An answer that was given at a time, by the device's date; `seen` is the stored one that the learner saw. */
-export type Entry = { question: string; answer: AnswerChange; seen: AnswerChange; time: number };
+/**
+ * An answer that was given at a time, by the device's date; `seen` is the stored one that the learner saw. Without a
+ * question: the learner hands in.
+ */
+export type Entry = { question: string | null; answer: AnswerChange; seen: AnswerChange; time: number };
 
 /** Each entry has a key of its own and never changes: one tab writes it, and the owner removes it. */
 export class Inbox {
-  /** The entries of this tab that the owner has not taken yet, and whether they are in the store. */
-  private own = new Map<string, { entry: Entry; stored: boolean }>();
+  /** The entries of this tab that the owner has not taken yet. */
+  private own = new Map<string, { entry: Entry; state: "new" | "stored" | "failed" }>();
   private count = 0;
   private last = 0; // the time of this tab's last entry
 
   constructor(
-    private store: Store,
+    private texts: Store,
     private prefix: string,
     private tab: string,
   ) {}
@@ -23,22 +26,40 @@ export class Inbox {
   /** The answers of this tab that the owner has not taken yet. */
   get answers(): Dict<AnswerChange> {
     const answers: Dict<AnswerChange> = dict();
-    for (const { entry } of this.own.values()) answers[entry.question] = entry.answer;
+    for (const { entry } of this.own.values()) if (entry.question !== null) answers[entry.question] = entry.answer;
     return answers;
   }
 
+  /** Whether the learner hands in with this tab, which the owner has not noticed yet. */
+  get completes(): boolean {
+    return [...this.own.values()].some(({ entry }) => entry.question === null);
+  }
+
+  /** Whether entries of this tab are in memory only, because the store cannot be written. */
+  get failed(): boolean {
+    return [...this.own.values()].some(({ state }) => state === "failed");
+  }
+
   /** Adds an answer; resolves once it is stored, if the store is shared, or the store has failed. */
-  put(question: string, answer: AnswerChange, seen: AnswerChange, isShared: boolean): void | Promise<void> {
+  put(question: string | null, answer: AnswerChange, seen: AnswerChange, isShared: boolean): void | Promise<void> {
     const key = `${this.prefix}${this.tab}.${this.count++}`;
     // Of two answers in one millisecond the later one has the later time; the date may be set back.
     this.last = Math.max(this.last + 0.001, Date.now());
-    const own = { entry: { question, answer, seen, time: this.last }, stored: false };
-    this.own.set(key, own);
-    if (!isShared) return; // the outbox is still being loaded, and takes it from memory
+    this.own.set(key, { entry: { question, answer, seen, time: this.last }, state: "new" });
+    if (isShared) return this.write(key); // else the outbox is still being loaded, and takes it from memory
+  }
+
+  /** Writes the entries that could not be written before. */
+  async store(): Promise<void> {
+    for (const [key, { state }] of this.own) if (state === "failed") await this.write(key);
+  }
+
+  private write(key: string): void | Promise<void> {
+    const own = this.own.get(key)!;
     return settle(
-      () => this.store.setItem(key, JSON.stringify(own.entry)),
-      () => void (own.stored = true),
-      () => undefined,
+      () => this.texts.setItem(key, JSON.stringify(own.entry)),
+      () => void (own.state = "stored"),
+      () => void (own.state = "failed"),
     );
   }
 
@@ -55,10 +76,17 @@ export class Inbox {
 
   /** Moves the entries of all tabs to the outbox; returns their keys. */
   async moveAll(outbox: Outbox, add: (entry: Entry) => void): Promise<string[]> {
-    const keys = await keysOf(this.store, this.prefix);
-    for (const [key, { stored }] of this.own) if (stored && !keys.includes(key)) this.own.delete(key); // taken
+    let keys: string[] = [];
+    try {
+      keys = await keysOf(this.texts, this.prefix);
+      for (const [key, { state }] of this.own) {
+        if (state === "stored" && !keys.includes(key)) this.own.delete(key); // taken by the owner before
+      }
+    } catch {
+      // The entries in memory can be taken all the same.
+    }
     for (const key of keys) {
-      const entry = parseEntry(await this.store.getItem(key));
+      const entry = parseEntry(await this.texts.getItem(key));
       if (entry) add(entry);
       this.own.delete(key);
     }
@@ -68,7 +96,7 @@ export class Inbox {
     outbox.keep();
     await outbox.stored;
     if (outbox.storeFailed) return [];
-    for (const key of keys) await this.store.removeItem?.(key);
+    for (const key of keys) await this.texts.removeItem?.(key);
     return keys;
   }
 }
@@ -77,7 +105,7 @@ export class Inbox {
 function parseEntry(content: string | null): Entry | null {
   try {
     const entry: unknown = JSON.parse(content ?? "null");
-    const fits = isObject(entry) && typeof entry["question"] === "string" && typeof entry["time"] === "number";
+    const fits = isObject(entry) && (entry["question"] === null || typeof entry["question"] === "string") && typeof entry["time"] === "number";
     return fits && "answer" in entry && "seen" in entry ? (entry as Entry) : null;
   } catch {
     return null;

@@ -2,7 +2,7 @@
 import { makeKey } from "./request.js";
 
 /** A call of a method of the attempt, which returns the seconds to wait before the next call. */
-export type Call = { method: "open" | "flush" | "complete"; parameters: unknown[] };
+export type Call = { method: "open" | "flush"; parameters: unknown[] };
 
 type Message =
   | ({ type: "call"; id: string } & Call)
