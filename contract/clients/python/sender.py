@@ -237,6 +237,9 @@ class Sender:
             # The next owner of the outbox sends the same write with the same key.
             if not self._device.owns:
                 return self.wait_for_owner()
+            # A listener may have sent it, and the write after it, during the request.
+            sent = self._device.outbox.kept["sent"]
+            saves = saves and sent is not None and sent["key"] == request.key
             return self._apply(reply, session, saves=saves, completes=completes)
 
     def _apply(self, reply: Reply, session: Session | None, *, saves: bool, completes: bool) -> float:

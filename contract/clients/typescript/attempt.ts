@@ -30,6 +30,7 @@ export class Attempt {
   private inbox: Inbox;
   private loaded: Sender | null = null; // of the tab that owns the attempt, or has owned it
   private told: State | null = null; // by the tab that owns the attempt
+  private toldClock = { now: Date.now(), at: readClocks() };
   private listeners = new Set<(event: AttemptEvent) => void>();
   private queue: Promise<unknown> = Promise.resolve();
   private flushing: Promise<number> | null = null;
@@ -197,9 +198,7 @@ export class Attempt {
 
   private clock(): { now: number; at: Clocks } {
     if (this.sender) return this.sender.clock;
-    const { now, date } = this.told ?? { now: Date.now(), date: Date.now() };
-    // Monotonic clocks of tabs have different starts.
-    return { now, at: { date, steady: performance.now() - (Date.now() - date) } };
+    return this.toldClock;
   }
 
   /** Loads the outbox, as its only user; takes the answers that were given meanwhile. */
@@ -214,7 +213,7 @@ export class Attempt {
           client: () => this.client,
           merge: this.merge,
           emit: (event) => this.emit(event),
-          mayWrite: () => this.tabs.isOwner,
+          mayWrite: () => this.sender?.outbox === outbox,
           headers,
         });
         this.loaded.owner = this.owner;
@@ -297,6 +296,9 @@ export class Attempt {
   private follow({ state, event, taken }: Told): void {
     this.inbox.forget(taken);
     this.told = state;
+    // Monotonic clocks of tabs have different starts.
+    const steady = performance.now() - Math.max(0, Date.now() - state.date);
+    this.toldClock = { now: state.now, at: { date: state.date, steady } };
     this.notify(event);
   }
 

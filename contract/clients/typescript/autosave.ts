@@ -4,6 +4,7 @@ import type { Attempt } from "./attempt.js";
 // Problems that may be over when the network is back, and those in which further answers can be sent.
 const OFFLINE = ["NO_REPLY"];
 const DEBOUNCE = 500; // milliseconds
+const AFTER_FAULT = 30; // seconds
 const MAX_SLEEP = 86_400; // seconds; timers of JavaScript have 31 bits
 const READY: (string | null)[] = [null, "UNDECIDED"];
 
@@ -57,23 +58,33 @@ export class Autosave {
   }
 
   private async run(): Promise<void> {
-    const { attempt, owner } = this;
     while (this.running) {
       let wait: number;
-      if (this.opened) {
-        // A learner who is typing changes an answer with each key.
-        await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
-        wait = await attempt.flush();
-      } else {
-        this.opened = true;
-        wait = await attempt.open(owner.user_id, owner.quiz_id, this.options);
-        if (wait) this.opened = false;
-        else this.options = {};
+      try {
+        wait = await this.step();
+      } catch (error) {
+        console.error(error); // a fault of the program, which stops no later save
+        wait = AFTER_FAULT;
       }
       if (wait) await this.sleep(wait);
-      else if (attempt.pending) await this.sleep(1);
+      else if (this.attempt.pending) await this.sleep(1);
       else if (this.opened) await this.untilEnd();
     }
+  }
+
+  /** Opens the attempt, or sends what is to be sent; returns the seconds to wait. */
+  private async step(): Promise<number> {
+    const { attempt, owner } = this;
+    if (this.opened) {
+      // A learner who is typing changes an answer with each key.
+      await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
+      return attempt.flush();
+    }
+    this.opened = true;
+    const wait = await attempt.open(owner.user_id, owner.quiz_id, this.options);
+    if (wait) this.opened = false;
+    else this.options = {};
+    return wait;
   }
 
   /** Waits until there is something to send, or until a moment after the end, which may have been moved. */

@@ -22,7 +22,7 @@ export type Context = {
 const MAX_BACKOFF = 30; // seconds
 // Bytes of a body up to which a browser sends it also after its page was closed (Fetch, "keepalive").
 const MAX_KEEPALIVE = 60_000;
-const RUNNING: Session["status"][] = ["in_progress", "paused"];
+const ENDED: Session["status"][] = ["completed", "expired"];
 const WITH_SESSION = ["OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"];
 
 export class Sender {
@@ -121,7 +121,7 @@ export class Sender {
     if (reply.code !== "OK") return this.pause(reply.code, reply.retryAfter);
     const page = isObject(reply.content) ? reply.content["items"] : null;
     if (!isPageOf(page, owner)) return this.pause("NO_REPLY");
-    this.outbox.kept.id = (page.find((one) => one.status === "in_progress") ?? page[0])?.id ?? null;
+    this.outbox.kept.id = (page.find(({ status }) => !ENDED.includes(status)) ?? page[0])?.id ?? null;
     return this.done();
   }
 
@@ -142,7 +142,7 @@ export class Sender {
     const [{ code }, wasEnded] = [reply, this.ended];
     const saves = purpose === "save";
     const session = this.ownSession(reply.content);
-    const running = session !== null && RUNNING.includes(session.status);
+    const running = session !== null && !ENDED.includes(session.status);
     if (WITH_SESSION.includes(code)) {
       if (!session || (purpose === "complete" && code === "OK" && running)) {
         return this.pause("NO_REPLY", reply.retryAfter);

@@ -141,6 +141,7 @@ export class Tabs {
   private lease(): void {
     const key = `${this.name}.lease`;
     let claimed = 0; // when this tab wrote a lease that it does not hold yet
+    let held = false; // this tab owns the name, and no other tab has since, also if it slept longer than its lease
     const tick = (): void => {
       const now = Date.now();
       let lease: { tab: string; until: number };
@@ -148,22 +149,22 @@ export class Tabs {
         lease = JSON.parse(localStorage.getItem(key) ?? "null") ?? { tab: this.tab, until: 0 };
         const mine = lease.tab === this.tab;
         if (!mine && now < lease.until) {
-          [this.until, claimed] = [0, 0];
+          [this.until, claimed, held] = [0, 0, false];
           return;
         }
         localStorage.setItem(key, JSON.stringify({ tab: this.tab, until: now + LEASE }));
         if (!mine || claimed === 0) {
-          claimed = now;
+          [claimed, held] = [now, false];
           setTimeout(tick, SETTLE);
           return;
         }
       } catch {
         // Without a store that tabs share, each tab is on its own.
       }
-      const before = this.isOwner;
       // The lease ends here before others may take it.
       this.until = now + LEASE - RENEWAL;
-      if (!before) this.start();
+      if (!held) this.start();
+      held = true;
     };
     const timer = setInterval(tick, RENEWAL);
     this.release = () => {
