@@ -46,9 +46,11 @@ def main() -> None:
     for name, schema in schemas.items():
         if name in rules and not schema.keys() & {"type", "oneOf"}:
             schemas[name] = {key: schema[key] for key in ("title", "description", "example")} | rules[name]
-        if language == "python" and "properties" in schema:
-            # A field that a later release adds is ignored by a model without `additional_properties`, too.
-            schema.setdefault("additionalProperties", False)
+        if "properties" in schema:
+            closed = not schema.pop("additionalProperties", True)
+            # The types have the declared fields only; one that a later release adds is ignored all the same.
+            if closed or language == "python":
+                schema["additionalProperties"] = False
     if "ExternalId" in schemas:
         # A query is text; the clients take an integer, too.
         for parameter in document["paths"]["/api/sessions"]["get"]["parameters"]:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -61,6 +62,8 @@ def _is_there(tool: str) -> bool:
             subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode
             == 0
         )
+    if tool.startswith("/"):
+        return Path(tool).exists()
     return shutil.which(tool) is not None
 
 

@@ -37,11 +37,11 @@ _PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Chrome]:
-    """Run a browser with a new profile that records its console and its requests."""
+def chromium(profile: Path, *flags: str) -> Iterator[Chrome]:
+    """Run a browser with the profile that records its console and its requests."""
     options = ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
-    for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*_FLAGS, f"--user-data-dir={profile}", *flags):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     # Without the path of the driver, selenium downloads one.

@@ -15,7 +15,7 @@ def _exact(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document with replies that allow no further field: what the service sends is declared."""
     for schema in document["components"]["schemas"].values():
         if "properties" in schema:
-            schema.setdefault("additionalProperties", False)
+            schema["additionalProperties"] = False
     return document
 
 

@@ -16,6 +16,9 @@ _HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding
 Fault = Callable[[int], str]
 """Fault of a request by its number, counted from 0: `none`, `lost request` or `lost response`."""
 
+Change = Callable[[bytes], bytes]
+"""Change of the content of a response, after its validation."""
+
 
 class ValidatingProxy(ThreadingHTTPServer):
     """The proxy: `faults` injects faults, `violations` collects responses that break the contract."""
@@ -27,6 +30,7 @@ class ValidatingProxy(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.client = httpx.Client(base_url=upstream, timeout=LIMIT)
         self.faults: Fault = lambda _: "none"
+        self.change: Change = lambda content: content
         self.requests = 0
         self.responses: list[tuple[str, int]] = []
         self.violations: list[str] = []
@@ -46,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.faults(self.server.requests)
         self.server.requests += 1
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _HOP]
+        headers = [(name, value.strip()) for name, value in self.headers.items() if name.lower() not in _HOP]
         if fault == "lost request":
             self.close_connection = True
             return
@@ -71,15 +75,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.violations.append(str(error))
 
     def _send(self, response: httpx.Response) -> None:
+        content = self.server.change(response.content)
         self.send_response_only(response.status_code)
         for name, value in response.headers.multi_items():
             if name not in _HOP:
                 self.send_header(name, value)
         if response.status_code not in (204, 304):
-            self.send_header("content-length", str(len(response.content)))
+            self.send_header("content-length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(response.content)
+            self.wfile.write(content)
 
 
 @contextmanager

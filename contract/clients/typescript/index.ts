@@ -1,16 +1,7 @@
-/** The session service as a typed client: openapi-fetch over the types of openapi.yaml. */
-import createFetchClient, { type Client, type ClientOptions } from "openapi-fetch";
-
-import type { Answer, paths } from "./schema.js";
-
-export type * from "./schema.js";
-
-/** The new answer; `null` clears the current one. */
-export type AnswerChange = Answer | null;
-
-export type SessionService = Client<paths>;
-
-/** Returns a client of the service at `options.baseUrl`. */
-export function createClient(options: ClientOptions & { baseUrl: string }): SessionService {
-  return createFetchClient<paths>(options);
-}
+/** The typed client of the session service, and an attempt that loses no answer. */
+export { Attempt, type Options } from "./attempt.js";
+export { Autosave } from "./autosave.js";
+export * from "./client.js";
+export type { AttemptEvent } from "./events.js";
+export type { Merge } from "./outbox.js";
+export { indexedDbStore, type Store } from "./stores.js";

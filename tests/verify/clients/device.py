@@ -10,10 +10,10 @@ from typing import Any, cast
 from unittest.mock import patch
 from uuid import uuid4
 
-from attempt import Answer, Attempt
 from harness import CLIENT, FOLDER, NOWHERE, QUIZ, URL, device, finish, never, new_user, run, script, state
 from session_service_client import Client
 from session_service_client.api.sessions import list_sessions, start_session
+from session_service_client.attempt import Answer, Attempt
 from session_service_client.models import SessionPage, StartSession
 
 # Contents of a file that an attempt cannot have written.

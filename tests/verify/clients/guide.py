@@ -9,9 +9,9 @@ from time import sleep
 from uuid import uuid4
 
 import httpx
-from attempt import Answer, Attempt
 from session_service_client import Client
 from session_service_client.api.sessions import start_session
+from session_service_client.attempt import Answer, Attempt
 from session_service_client.models import IfActive, StartSession
 
 URL, FILE = sys.argv[1], Path(sys.argv[2])

@@ -2,9 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { createClient, type AnswerChange, type SessionService } from "session-service-client";
-
-import { Attempt } from "./attempt.js";
+import { Attempt, createClient, type AnswerChange, type SessionService } from "session-service-client";
 
 class Memory {
   private items = new Map<string, string>();

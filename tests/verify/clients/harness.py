@@ -1,14 +1,16 @@
-"""Helpers of network.py and device.py: attempts on devices, the proxy's script, the service's state."""
+"""Helpers of the programs with scenarios: attempts on devices, the proxy's script, the service's state."""
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import sleep
 from uuid import UUID, uuid4
 
-from attempt import Answer, Attempt
 from session_service_client import AuthenticatedClient, Client
 from session_service_client.api.sessions import get_session
+from session_service_client.attempt import Answer, Attempt, AttemptEvent, Merge
+from session_service_client.events import Changed
 from session_service_client.models import Session, SessionEndedError
 
 URL, ARGUMENTS = sys.argv[1], sys.argv[3:]
@@ -42,14 +44,42 @@ def requests(method: str) -> list[dict[str, str]]:
 
 def never(question: str, _mine: Answer, _theirs: Answer) -> Answer:
     """Fail the scenario: no other device has written."""
-    sys.exit(f"decide was called for {question}")
+    sys.exit(f"merge was called for {question}")
 
 
-def device(name: str, user: str, decide: Callable[[str, Answer, Answer], Answer] = never) -> Attempt:
+def device(name: str, user: str, merge: Merge = never) -> Attempt:
     """Return an open attempt on the file of this name."""
-    attempt = Attempt(CLIENT, FOLDER / name, decide)
+    attempt = made(name, merge)
     finish(lambda: attempt.open(user, QUIZ))
     return attempt
+
+
+def made(name: str, merge: Merge = never) -> Attempt:
+    """Return an attempt on the file of this name that is not open."""
+    return Attempt(CLIENT, FOLDER / name, merge)
+
+
+def save(attempt: Attempt, answers: Mapping[int | str, Answer]) -> None:
+    """Answer, and repeat until all is saved or refused."""
+    for question, answer in answers.items():
+        attempt.answer(question, answer)
+    finish(attempt.flush)
+
+
+def collected(attempt: Attempt) -> list[AttemptEvent]:
+    """Return a list to which the events of an attempt are added, except `Changed`."""
+    seen: list[AttemptEvent] = []
+    attempt.on(lambda event: None if isinstance(event, Changed) else seen.append(event))
+    return seen
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true."""
+    for _ in range(6000):
+        if condition():
+            return
+        sleep(0.01)
+    raise AssertionError
 
 
 def new_user() -> str:
@@ -74,3 +104,39 @@ def state(attempt: Attempt, client: Client | AuthenticatedClient = CLIENT) -> tu
     assert isinstance(session, Session)
     answers: dict[str, Answer] = session.answers.to_dict()
     return session.status.value, answers
+
+
+class Log(logging.Handler):
+    """Counts the exceptions in the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures = 0
+        logging.getLogger("session_service_client").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count an exception."""
+        self.failures += record.exc_info is not None
+
+
+class Memory:
+    """A store in memory."""
+
+    content: bytes | None = None
+    aside: bytes | None = None
+    fails = False
+
+    def read(self) -> bytes | None:
+        """Return the content."""
+        return self.content
+
+    def write(self, content: bytes) -> None:
+        """Replace the content."""
+        if self.fails:
+            raise LookupError
+        self.content = content
+
+    def set_aside(self, content: bytes) -> str:
+        """Store another content."""
+        self.aside = content
+        return "aside"

@@ -3,9 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { createClient, type AnswerChange, type AnswerChanges, type SessionService } from "session-service-client";
-
-import { Attempt } from "./attempt.js";
+import { Attempt, createClient, type AnswerChange, type AnswerChanges, type SessionService } from "session-service-client";
 
 export const URL = process.argv[2]!;
 export const scenario = process.argv[3]!;

@@ -3,7 +3,6 @@
 import socket
 from unittest.mock import patch
 
-from attempt import Attempt
 from harness import (
     ARGUMENTS,
     CLIENT,
@@ -21,6 +20,7 @@ from harness import (
     state,
 )
 from session_service_client import AuthenticatedClient, Client
+from session_service_client.attempt import Attempt
 
 # After these nothing was written and the next write has a new idempotency key.
 NEW_KEY = {"RequestTimeoutError", "IdempotencyKeyReusedError"}

@@ -1,17 +1,15 @@
 """Runs of the programs in this folder against a service, and the responses that they must reach."""
 
-import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev.reaper import ROOT
+from tests.conftest import Urls
 from tests.support.service import Service
-from tests.support.validating_proxy import Fault, validating_proxy
+from tests.support.validating_proxy import Change, Fault, validating_proxy
 from tests.verify.clients.scripted_proxy import TRANSIENT, scripted
 
 HERE = Path(__file__).parent
-GUIDE = ROOT / "docs" / "client.md"
 
 # Operations and statuses that the life of a session reaches.
 REACHED = {
@@ -57,6 +55,16 @@ DEVICE = [
     "unsendable",
 ]
 
+KEEPING = [
+    "restored",
+    "replaced",
+    "completed_later",
+    "events",
+    "background",
+    "background_waits",
+    "default_merge",
+]
+
 
 def bad_network(number: int) -> str:
     """Lose every third response after the service has done its work, and every fifth request before."""
@@ -66,11 +74,16 @@ def bad_network(number: int) -> str:
 
 
 def run(
-    project: Path, service: Service, command: list[str], faults: Fault | None = None
+    project: Path,
+    service: Service,
+    command: list[str],
+    faults: Fault | None = None,
+    change: Change | None = None,
 ) -> set[tuple[str, int]]:
     """Run a program through a validating proxy; return the operations and statuses that it saw."""
     with validating_proxy(service.url) as proxy:
         proxy.faults = faults or proxy.faults
+        proxy.change = change or proxy.change
         ready = [proxy.url if word == "URL" else word for word in command]
         ended = subprocess.run(ready, cwd=project, capture_output=True, text=True, check=False, timeout=60)
         assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
@@ -78,16 +91,10 @@ def run(
 
 
 def run_scenario(
-    project: Path, service: Service, command: Sequence[str | Path], scenario: str, *arguments: str
+    project: Path, service: Service, urls: Urls, command: Sequence[str | Path], scenario: str, *arguments: str
 ) -> None:
     """Run one scenario of a program against the service, through a proxy that the program scripts."""
-    with scripted(service.url) as proxy:
+    with scripted(service.url, urls) as proxy:
         ready = [*command, proxy.url, scenario, *arguments]
         ended = subprocess.run(ready, cwd=project, capture_output=True, text=True, check=False, timeout=120)
         assert ended.returncode == 0, (ended.returncode, ended.stdout + ended.stderr)
-
-
-def guide_code(language: str) -> str:
-    """Return the code in a language of docs/client.md."""
-    (code,) = re.findall(rf"^```{language}\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
-    return str(code)

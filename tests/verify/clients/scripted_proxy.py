@@ -3,6 +3,9 @@
 A program scripts it over HTTP: `PUT /script` with `{"steps": [{"reply": name, "headers": {...}}, ...]}` sets
 the responses to the next requests, one each. `GET /script` returns the requests since then, as
 `[{"method", "path", "key", "body"}, ...]`. Requests after the last step are forwarded.
+
+`PUT /backup` with `{"id": session}` remembers the session's row. `PUT /restore` puts it back, as if the
+database were restored; with `"fence": true` its version is then a million higher.
 """
 
 import gzip
@@ -13,8 +16,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
+import psycopg
 from attrs import evolve, frozen
+from psycopg.types.json import Jsonb
+from redis import Redis
 
+from tests.conftest import Urls
 from tests.support.conformance import DOCUMENT
 from tests.support.service import validated_client
 
@@ -107,8 +114,10 @@ class ScriptedProxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, urls: Urls) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.urls = urls
+        self.backup: Any = None
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.client = validated_client(upstream)
         self.violations: list[str] = []
@@ -133,8 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self.path == "/script":
-            self._script(body)
+        controls = {"/script": self._script, "/backup": self._back_up, "/restore": self._restore}
+        if self.path in controls:
+            controls[self.path](body)
             return
         request = {"method": self.command, "path": self.path, "key": self.headers.get("idempotency-key", "")}
         self.server.requests.append({**request, "body": body.decode()})
@@ -164,6 +174,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.requests = []
         self._write(_json(200, self.server.requests))
 
+    def _back_up(self, body: bytes) -> None:
+        with psycopg.connect(self.server.urls["MIGRATION_DATABASE_URL"]) as database:
+            row = "select to_jsonb(s) from quiz_sessions as s where id = %s"
+            (self.server.backup,) = database.execute(row, [json.loads(body)["id"]]).fetchone() or (None,)
+        self._write(_json(200, self.server.backup["version"]))
+
+    def _restore(self, body: bytes) -> None:
+        wanted, row = json.loads(body), self.server.backup
+        fenced = row | {"version": row["version"] + 1_000_000 * wanted["fence"]}
+        with psycopg.connect(self.server.urls["MIGRATION_DATABASE_URL"]) as database:
+            database.execute("delete from quiz_sessions where id = %s", [wanted["id"]])
+            put = "insert into quiz_sessions select * from jsonb_populate_record(null::quiz_sessions, %s)"
+            database.execute(put, [Jsonb(fenced)])
+        with Redis.from_url(self.server.urls["REDIS_URL"]) as cache:
+            cache.delete(f"session:{wanted['id']}")
+        self._write(_json(200, fenced["version"]))
+
     def _forward(self, body: bytes) -> ScriptedResponse:
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _HOP]
         try:
@@ -186,9 +213,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def scripted(upstream: str) -> Iterator[ScriptedProxy]:
+def scripted(upstream: str, urls: Urls) -> Iterator[ScriptedProxy]:
     """Run the proxy before a service; fail at the end if a forwarded response violates the contract."""
-    with ScriptedProxy(upstream) as proxy:
+    with ScriptedProxy(upstream, urls) as proxy:
         Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
             yield proxy

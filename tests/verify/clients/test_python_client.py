@@ -1,4 +1,4 @@
-"""Tests of the generated Python client (openapi-python-client) and of docs/client.md."""
+"""Tests of the generated Python client (openapi-python-client) and of the class `Attempt` in it."""
 
 import shutil
 import subprocess
@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from dev.reaper import ROOT
+from tests.conftest import Urls
 from tests.support.conformance import DOCUMENT
+from tests.support.growth import grown
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
+from tests.verify.clients.properties import check_promise
 
 OPERATIONS = {
     "sessions": {
@@ -25,7 +28,32 @@ OPERATIONS = {
     "health": {"get_health", "get_liveness", "get_readiness"},
 }
 
-PROGRAMS = ("life.py", "guide.py", "harness.py", "network.py", "device.py")
+PROGRAMS = (
+    "life.py",
+    "guide.py",
+    "harness.py",
+    "network.py",
+    "device.py",
+    "keeping.py",
+    "background.py",
+    "processes.py",
+    "sharing.py",
+    "anything.py",
+)
+KEEPING = ["background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
+SHARING = [
+    "owner_killed",
+    "owner_frozen",
+    "crowd",
+    "threads",
+    "not_blocked",
+    "closed",
+    "forked",
+    "another_user",
+    "inbox",
+    "no_lock",
+    "locked_later",
+]
 RUN = (sys.executable, "-W", "error")
 
 # Prints the public names of the client whose type is Any, except the members of a JSON object.
@@ -56,16 +84,23 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([ROOT / "bin" / "client", "python", project], check=True, capture_output=True)
     for name in PROGRAMS:
         shutil.copy(programs.HERE / name, project)
-    (project / "attempt.py").write_text(programs.guide_code("python"))
     return project
 
 
 def test_types_are_correct(project: Path) -> None:
-    """The client, its users and the guide's code pass mypy --strict."""
+    """The client and its users pass mypy --strict."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", ".mypy_cache"]
     command += ["-p", "session_service_client"]
     for name in PROGRAMS:
         command += ["-m", name.removesuffix(".py")]
+    checked = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_types_are_correct_on_windows(project: Path) -> None:
+    """The client passes mypy --strict also with the modules of Windows, where it locks its file by others."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--platform", "win32"]
+    command += ["--cache-dir", ".mypy_cache_win32", "-p", "session_service_client"]
     checked = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 
@@ -108,6 +143,13 @@ def test_life_of_a_session(project: Path, service: Service) -> None:
     assert seen >= programs.REACHED_2 | {("startSession", 422)}
 
 
+def test_growth(project: Path, service: Service) -> None:
+    """A reply with one more field in each object breaks nothing."""
+    command = [sys.executable, "-W", "error", "life.py", "URL"]
+    seen = programs.run(project, service, command, change=grown)
+    assert seen >= programs.REACHED_2 | {("startSession", 422)}
+
+
 def test_guide_loses_no_answer(project: Path, service: Service) -> None:
     """The guide's client keeps or reports every answer on a bad network."""
     command = [sys.executable, "-W", "error", "guide.py", "URL", "attempt.json"]
@@ -121,19 +163,49 @@ def test_guide_loses_no_answer(project: Path, service: Service) -> None:
 
 
 @pytest.mark.parametrize("scenario", programs.NETWORK)
-def test_guide_on_a_bad_network(project: Path, service: Service, scenario: str) -> None:
+def test_guide_on_a_bad_network(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """The guide's client loses no answer and raises nothing: network.py describes each scenario."""
     arguments = programs.NETWORK[scenario]
-    programs.run_scenario(project, service, [*RUN, "network.py"], scenario, *arguments)
+    programs.run_scenario(project, service, migrated, [*RUN, "network.py"], scenario, *arguments)
 
 
 @pytest.mark.parametrize("scenario", programs.DEVICE)
-def test_guide_on_a_bad_device(project: Path, service: Service, scenario: str) -> None:
+def test_guide_on_a_bad_device(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """The guide's client loses no answer and raises nothing: device.py describes each scenario."""
-    programs.run_scenario(project, service, [*RUN, "device.py"], scenario)
+    programs.run_scenario(project, service, migrated, [*RUN, "device.py"], scenario)
 
 
-def test_guide_asks_for_a_new_token(project: Path, service_with_tokens: Service) -> None:
+@pytest.mark.parametrize("scenario", [*programs.KEEPING, *KEEPING])
+def test_an_attempt_keeps_every_answer(
+    project: Path, service: Service, migrated: Urls, scenario: str
+) -> None:
+    """An attempt keeps every answer: keeping.py and background.py describe each scenario."""
+    program = "background.py" if scenario.startswith("background") else "keeping.py"
+    programs.run_scenario(project, service, migrated, [*RUN, program], scenario)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_whatever_fails(project: Path, service: Service, migrated: Urls, devices: int) -> None:
+    """Whatever fails, the answer given last is stored, or the attempt says that it is not saved."""
+    check_promise([*RUN, "anything.py"], project, service, migrated, devices)
+
+
+@pytest.mark.parametrize("scenario", SHARING)
+def test_processes_share_an_attempt(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """Processes and threads share an attempt, and lose no answer: sharing.py describes each scenario."""
+    programs.run_scenario(project, service, migrated, [*RUN, "sharing.py"], scenario)
+
+
+def test_an_attempt_asks_for_tokens(project: Path, service_with_tokens: Service, migrated: Urls) -> None:
+    """An attempt asks for a token before its first request and after a 401."""
+    tokens = KEY.token("asked"), KEY.token("asked", exp=1)
+    command = [*RUN, "keeping.py"]
+    programs.run_scenario(project, service_with_tokens, migrated, command, "asked_token", *tokens, "asked")
+
+
+def test_guide_asks_for_a_new_token(project: Path, service_with_tokens: Service, migrated: Urls) -> None:
     """The guide's client asks for a new token after a 401, and loses nothing until it has one."""
     tokens = KEY.token("python"), KEY.token("python", exp=1)
-    programs.run_scenario(project, service_with_tokens, [*RUN, "network.py"], "token", *tokens, "python")
+    programs.run_scenario(
+        project, service_with_tokens, migrated, [*RUN, "network.py"], "token", *tokens, "python"
+    )

@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 
 from dev.reaper import ROOT
+from tests.conftest import Urls
 from tests.support.conformance import DOCUMENT
+from tests.support.growth import grown
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
+from tests.verify.clients.properties import check_promise
 
-PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts"]
+PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts", "keeping.ts", "anything.ts"]
+
+# Scenarios of stores and names that only JavaScript has.
+STORES = ["slow_store", "slow_shared_store", "closed_tabs", "names_of_objects"]
 
 pytestmark = pytest.mark.needs("node")
 
@@ -27,12 +33,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     modules.mkdir()
     client = modules / "session-service-client"
     subprocess.run([ROOT / "bin" / "client", "typescript", client], check=True, capture_output=True)
-    for name in ("openapi-fetch", "openapi-typescript-helpers", "@types", "undici-types"):
+    for name in ("openapi-fetch", "openapi-typescript-helpers", "idb-keyval", "@types", "undici-types"):
         (modules / name).symlink_to(ROOT / "contract" / "node_modules" / name)
     (project / "package.json").write_text('{"type": "module"}')
     for name in PROGRAMS:
         shutil.copy(programs.HERE / name, project)
-    (project / "attempt.ts").write_text(programs.guide_code("typescript"))
     return project
 
 
@@ -69,6 +74,12 @@ def test_life_of_a_session(compiled: Path, service: Service) -> None:
     assert seen >= programs.REACHED_2
 
 
+def test_growth(compiled: Path, service: Service) -> None:
+    """A reply with one more field in each object breaks nothing."""
+    seen = programs.run(compiled, service, ["node", "life.js", "URL"], change=grown)
+    assert seen >= programs.REACHED_2
+
+
 def test_guide_loses_no_answer(compiled: Path, service: Service) -> None:
     """The guide's client keeps or reports every answer on a bad network."""
     command = ["node", "guide.js", "URL"]
@@ -82,21 +93,41 @@ def test_guide_loses_no_answer(compiled: Path, service: Service) -> None:
 
 
 @pytest.mark.parametrize("scenario", programs.NETWORK)
-def test_guide_on_a_bad_network(compiled: Path, service: Service, scenario: str) -> None:
+def test_guide_on_a_bad_network(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """The guide's client loses no answer and never rejects: network.ts describes each scenario."""
     arguments = programs.NETWORK[scenario]
-    programs.run_scenario(compiled, service, ["node", "network.js"], scenario, *arguments)
+    programs.run_scenario(compiled, service, migrated, ["node", "network.js"], scenario, *arguments)
 
 
 @pytest.mark.parametrize("scenario", [*programs.DEVICE, "insecure_page", "slow_decision"])
-def test_guide_on_a_bad_device(compiled: Path, service: Service, scenario: str) -> None:
+def test_guide_on_a_bad_device(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """The guide's client loses no answer and never rejects: device.ts describes each scenario."""
-    programs.run_scenario(compiled, service, ["node", "device.js"], scenario)
+    programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
-def test_guide_asks_for_a_new_token(compiled: Path, service_with_tokens: Service) -> None:
+@pytest.mark.parametrize("scenario", [*programs.KEEPING, *STORES])
+def test_an_attempt_keeps_every_answer(
+    compiled: Path, service: Service, migrated: Urls, scenario: str
+) -> None:
+    """An attempt keeps every answer: keeping.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "keeping.js"], scenario)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_whatever_fails(compiled: Path, service: Service, migrated: Urls, devices: int) -> None:
+    """Whatever fails, the answer given last is stored, or the attempt says that it is not saved."""
+    check_promise(["node", "anything.js"], compiled, service, migrated, devices)
+
+
+def test_an_attempt_asks_for_tokens(compiled: Path, service_with_tokens: Service, migrated: Urls) -> None:
+    """An attempt asks for a token before its first request and after a 401."""
+    tokens = KEY.token("asked"), KEY.token("asked", exp=1)
+    command = ["node", "keeping.js"]
+    programs.run_scenario(compiled, service_with_tokens, migrated, command, "asked_token", *tokens, "asked")
+
+
+def test_guide_asks_for_a_new_token(compiled: Path, service_with_tokens: Service, migrated: Urls) -> None:
     """The guide's client asks for a new token after a 401, and loses nothing until it has one."""
     tokens = KEY.token("typescript"), KEY.token("typescript", exp=1)
-    programs.run_scenario(
-        compiled, service_with_tokens, ["node", "network.js"], "token", *tokens, "typescript"
-    )
+    command = ["node", "network.js"]
+    programs.run_scenario(compiled, service_with_tokens, migrated, command, "token", *tokens, "typescript")

@@ -1,0 +1,147 @@
+"""An attempt on this device: the outbox of its owner, and the inbox of the others that use the same file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import RLock
+
+from .inbox import Entry, Inbox, is_of
+from .json_values import Answer, Answers
+from .kept import Owner
+from .outbox import Outbox
+from .ownership import Place, place_of
+from .stores import FileStore, Store
+
+Add = Callable[[Entry], None]
+
+
+class Device:
+    """The answers of an attempt in a file or another store, which `claim` makes this attempt's own."""
+
+    def __init__(self, store: Path | Store) -> None:
+        self.owner: Owner | None = None  # of the last `open`
+        self.closed = False
+        if isinstance(store, Path):
+            # The process may change its folder later.
+            file = store.absolute()
+            self.outbox, self._place = Outbox(FileStore(file)), place_of(file)
+            self.inbox = Inbox(file.with_name(f"{file.name}.inbox"))
+        else:
+            self.outbox, self._place, self.inbox = Outbox(store), Place(), Inbox(None)
+
+    @property
+    def turn(self) -> RLock:
+        """Return the lock of a thread that sends requests."""
+        return self._place.turn
+
+    @property
+    def state(self) -> RLock:
+        """Return the lock of a thread that reads or changes the state."""
+        return self._place.state
+
+    @property
+    def owns(self) -> bool:
+        """Return whether the outbox is this attempt's own."""
+        return self._place.owner is self.outbox
+
+    @property
+    def is_free(self) -> bool:
+        """Return whether no attempt of this process has the outbox."""
+        return self._place.owner is None
+
+    def claim(self) -> bool:
+        """Take the outbox, also from an attempt of this process; return False if another process has it."""
+        if self.closed:
+            return False
+        previous, status = self._place.owner, self._place.lock()
+        if previous is self.outbox and self.outbox.writable == (status == "locked") and status != "taken":
+            return True
+        if previous:
+            self._put_unstored(previous)
+            previous.look()
+        if status == "taken":
+            self._place.owner = None
+            self.outbox.look()
+            self.inbox.store()
+            return False
+        self._place.owner = self.outbox
+        self.outbox.load(writable=status == "locked")
+        return True
+
+    def leave(self) -> None:
+        """Give the outbox to another process or attempt, for good."""
+        self.closed = True
+        if self.owns:
+            self._put_unstored(self.outbox)
+            self._place.leave()
+            self.outbox.look()
+
+    def _put_unstored(self, outbox: Outbox) -> None:
+        """Add the answers that an outbox has in memory only to the inbox: they may be another learner's."""
+        if outbox.store_failed:
+            outbox.requeue()
+            for question, change in outbox.kept["unsent"].items():
+                self.put(question, change["answer"], change["seen"], outbox.owner)
+
+    def put(self, question: str | None, answer: Answer, seen: Answer, owner: Owner | None = None) -> None:
+        """Add an entry to the inbox; with question None the wish to complete the attempt."""
+        user_id, quiz_id = owner or self.owner or (None, None)
+        entry = Entry(question=question, answer=answer, seen=seen, user_id=user_id, quiz_id=quiz_id)
+        self.inbox.put(entry)
+
+    def take(self, add: Add) -> bool:
+        """Move the entries of the inbox to the outbox, which stores them first; return whether any were."""
+        if self.owner and not self.outbox.belongs_to(self.owner):
+            return False
+        taken = self.outbox.kept["taken"]
+        before = len(taken)
+        for name, entry in self.inbox.entries(taken):
+            if isinstance(entry, bytes):
+                if self.outbox.move_aside(entry):
+                    self.inbox.remove([name])
+            elif is_of(entry, self._whose):
+                add(entry)
+                taken.append(name)
+        if len(taken) > before:
+            self.outbox.keep()
+        after = len(taken)
+        if taken:
+            self._remove(taken)
+        return after > before
+
+    def _remove(self, taken: list[str]) -> None:
+        """Remove entries that the outbox has stored."""
+        if self.outbox.store_failed:
+            return
+        self.inbox.remove(taken)
+        # A name whose entry cannot be removed stays: its answer may have been replaced by a later one.
+        present = set(self.inbox.names())
+        self.outbox.kept["taken"] = [name for name in taken if name in present]
+
+    def last_answer(self, question: str, stored: Answer) -> Answer:
+        """Return the device's last answer to a question; without one `stored`."""
+        return self._entries.get(question, self.outbox.last_answer(question, stored))
+
+    @property
+    def unsaved(self) -> Answers:
+        """Return the answers that the service has not acknowledged."""
+        return self.outbox.unsaved | self._entries
+
+    @property
+    def completes(self) -> bool:
+        """Return whether the completion was asked for."""
+        asked = self.inbox.completes(self._whose, self.outbox.kept["taken"])
+        return self.outbox.kept["completing"] or asked
+
+    @property
+    def _entries(self) -> Answers:
+        return self.inbox.answers(self._whose, self.outbox.kept["taken"])
+
+    @property
+    def _whose(self) -> Owner | None:
+        """Return the user and the quiz of the answers, once they are known."""
+        return self.owner or self.outbox.owner
+
+    @property
+    def store_failed(self) -> bool:
+        """Return whether answers are in memory only."""
+        return self.outbox.store_failed or bool(self.inbox.unstored)

@@ -1,0 +1,116 @@
+"""The inbox: answers of processes that do not own an attempt, each in a file until the owner takes it."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypedDict, cast
+from uuid import uuid4
+
+from .json_values import Answer, Answers, as_mapping
+from .kept import Owner
+from .stores import sync_folder, write_file
+
+
+class Entry(TypedDict):
+    """An answer of the user to the quiz, or with `question` None their wish to complete the attempt."""
+
+    question: str | None
+    answer: Answer
+    seen: Answer
+    user_id: str | None  # None before the first `open`
+    quiz_id: int | str | None
+
+
+def is_of(entry: Entry, owner: Owner | None) -> bool:
+    """Return whether the entry may be of this user and quiz."""
+    return entry["user_id"] is None or (entry["user_id"], entry["quiz_id"]) == owner
+
+
+class Inbox:
+    """The entries: each has its own name and never changes; one process writes it, the owner removes it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Use the folder; None: only this process has answers."""
+        self._folder = folder
+        self._last = 0
+        self.unstored: dict[str, Entry] = {}  # entries of this process that could not be written
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry of this process."""
+        # The date may be set back.
+        self._last = max(self._last + 1, time.time_ns())
+        self.unstored[f"{self._last:020d}-{uuid4()}"] = entry
+        self.store()
+
+    def store(self) -> None:
+        """Write the entries that could not be written before."""
+        if not self._folder:
+            return
+        with suppress(OSError):
+            for name, entry in list(self.unstored.items()):
+                self._folder.mkdir(exist_ok=True)
+                write_file(self._folder / name, json.dumps(entry).encode())
+                del self.unstored[name]
+
+    def names(self) -> list[str]:
+        """Return the names of all entries in the order of their dates."""
+        stored: list[str] = []
+        if self._folder:
+            with suppress(OSError):
+                stored = [file.name for file in self._folder.iterdir() if file.suffix != ".new"]
+        return sorted({*stored, *self.unstored})
+
+    def entry(self, name: str) -> Entry | bytes | None:
+        """Return an entry; its content if that is not one; None if it cannot be read now, or was taken."""
+        if name in self.unstored:
+            return self.unstored[name]
+        if not self._folder:
+            return None
+        try:
+            content = (self._folder / name).read_bytes()
+        except OSError:
+            return None
+        with suppress(Exception):
+            return _parse_entry(content)
+        return content
+
+    def remove(self, names: list[str]) -> None:
+        """Remove entries that the outbox has stored."""
+        for name in names:
+            self.unstored.pop(name, None)
+            if self._folder:
+                with suppress(OSError):
+                    (self._folder / name).unlink(missing_ok=True)
+        if self._folder:
+            sync_folder(self._folder)
+
+    def entries(self, taken: list[str]) -> Iterator[tuple[str, Entry | bytes]]:
+        """Yield the entries that have not been taken, with their names; unreadable ones as bytes."""
+        for name in self.names():
+            entry = self.entry(name) if name not in taken else None
+            if entry is not None:
+                yield name, entry
+
+    def answers(self, owner: Owner | None, taken: list[str]) -> Answers:
+        """Return the answers of a user that have not been taken."""
+        entries = self._of(owner, taken)
+        return {entry["question"]: entry["answer"] for entry in entries if entry["question"] is not None}
+
+    def completes(self, owner: Owner | None, taken: list[str]) -> bool:
+        """Return whether a user has asked for the completion, which has not been taken."""
+        return any(entry["question"] is None for entry in self._of(owner, taken))
+
+    def _of(self, owner: Owner | None, taken: list[str]) -> Iterator[Entry]:
+        for _, entry in self.entries(taken):
+            if not isinstance(entry, bytes) and is_of(entry, owner):
+                yield entry
+
+
+def _parse_entry(content: bytes) -> Entry:
+    """Parse an entry; raises an exception for other content."""
+    entry = cast(Entry, as_mapping(json.loads(content)))
+    if entry.keys() != Entry.__annotations__.keys() or not isinstance(entry["question"], str | None):
+        raise TypeError(content)
+    return entry

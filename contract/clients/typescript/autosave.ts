@@ -1,0 +1,112 @@
+/** Autosave: opens an attempt and sends its answers in the background, for as long as a page shows it. */
+import type { Attempt } from "./attempt.js";
+
+// Problems that may be over when the network is back, and those in which further answers can be sent.
+const OFFLINE = ["NO_REPLY"];
+const DEBOUNCE = 500; // milliseconds
+const AFTER_FAULT = 30; // seconds
+const MAX_SLEEP = 86_400; // seconds; timers of JavaScript have 31 bits
+const READY: (string | null)[] = [null, "UNDECIDED"];
+
+/** Keeps an attempt open and its answers saved, from `start` to `stop`; what happens is an event of the attempt. */
+export class Autosave {
+  private running = false;
+  private opened = false;
+  private wake: () => void = () => undefined;
+
+  /** Prepares to open the attempt of this user and quiz; `anew` also after one has ended. */
+  constructor(
+    private attempt: Attempt,
+    private owner: { user_id: string; quiz_id: number | string },
+    private options: { anew?: boolean } = {},
+  ) {}
+
+  start(): void {
+    if (this.running) return;
+    this.running = true;
+    const { attempt } = this;
+    const changed = attempt.on(() => this.wakeIf(attempt.pending && READY.includes(attempt.problem)));
+    const online = (): void => this.wakeIf(OFFLINE.includes(this.attempt.problem ?? ""));
+    const seen = (): void => {
+      // The page may not run again: what is sent now goes on without it. Once visible, the end may have moved.
+      if (document.visibilityState === "hidden") void this.attempt.flush();
+      else this.reopen();
+    };
+    const page = typeof document === "undefined" ? null : document;
+    page?.addEventListener("visibilitychange", seen);
+    if (page) globalThis.addEventListener("online", online);
+    void this.run().finally(() => {
+      changed();
+      page?.removeEventListener("visibilitychange", seen);
+      if (page) globalThis.removeEventListener("online", online);
+    });
+  }
+
+  stop(): void {
+    this.running = false;
+    this.wake();
+  }
+
+  /** Reads the session again, now or after the present wait: its end may have been changed. */
+  reopen(): void {
+    this.opened = false;
+    this.wakeIf(this.attempt.problem === null);
+  }
+
+  private wakeIf(may: boolean): void {
+    if (may) this.wake();
+  }
+
+  private async run(): Promise<void> {
+    while (this.running) {
+      let wait: number;
+      try {
+        wait = await this.step();
+      } catch (error) {
+        console.error(error); // a fault of the program, which stops no later save
+        wait = AFTER_FAULT;
+      }
+      if (wait) await this.sleep(wait);
+      else if (this.attempt.pending) await this.sleep(1);
+      else if (this.opened) await this.untilEnd();
+    }
+  }
+
+  /** Opens the attempt, or sends what is to be sent; returns the seconds to wait. */
+  private async step(): Promise<number> {
+    const { attempt, owner } = this;
+    if (this.opened) {
+      // A learner who is typing changes an answer with each key.
+      await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
+      return attempt.flush();
+    }
+    this.opened = true;
+    const wait = await attempt.open(owner.user_id, owner.quiz_id, this.options);
+    if (wait) this.opened = false;
+    else this.options = {};
+    return wait;
+  }
+
+  /** Waits until there is something to send, or until a moment after the end, which may have been moved. */
+  private async untilEnd(): Promise<void> {
+    const { attempt } = this;
+    const { session, ended } = attempt;
+    if (!session || ended) return this.sleep(Infinity);
+    const ends = [session.expires_at, session.closes_at].map((time) => attempt.secondsUntil(time));
+    const next = Math.min(...ends.filter((seconds) => seconds > 0), MAX_SLEEP);
+    // Learners whose time ends together do not ask together.
+    await this.sleep((Math.max(...ends) > 0 ? next : 5) + 1 + 2 * Math.random());
+    if (!attempt.pending && attempt.secondsLeft() === 0) this.opened = false;
+  }
+
+  /** Waits for so many seconds, or until it is woken. */
+  private sleep(seconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = Number.isFinite(seconds) ? setTimeout(resolve, seconds * 1000) : undefined;
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,56 @@
+/** The stored content of an attempt. */
+import type { AnswerChange } from "./client.js";
+import { dict, isObject, type Dict } from "./json.js";
+import type { Session } from "./schema.js";
+
+/** A change of one answer; `seen` is the stored answer that the learner saw when giving it. */
+export type Change = { answer: AnswerChange; seen: AnswerChange };
+export type Changes = Dict<Change>;
+/** A write that was sent, or will be: it is repeated unchanged, with the same idempotency key. */
+export type Write = { key: string; changes: Changes; version: number };
+export type Owner = Pick<Session, "user_id" | "quiz_id">;
+/**
+ * The stored content: `anew` ignores earlier attempts at the next start, `saved` are acknowledged answers, `times` are
+ * those at which the learner gave the last answer to each question on this device.
+ */
+export type Kept = {
+  id: string | null;
+  user_id: string | null;
+  quiz_id: Owner["quiz_id"] | null;
+  anew: boolean;
+  completing: boolean;
+  version: number;
+  saved: Dict<AnswerChange>;
+  times: Dict<number>;
+  unsent: Changes;
+  sent: Write | null;
+  refused: Dict<AnswerChange>;
+  lost: Dict<AnswerChange>;
+};
+
+/** Returns the answers alone. */
+export const answersOf = (changes: Changes): Dict<AnswerChange> =>
+  Object.fromEntries(Object.entries(changes).map(([question, { answer }]) => [question, answer]));
+
+/** Returns the content of a new store. */
+export const nothingKept = (): Kept => ({
+  ...{ id: null, user_id: null, quiz_id: null, anew: false, completing: false, version: 0, sent: null },
+  ...{ saved: dict(), times: dict(), unsent: dict(), refused: dict(), lost: dict() },
+});
+
+/** Parses stored content; throws if it is not an attempt's. */
+export function parseKept(content: string): Kept {
+  const parsed: unknown = JSON.parse(content);
+  const kept = { ...nothingKept(), ...(isObject(parsed) ? parsed : { unsent: null }) } as Kept;
+  const sent = kept.sent ?? { key: "", changes: {}, version: 0 };
+  const changes = [kept.unsent, sent.changes].every(
+    (group) => isObject(group) && Object.values(group).every((one) => "answer" in one && "seen" in one),
+  );
+  const isWrite = typeof sent.key === "string" && typeof sent.version === "number";
+  const isId = kept.id === null || typeof kept.id === "string";
+  const maps = [kept.saved, kept.times, kept.refused, kept.lost].every(isObject) && typeof kept.version === "number";
+  if (!(changes && isWrite && isId && maps)) throw new TypeError(content);
+  for (const name of ["saved", "refused", "lost"] as const) kept[name] = dict(kept[name]);
+  [kept.unsent, kept.times] = [dict(kept.unsent), dict(kept.times)];
+  return kept;
+}

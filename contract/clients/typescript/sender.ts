@@ -1,0 +1,219 @@
+/** The sender: opens an attempt, sends its outbox, completes it; one request at a time. */
+import type { SessionService } from "./client.js";
+import type { Emit } from "./events.js";
+import { isObject, isPageOf, isSession } from "./json.js";
+import { answersOf, type Owner } from "./kept.js";
+import type { Merge, Outbox } from "./outbox.js";
+import { ask, readClocks, type Fetched, type Reply } from "./request.js";
+import type { Session } from "./schema.js";
+
+type Purpose = "open" | "save" | "complete";
+type Headers = { authorization?: string };
+
+/** What a sender needs of its attempt; `mayWrite` is false once another tab has taken the attempt over. */
+export type Context = {
+  client(): SessionService;
+  headers(): Headers;
+  merge: Merge;
+  emit: Emit;
+  mayWrite(): boolean;
+};
+
+const MAX_BACKOFF = 30; // seconds
+// Bytes of a body up to which a browser sends it also after its page was closed (Fetch, "keepalive").
+const MAX_KEEPALIVE = 60_000;
+const ENDED: Session["status"][] = ["completed", "expired"];
+const WITH_SESSION = ["OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"];
+
+export class Sender {
+  session: Session | null = null;
+  ended = false;
+  problem: string | null = null;
+  /** The service's time of the last reply, in milliseconds, and the clocks when its request was sent. */
+  clock = { now: Date.now(), at: readClocks() };
+  /** Of the last `open`, which `flush` repeats as long as there is no session. */
+  owner: Owner | null = null;
+  private failures = 0;
+
+  constructor(
+    readonly outbox: Outbox,
+    private context: Context,
+  ) {}
+
+  /** Returns whether answers are to be sent, or the completion. */
+  get pending(): boolean {
+    return !this.ended && (!this.outbox.isEmpty || this.outbox.kept.completing);
+  }
+
+  /** Continues the owner's attempt, or starts one. Returns the seconds to wait before the next call, 0 when done. */
+  async open(owner: Owner, anew: boolean): Promise<number> {
+    this.owner = owner;
+    let { kept } = this.outbox;
+    if (kept.id && this.outbox.belongsTo(owner)) {
+      const wait = await this.read(kept.id);
+      // After a 404 there is no id any more, and a new attempt is started below.
+      if (wait && kept.id) return wait;
+    }
+    if (!this.outbox.belongsTo(owner) || (this.ended && anew)) {
+      this.session = null;
+      if (!(await this.outbox.clear())) return this.pause("STORE_FAILED");
+      [kept, this.ended] = [this.outbox.kept, false];
+    }
+    Object.assign(kept, owner);
+    kept.anew ||= anew && !this.session;
+    if (!kept.id && !kept.anew) {
+      const wait = await this.find(owner);
+      if (wait) return wait;
+    }
+    if (kept.id) return this.session ? 0 : this.read(kept.id);
+    return this.took("open", (init) =>
+      this.context.client().POST("/api/sessions/start", { ...init, body: { ...owner, if_active: "resume" } }),
+    );
+  }
+
+  /** Sends every unsaved answer, then the completion if it was asked for; returns as `open` does. */
+  async flush(): Promise<number> {
+    if (!this.session) {
+      if (!this.owner) return this.pause("NOT_OPEN");
+      const wait = await this.open(this.owner, false);
+      if (wait) return wait;
+    }
+    const unmerged = new Set<string>();
+    while (this.session && !this.ended && !this.outbox.isEmpty) {
+      const wait = await this.save(this.session, unmerged);
+      if (wait) return wait;
+    }
+    if (this.session && this.pending) return this.complete(this.session.id);
+    return this.done();
+  }
+
+  private async save(session: Session, unmerged: Set<string>): Promise<number> {
+    const write = await this.outbox.nextWrite(session, this.context.merge, unmerged, this.context.emit);
+    if (!write) return this.pause("UNDECIDED");
+    await this.outbox.stored;
+    const body = { answers: answersOf(write.changes), version: write.version };
+    const params = { path: { id: session.id }, header: { "Idempotency-Key": write.key } };
+    const keepalive = JSON.stringify(body).length * 3 <= MAX_KEEPALIVE;
+    return this.took(
+      "save",
+      (init) => this.context.client().PATCH("/api/sessions/{id}/progress", { ...init, params, body, keepalive }),
+      write.key,
+    );
+  }
+
+  private complete(id: string): Promise<number> {
+    return this.took("complete", (init) =>
+      this.context.client().POST("/api/sessions/{id}/complete", { ...init, params: { path: { id } } }),
+    );
+  }
+
+  private read(id: string): Promise<number> {
+    return this.took("open", (init) =>
+      this.context.client().GET("/api/sessions/{id}", { ...init, params: { path: { id } } }),
+    );
+  }
+
+  /** Looks for attempts made on other devices: takes the one that runs, else the newest. */
+  private async find(owner: Owner): Promise<number> {
+    const reply = await this.ask((init) =>
+      this.context.client().GET("/api/sessions", { ...init, params: { query: owner } }),
+    );
+    if (reply.code !== "OK") return this.pause(reply.code, reply.retryAfter);
+    const page = isObject(reply.content) ? reply.content["items"] : null;
+    if (!isPageOf(page, owner)) return this.pause("NO_REPLY");
+    this.outbox.kept.id = (page.find(({ status }) => !ENDED.includes(status)) ?? page[0])?.id ?? null;
+    return this.done();
+  }
+
+  private ask(request: (init: { signal: AbortSignal; headers: Headers }) => Promise<Fetched>): Promise<Reply> {
+    return ask((signal) => request({ signal, headers: this.context.headers() }));
+  }
+
+  /** Sends a request and applies its reply; returns the seconds to wait before the next request. */
+  private async took(
+    purpose: Purpose,
+    request: (init: { signal: AbortSignal; headers: Headers }) => Promise<Fetched>,
+    key: string | null = null,
+  ): Promise<number> {
+    if (!this.context.mayWrite()) return this.pause("OTHER_TAB");
+    const reply = await this.ask(request);
+    // Another tab sends the same write with the same key.
+    if (!this.context.mayWrite()) return this.pause("OTHER_TAB");
+    const [{ code }, wasEnded] = [reply, this.ended];
+    const saves = purpose === "save";
+    const session = this.ownSession(reply.content);
+    const running = session !== null && !ENDED.includes(session.status);
+    if (WITH_SESSION.includes(code)) {
+      if (!session || (purpose === "complete" && code === "OK" && running)) {
+        return this.pause("NO_REPLY", reply.retryAfter);
+      }
+      this.adopt(session, reply);
+    }
+    if (code === "OK" && running) {
+      if (key !== null) this.tell("saved", this.outbox.acknowledge(key));
+    } else if (["OK", "SESSION_COMPLETED", "SESSION_EXPIRED"].includes(code)) this.end(wasEnded);
+    else if (saves && ["VALIDATION_ERROR", "PAYLOAD_TOO_LARGE"].includes(code)) {
+      this.tell("refused", this.outbox.refuse());
+    } else {
+      this.recover(code, saves);
+      this.outbox.keep();
+      return this.pause(code, reply.retryAfter);
+    }
+    this.outbox.keep();
+    return this.done();
+  }
+
+  /** Returns the session in a reply if it is this attempt's. */
+  private ownSession(content: unknown): Session | null {
+    if (!isSession(content) || !this.outbox.belongsTo(content)) return null;
+    return [null, content.id].includes(this.outbox.kept.id) ? content : null;
+  }
+
+  private adopt(session: Session, { now, asked }: Reply): void {
+    [this.session, this.ended] = [session, false];
+    // The clocks of the request's start: the reply's time is later, so the time left is never too long.
+    this.clock = { now, at: asked };
+    this.tell("restored", this.outbox.adopt(session));
+  }
+
+  private end(wasEnded: boolean): void {
+    if (!this.session) return;
+    this.outbox.end(this.session.answers);
+    this.ended = true;
+    if (wasEnded) return;
+    this.context.emit({ type: "ended", session: this.session, lost: { ...this.outbox.kept.lost } });
+  }
+
+  /** Prepares the next try after an error that allows one; other requests are repeated unchanged. */
+  private recover(code: string, saves: boolean): void {
+    if (code === "SESSION_CONFLICT") {
+      this.failures = 0;
+      this.outbox.requeue();
+    } else if (code === "IDEMPOTENCY_KEY_REUSED" && saves) this.outbox.requeue();
+    // Nothing was written. A slow network needs smaller requests.
+    else if (code === "REQUEST_TIMEOUT" && saves) this.outbox.shrink();
+    else if (code === "SESSION_NOT_FOUND") {
+      this.outbox.restart(this.session?.answers ?? {});
+      this.session = null;
+    }
+  }
+
+  private tell(type: "saved" | "refused" | "restored", answers: ReturnType<Outbox["acknowledge"]>): void {
+    if (Object.keys(answers).length > 0) this.context.emit({ type, answers });
+  }
+
+  private done(): number {
+    [this.problem, this.failures] = [null, 0];
+    this.context.emit({ type: "changed" });
+    return 0;
+  }
+
+  /** Returns the seconds to wait: exponential backoff with jitter, and at least `retryAfter`. */
+  private pause(problem: string, retryAfter = 0): number {
+    const backoff = Math.min(MAX_BACKOFF, 2 ** this.failures);
+    [this.problem, this.failures] = [problem, this.failures + 1];
+    const seconds = (1 + Math.random() / 2) * Math.max(backoff, retryAfter);
+    this.context.emit({ type: "waiting", problem, seconds });
+    return seconds;
+  }
+}

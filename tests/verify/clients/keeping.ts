@@ -1,0 +1,363 @@
+/** What an attempt keeps: through a restored database, a crash, a slow store, in the background: node keeping.js URL SCENARIO. */
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { Attempt, Autosave, createClient, type AnswerChange, type AttemptEvent } from "session-service-client";
+
+import {
+  ARGUMENTS, assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, requests, run, script, state, URL,
+} from "./harness.js";
+
+/** Ids that are names of every object in JavaScript, and texts that look like numbers. */
+const NAMES = ["__proto__", "constructor", "toString", "hasOwnProperty", "", "007", "-1", "1.0", "a b", "\u{1f600}"];
+
+async function control(name: "backup" | "restore", content: object): Promise<void> {
+  const done = await fetch(`${URL}/${name}`, { method: "PUT", body: JSON.stringify(content) });
+  assert.ok(done.ok);
+  await done.text();
+}
+
+/** Waits until the condition holds. */
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (let tries = 0; !(await condition()); tries++) {
+    assert.ok(tries < 6000, "the condition never held");
+    await sleep(5);
+  }
+}
+
+/** Collects the types of the attempt's events, but for `changed`. */
+function types(attempt: Attempt): string[] {
+  const seen: string[] = [];
+  attempt.on(({ type }) => void (type === "changed" || seen.push(type)));
+  return seen;
+}
+
+/** Answers that the service had acknowledged, and has lost with its database, are sent again; also after a crash. */
+async function restored(): Promise<void> {
+  for (const fence of [false, true]) {
+    const [user, store] = [newUser(), new Memory()];
+    const first = await device(store, user);
+    const elsewhere = await device(new Memory(), user);
+    const id = first.session!.id;
+    elsewhere.answer(9, "elsewhere, before");
+    await finish(() => elsewhere.flush());
+    first.answer(1, "before");
+    first.answer(2, "to be cleared");
+    await finish(() => first.flush());
+    await control("backup", { id });
+    first.answer(1, "after");
+    first.answer(2, null);
+    first.answer(3, { since: [null, 1] });
+    await finish(() => first.flush());
+    await control("restore", { id, fence });
+    assert.deepEqual((await state(first))[1], { "1": "before", "2": "to be cleared", "9": "elsewhere, before" });
+    first.client = NOWHERE;
+    first.answer(3, "later"); // no conflict: no other device has answered
+    const again = fence ? made(store) : first;
+    again.client = CLIENT;
+    const events = types(again);
+    await finish(() => again.open(user, QUIZ));
+    assert.deepEqual(again.unsaved, { "1": "after", "2": null, "3": "later" });
+    again.answer(4, "later");
+    await finish(() => again.complete());
+    const answers = { "1": "after", "3": "later", "4": "later", "9": "elsewhere, before" };
+    await assertSaved(again, answers, "completed");
+    assert.deepEqual([events[0], again.lost], ["restored", {}]);
+  }
+}
+
+/** An answer that another device has replaced since is not sent again after a restore. */
+async function replaced(): Promise<void> {
+  const user = newUser();
+  const here = await device(new Memory(), user);
+  here.answer(1, "mine");
+  await finish(() => here.flush());
+  const there = await device(new Memory(), user, () => "theirs");
+  there.answer(1, "theirs");
+  await finish(() => there.flush());
+  await finish(() => here.open(user, QUIZ));
+  await control("backup", { id: here.session!.id });
+  there.answer(2, "more");
+  await finish(() => there.flush());
+  await finish(() => here.open(user, QUIZ));
+  await control("restore", { id: here.session!.id, fence: true });
+  await finish(() => here.open(user, QUIZ));
+  assert.deepEqual(here.unsaved, {});
+  await assertSaved(here, { "1": "theirs" });
+}
+
+/** A completion that was asked for offline is carried out by a later flush, also after a crash. */
+async function completed_later(): Promise<void> {
+  const [user, store] = [newUser(), new Memory()];
+  const first = await device(store, user);
+  first.client = NOWHERE;
+  first.answer(1, "one");
+  assert.ok((await first.complete()) >= 1);
+  assert.equal(first.pending, true);
+  const second = made(store);
+  assert.equal(second.pending, true);
+  await finish(() => second.open(user, QUIZ));
+  await assertSaved(second, {});
+  await finish(() => second.flush());
+  await assertSaved(second, { "1": "one" }, "completed");
+  assert.deepEqual([second.ended, second.pending], [true, false]);
+}
+
+/** A store that returns promises, slowly, has every answer before it is sent, and is loaded before it is used. */
+async function slow_store(): Promise<void> {
+  const [user, memory] = [newUser(), new Memory()];
+  let broken = false;
+  const store = {
+    getItem: async (key: string) => (await sleep(5), memory.getItem(key)),
+    setItem: async (key: string, value: string) => {
+      await sleep(5);
+      if (broken) throw new Error("no space left");
+      memory.setItem(key, value);
+    },
+  };
+  const first = new Attempt(CLIENT, store, "attempt");
+  first.client = NOWHERE;
+  const stored = first.answer(0, "before the store was read");
+  assert.deepEqual(first.unsaved, { "0": "before the store was read" });
+  await stored;
+  assert.ok(memory.getItem("attempt")!.includes("before the store was read"));
+  first.client = createClient({
+    baseUrl: URL,
+    fetch: async (request) => {
+      if (broken || request.method !== "PATCH") return fetch(request);
+      const { answers } = await request.clone().json();
+      const { sent } = JSON.parse(memory.getItem("attempt")!);
+      for (const question of Object.keys(answers)) assert.deepEqual(sent?.changes[question].answer, answers[question]);
+      return fetch(request);
+    },
+  });
+  await finish(() => first.open(user, QUIZ));
+  for (let question = 1; question < 20; question++) void first.answer(question, question);
+  await finish(() => first.flush());
+  const saved = Object.fromEntries([...Array(20).keys()].map((n) => [n, n || "before the store was read"]));
+  await assertSaved(first, saved);
+  broken = true;
+  await first.answer(20, "not stored");
+  assert.equal(first.storeFailed, true);
+  await finish(() => first.flush());
+  await assertSaved(first, { ...saved, "20": "not stored" });
+  broken = false;
+  await first.answer(21, "stored");
+  assert.equal(first.storeFailed, false);
+  await finish(() => new Attempt(CLIENT, store, "attempt").open(user, QUIZ));
+}
+
+/** A tab that has just become the owner of a shared store waits for the store, and asks no other tab. */
+async function slow_shared_store(): Promise<void> {
+  const memory = new Memory();
+  const store = {
+    shared: true,
+    getItem: async (key: string) => (await sleep(400), memory.getItem(key)),
+    setItem: memory.setItem,
+    getAllKeys: async () => [...memory.items.keys()],
+    removeItem: (key: string) => memory.items.delete(key),
+  };
+  const calls: unknown[] = [];
+  const channel = new BroadcastChannel("shared");
+  channel.onmessage = ({ data }: MessageEvent<{ type: string }>) => void (data.type === "call" && calls.push(data));
+  const attempt = new Attempt(CLIENT, store, "shared");
+  await attempt.answer(1, "one");
+  const user = newUser();
+  await finish(() => attempt.open(user, QUIZ));
+  await finish(() => attempt.complete());
+  await assertSaved(attempt, { "1": "one" }, "completed");
+  assert.ok(calls.length <= 1);
+}
+
+/** Answers that closed tabs have left are saved, unless there is a later one; what no tab has written is ignored. */
+async function closed_tabs(): Promise<void> {
+  const memory = new Memory();
+  const store = {
+    shared: true,
+    getItem: memory.getItem,
+    setItem: memory.setItem,
+    getAllKeys: async () => [...memory.items.keys()],
+    removeItem: (key: string) => memory.items.delete(key),
+  };
+  const attempt = new Attempt(CLIENT, store, "closed");
+  const user = newUser();
+  await finish(() => attempt.open(user, QUIZ));
+  attempt.answer(1, "later");
+  const left = (question: string, answer: AnswerChange, time: number): string =>
+    JSON.stringify({ question, answer, seen: null, time });
+  memory.setItem("closed.inbox.a.0", left("1", "earlier", Date.now() - 5000));
+  memory.setItem("closed.inbox.a.1", left("2", "the last one", Date.now()));
+  memory.setItem("closed.inbox.b.0", left("2", "the one before", Date.now() - 1));
+  for (const [index, content] of ["", "{", "[1]", "null", '{"question": 7}'].entries()) {
+    memory.setItem(`closed.inbox.c.${index}`, content);
+  }
+  memory.full = true;
+  await finish(() => attempt.flush());
+  await assertSaved(attempt, { "1": "later", "2": "the last one" });
+  assert.ok(memory.getItem("closed.inbox.a.1")); // nothing is removed before it is stored
+  memory.full = false;
+  await finish(() => attempt.complete());
+  await assertSaved(attempt, { "1": "later", "2": "the last one" }, "completed");
+  assert.deepEqual([...memory.items.keys()], ["closed"]);
+}
+
+/** Any text is a question, also a name that every object of JavaScript has. */
+async function names_of_objects(): Promise<void> {
+  const [user, store] = [newUser(), new Memory()];
+  const first = await device(store, user);
+  const used = NAMES.filter((name) => name !== "");
+  for (const name of used) first.answer(name, `of ${name}`);
+  first.client = NOWHERE;
+  await first.flush();
+  const second = await device(store, user);
+  assert.deepEqual(Object.keys(second.unsaved).sort(), [...used].sort());
+  await finish(() => second.flush());
+  const answers = (await state(second))[1];
+  assert.deepEqual(Object.entries(answers).sort(), used.map((name) => [name, `of ${name}`]).sort());
+  second.answer("", "no question");
+  await finish(() => second.flush());
+  assert.deepEqual(second.refused, { "": "no question" });
+  for (const name of used) second.answer(name, null);
+  await finish(() => second.complete());
+  await assertSaved(second, {}, "completed");
+}
+
+/** A token is asked for before the first request and after a 401; a function that fails delays, and loses nothing. */
+async function asked_token(): Promise<void> {
+  const [valid, stale, user] = ARGUMENTS as [string, string, string];
+  const asked: string[] = [];
+  const tokens = [stale, "fails", stale, valid];
+  const token = async (): Promise<string> => {
+    const next = tokens.shift() ?? valid;
+    asked.push(next);
+    if (next === "fails") throw new Error("no session of the platform");
+    return next;
+  };
+  const attempt = new Attempt(CLIENT, new Memory(), "attempt", undefined, { token });
+  attempt.answer(1, "one");
+  for (const _ of [stale, stale]) {
+    assert.ok((await attempt.open(user, QUIZ)) >= 1);
+    assert.equal(attempt.problem, "UNAUTHENTICATED");
+  }
+  assert.deepEqual(attempt.unsaved, { "1": "one" });
+  assert.equal(await attempt.open(user, QUIZ), 0);
+  assert.equal(await attempt.complete(), 0);
+  assert.deepEqual(asked, [stale, "fails", stale, valid]);
+  const client = createClient({ baseUrl: URL, headers: { authorization: `Bearer ${valid}` } });
+  assert.deepEqual(await state(attempt, client), ["completed", { "1": "one" }]);
+}
+
+/** Events say what happened, in order; a listener that throws stops nothing. */
+async function events(): Promise<void> {
+  const user = newUser();
+  const seen: AttemptEvent[] = [];
+  const here = await device(new Memory(), user, (_question, mine) => `${mine}, merged`);
+  const there = await device(new Memory(), user);
+  const log = console.error;
+  let thrown = 0;
+  console.error = () => void thrown++;
+  here.on(() => {
+    throw new RangeError("a fault of the page");
+  });
+  const off = here.on((event) => void (event.type === "changed" || seen.push(event)));
+  there.answer(1, "theirs");
+  await finish(() => there.flush());
+  here.answer(1, "mine");
+  here.answer(2, "two\u0000");
+  await script(["lost reply"]);
+  await finish(() => here.flush());
+  await finish(() => there.open(user, QUIZ));
+  await finish(() => there.complete());
+  here.answer(3, "too late");
+  await finish(() => here.flush());
+  off();
+  await finish(() => here.open(user, QUIZ));
+  console.error = log;
+  const shown = seen.map(({ type, ...event }) => [type, "answers" in event ? event.answers : null]);
+  const [merged] = seen.filter(({ type }) => type === "merged");
+  assert.deepEqual(
+    merged,
+    { type: "merged", question: "1", mine: "mine", theirs: "theirs", answer: "mine, merged" },
+  );
+  assert.ok(shown.some(([type]) => type === "waiting"));
+  assert.deepEqual(
+    shown.filter(([type]) => type !== "waiting" && type !== "merged"),
+    [
+      ["saved", { "1": "mine, merged" }],
+      ["refused", { "2": "two\u0000" }],
+      ["ended", null],
+    ],
+  );
+  assert.deepEqual([seen.at(-1)!.type, here.lost, thrown > 0], ["ended", { "3": "too late" }, true]);
+}
+
+/** In the background an attempt opens, saves through an outage, hands in, and stops by itself never. */
+async function background(): Promise<void> {
+  const [user, attempt] = [newUser(), made(new Memory())];
+  const faults: unknown[] = [];
+  process.on("unhandledRejection", (reason) => faults.push(reason));
+  const autosave = new Autosave(attempt, { user_id: user, quiz_id: QUIZ });
+  attempt.answer(1, "before it was opened");
+  autosave.start();
+  await until(() => attempt.session !== null && !attempt.pending);
+  await assertSaved(attempt, { "1": "before it was opened" });
+  attempt.client = NOWHERE;
+  attempt.answer(2, "offline");
+  await until(() => attempt.problem === "NO_REPLY");
+  assert.deepEqual(attempt.unsaved, { "2": "offline" });
+  attempt.client = CLIENT;
+  await script(["lost reply", "502 page", "pass"]);
+  attempt.answer(3, "online");
+  await until(() => !attempt.pending);
+  await assertSaved(attempt, { "1": "before it was opened", "2": "offline", "3": "online" });
+  attempt.answer(4, "last");
+  void attempt.complete();
+  await until(() => attempt.ended);
+  const answers = { "1": "before it was opened", "2": "offline", "3": "online", "4": "last" };
+  await assertSaved(attempt, answers, "completed");
+  autosave.stop();
+  assert.deepEqual([faults, attempt.lost], [[], {}]);
+}
+
+/** The background waits for as long as Retry-After says: further answers send nothing before. */
+async function background_waits(): Promise<void> {
+  const [user, attempt] = [newUser(), made(new Memory())];
+  const autosave = new Autosave(attempt, { user_id: user, quiz_id: QUIZ });
+  autosave.start();
+  await until(() => attempt.session !== null);
+  const waits: number[] = [];
+  attempt.on((event) => void (event.type === "waiting" && waits.push(event.seconds)));
+  await script(["RateLimitedError"], { "retry-after": "3600" });
+  attempt.answer(1, "one");
+  await until(() => waits.length === 1);
+  assert.ok(waits[0]! >= 300);
+  for (let question = 2; question < 50; question++) {
+    attempt.answer(question, "more");
+    await sleep(5);
+  }
+  assert.equal((await requests("PATCH")).length, 1);
+  autosave.stop();
+  await finish(() => attempt.flush());
+  assert.equal(Object.keys((await state(attempt))[1]).length, 49);
+}
+
+/** Without a rule of its own the attempt keeps this device's answer, and the other devices' other answers. */
+async function default_merge(): Promise<void> {
+  const user = newUser();
+  const here = new Attempt(CLIENT, new Memory(), "attempt");
+  const there = new Attempt(CLIENT, new Memory(), "attempt");
+  for (const attempt of [here, there]) await finish(() => attempt.open(user, QUIZ));
+  const answer = async (attempt: Attempt, answers: { [question: string]: AnswerChange }): Promise<void> => {
+    for (const [question, value] of Object.entries(answers)) attempt.answer(question, value);
+    await finish(() => attempt.flush());
+  };
+  await answer(there, { "1": "theirs", "2": "theirs" });
+  await answer(here, { "1": "mine", "3": "mine" });
+  await assertSaved(here, { "1": "mine", "2": "theirs", "3": "mine" });
+}
+
+await run(
+  ...[restored, replaced, completed_later, slow_store, slow_shared_store, closed_tabs, names_of_objects, asked_token, events, background],
+  ...[background_waits, default_merge],
+);
+process.exit(0);

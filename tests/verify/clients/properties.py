@@ -1,0 +1,75 @@
+"""Property of the class Attempt: whatever fails, an answer is saved, or the client says that it is not."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import Urls
+from tests.support.service import Service
+from tests.verify.clients.scripted_proxy import TRANSIENT, scripted
+
+Steps = list[dict[str, Any]]
+
+EXAMPLES = int(os.environ.get("EXAMPLES", "40"))
+# "silence" costs a client its whole timeout.
+REPLIES = ["pass", "lost request", "lost reply", "torn reply", "SessionNotFoundError", *TRANSIENT]
+QUESTIONS = ["1", "2", "__proto__"]
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.text("ab\u00fc\U0001f600\u0000", max_size=3),
+    st.lists(st.integers(0, 1), max_size=2),
+    st.just({"__proto__": None}),
+)
+
+
+def steps(devices: int) -> st.SearchStrategy[Steps]:
+    """Generate what learners do on so many devices, and what fails meanwhile."""
+    device = st.integers(0, devices - 1)
+    names = ["open", "flush", "flush", "complete", "crash", "online", "offline", "full", "room"]
+    # Without the operator's fence a second device can hide that the database was restored.
+    fence = st.sampled_from([False, True] if devices == 1 else [True])
+    step = st.one_of(
+        st.fixed_dictionaries(
+            {
+                "do": st.just("answer"),
+                "device": device,
+                "question": st.sampled_from(QUESTIONS),
+                "answer": VALUES,
+            }
+        ),
+        st.fixed_dictionaries({"do": st.sampled_from(names), "device": device}),
+        st.fixed_dictionaries(
+            {"do": st.just("network"), "replies": st.lists(st.sampled_from(REPLIES), max_size=4)}
+        ),
+        st.just({"do": "backup"}),
+        st.fixed_dictionaries({"do": st.just("restore"), "fence": fence}),
+    )
+    return st.lists(step, max_size=25)
+
+
+def check_promise(
+    command: Sequence[str | Path], project: Path, service: Service, urls: Urls, devices: int
+) -> None:
+    """Let a program carry out any steps; fail if it prints a broken promise."""
+
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(steps(devices))
+    def check(taken: Steps) -> None:
+        file = project / "steps.json"
+        file.write_text(json.dumps(taken))
+        with scripted(service.url, urls) as proxy:
+            ready = [*command, proxy.url, str(devices), file]
+            ended = subprocess.run(
+                ready, cwd=project, capture_output=True, text=True, check=False, timeout=120
+            )
+        assert (ended.returncode, ended.stdout) == (0, ""), ended.stdout + ended.stderr
+
+    check()

@@ -1,0 +1,1 @@
+"""Clients of other generators, each driven through the life of a session."""

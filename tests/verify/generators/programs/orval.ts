@@ -1,0 +1,38 @@
+/** orval, with fetch: node orval.js URL. */
+import { completeSession, getHealth, getSession, listSessions, saveAnswers, startSession, updateProgress } from "./client";
+import { live, type Refusal, type Reply } from "./life";
+
+type Success<Result> = Extract<Result, { status: 200 | 201 }> extends { data: infer Body } ? Body : never;
+
+async function reply<Result extends { status: number; data: unknown }>(
+  call: Promise<Result>,
+): Promise<Reply<Success<Result>>> {
+  const { status, data } = await call;
+  return status < 300 ? { status, body: data as Success<Result> } : { status, error: data as Refusal };
+}
+
+void live((url) => {
+  // The generated URLs are relative, which Node.js does not know.
+  const fetchUrl = fetch;
+  globalThis.fetch = (path, init) => fetchUrl(new URL(String(path), url), init);
+  return {
+    async health() {
+      const answered = await getHealth();
+      return answered.status === 200 ? answered.data.status : "";
+    },
+    start: (user_id, quiz_id, { key, resume, seconds }) =>
+      reply(
+        startSession(
+          { user_id, quiz_id, time_limit_seconds: seconds ?? null, if_active: resume ? "resume" : null },
+          key ? { headers: { "Idempotency-Key": key } } : {},
+        ),
+      ),
+    save: (id, question_id, answer, version) =>
+      reply(updateProgress(id, { question_id, answer, version: version ?? null })),
+    annotate: (id, question_id, answer, annotation) => reply(updateProgress(id, { question_id, answer, annotation })),
+    saveMany: (id, answers) => reply(saveAnswers(id, { answers })),
+    read: (id) => reply(getSession(id)),
+    list: (user_id, quiz_id) => reply(listSessions({ user_id, quiz_id })),
+    complete: (id, answers) => reply(completeSession(id, answers && { answers })),
+  };
+});

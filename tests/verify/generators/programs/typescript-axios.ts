@@ -1,0 +1,37 @@
+/** OpenAPI Generator's typescript-axios: node typescript-axios.js URL. */
+import { isAxiosError, type AxiosResponse } from "axios";
+import { Configuration, HealthApi, SessionsApi } from "./client";
+import { live, type Reply } from "./life";
+
+async function reply<Body>(call: Promise<AxiosResponse<Body>>): Promise<Reply<Body>> {
+  try {
+    const { status, data } = await call;
+    return { status, body: data };
+  } catch (error) {
+    if (!isAxiosError(error) || !error.response) throw error;
+    return { status: error.response.status, error: error.response.data };
+  }
+}
+
+void live((url) => {
+  const configuration = new Configuration({ basePath: url });
+  const [health, sessions] = [new HealthApi(configuration), new SessionsApi(configuration)];
+  return {
+    health: async () => (await health.getHealth()).data.status,
+    start: (user_id, quiz_id, { key, resume, seconds }) =>
+      reply(
+        sessions.startSession(
+          { user_id, quiz_id, time_limit_seconds: seconds ?? null, if_active: resume ? "resume" : null },
+          key,
+        ),
+      ),
+    save: (id, question_id, answer, version) =>
+      reply(sessions.updateProgress(id, { question_id, answer, version: version ?? null })),
+    annotate: (id, question_id, answer, annotation) =>
+      reply(sessions.updateProgress(id, { question_id, answer, annotation })),
+    saveMany: (id, answers) => reply(sessions.saveAnswers(id, { answers })),
+    read: (id) => reply(sessions.getSession(id)),
+    list: (user, quiz) => reply(sessions.listSessions(user, quiz)),
+    complete: (id, answers) => reply(sessions.completeSession(id, undefined, undefined, answers && { answers })),
+  };
+});
