@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,15 @@ from tests.verify.mutations.mutation import Mutation
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_mutation_is_detected(mutation: Mutation, tmp_path: Path) -> None:
-    """A copy of the service with the mutation fails the test that is named beside it."""
+    """A copy of the service with the mutation fails the test that is named beside it.
+
+    A mutation may change only what happens first: then it can survive a run. It gets a second one, and a warning.
+    """
     mutation.apply(copy_repository(tmp_path))
     status, output = _run(mutation.test, tmp_path)
+    if status == 0:
+        warnings.warn(f"survived one run: {mutation.test} depends on timing", stacklevel=1)
+        status, output = _run(mutation.test, tmp_path)
     assert status == 1, output
     assert re.search(r"^1 failed", output, re.MULTILINE), output
 
