@@ -14,6 +14,7 @@ from tests.verify.mutations import MUTATIONS
 from tests.verify.mutations.mutation import Mutation
 
 
+@pytest.mark.filterwarnings("default:survived one run")
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_mutation_is_detected(mutation: Mutation, tmp_path: Path) -> None:
     """A copy of the service with the mutation fails the test that is named beside it.
