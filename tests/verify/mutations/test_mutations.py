@@ -19,7 +19,7 @@ from tests.verify.mutations.mutation import Mutation
 def test_a_mutation_is_detected(mutation: Mutation, tmp_path: Path) -> None:
     """A copy of the service with the mutation fails the test that is named beside it.
 
-    A mutation may change only what happens first: then it can survive a run. It gets a second one, and a warning.
+    A mutation that changes only the order of events can survive a run: it gets a second one, and a warning.
     """
     mutation.apply(copy_repository(tmp_path))
     status, output = _run(mutation.test, tmp_path)
