@@ -13,12 +13,16 @@ from tests.support.ageing import age, stored
 from tests.support.database_settings import close_connections
 from tests.support.issuer import SERVICE_SCOPE, bearer
 from tests.support.journal import lines, page
-from tests.support.service import Service, running
+from tests.support.service import Headers, Service, running
 from tests.support.waiting import eventually
 
 START = "/api/sessions/start"
 MEBIBYTE = 1024 * 1024
-STAFF = bearer("back-end", scope=SERVICE_SCOPE)
+
+
+def _staff() -> Headers:
+    """Return a new token of a service: one from the import of this file would expire in a long run."""
+    return bearer("back-end", scope=SERVICE_SCOPE)
 
 
 def _path(session_id: object) -> str:
@@ -95,11 +99,11 @@ def test_200_in_pages_of_one_mebibyte(service: Service) -> None:
 def test_200_for_the_owner_without_other_actors(service_with_tokens: Service) -> None:
     """A learner sees its own name only; a service's token sees every actor, client and request."""
     client = service_with_tokens.client
-    session = client.post(START, json={"user_id": "ada", "quiz_id": 7}, headers=STAFF).json()
+    session = client.post(START, json={"user_id": "ada", "quiz_id": 7}, headers=_staff()).json()
     acted = {**bearer("ada", act={"sub": "tutor"}), "client-id": "tutors-tab"}
     service_with_tokens.save(session["id"], 1, "x", {**bearer("ada"), "client-id": "adas-tab"})
     service_with_tokens.save(session["id"], 2, "y", acted)
-    whole = lines(service_with_tokens, session["id"], STAFF)
+    whole = lines(service_with_tokens, session["id"], _staff())
     own = lines(service_with_tokens, session["id"], bearer("ada"))
     assert [(line["actor"], line["client_id"]) for line in whole] == [
         ({"type": "staff", "subject": "back-end"}, None),
