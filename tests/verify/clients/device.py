@@ -1,4 +1,4 @@
-"""Attempts of docs/client.md on devices that fail or are shared: python device.py URL SCENARIO."""
+"""Attempts on devices that fail or are shared: python device.py URL SCENARIO."""
 
 import asyncio
 import json
@@ -145,7 +145,7 @@ def unreadable_store() -> None:
 
 
 def older_file() -> None:
-    """A file of the guide's first version, without a user, is read, and what waits in it is saved."""
+    """A file of the first version of the class, without a user, is read, and what waits in it is saved."""
     first = device("first", new_user())
     assert first.session
     changes = {"3": {"answer": ["three"], "seen": None}}

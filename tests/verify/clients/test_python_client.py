@@ -30,7 +30,7 @@ OPERATIONS = {
 
 PROGRAMS = (
     "life.py",
-    "guide.py",
+    "attempt_life.py",
     "harness.py",
     "network.py",
     "device.py",
@@ -150,9 +150,9 @@ def test_growth(project: Path, service: Service) -> None:
     assert seen >= programs.REACHED_2 | {("startSession", 422)}
 
 
-def test_guide_loses_no_answer(project: Path, service: Service) -> None:
-    """The guide's client keeps or reports every answer on a bad network."""
-    command = [sys.executable, "-W", "error", "guide.py", "URL", "attempt.json"]
+def test_an_attempt_loses_no_answer(project: Path, service: Service) -> None:
+    """Attempts keep or report every answer on a bad network: attempt_life.py describes what learners do."""
+    command = [sys.executable, "-W", "error", "attempt_life.py", "URL", "attempt.json"]
     seen = programs.run(project, service, command, programs.bad_network)
     assert seen >= {
         ("saveAnswers", 200),
@@ -163,15 +163,15 @@ def test_guide_loses_no_answer(project: Path, service: Service) -> None:
 
 
 @pytest.mark.parametrize("scenario", programs.NETWORK)
-def test_guide_on_a_bad_network(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
-    """The guide's client loses no answer and raises nothing: network.py describes each scenario."""
+def test_an_attempt_on_a_bad_network(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """An attempt loses no answer and raises nothing: network.py describes each scenario."""
     arguments = programs.NETWORK[scenario]
     programs.run_scenario(project, service, migrated, [*RUN, "network.py"], scenario, *arguments)
 
 
 @pytest.mark.parametrize("scenario", programs.DEVICE)
-def test_guide_on_a_bad_device(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
-    """The guide's client loses no answer and raises nothing: device.py describes each scenario."""
+def test_an_attempt_on_a_bad_device(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """An attempt loses no answer and raises nothing: device.py describes each scenario."""
     programs.run_scenario(project, service, migrated, [*RUN, "device.py"], scenario)
 
 
@@ -203,8 +203,10 @@ def test_an_attempt_asks_for_tokens(project: Path, service_with_tokens: Service,
     programs.run_scenario(project, service_with_tokens, migrated, command, "asked_token", *tokens, "asked")
 
 
-def test_guide_asks_for_a_new_token(project: Path, service_with_tokens: Service, migrated: Urls) -> None:
-    """The guide's client asks for a new token after a 401, and loses nothing until it has one."""
+def test_an_attempt_waits_for_a_new_token(
+    project: Path, service_with_tokens: Service, migrated: Urls
+) -> None:
+    """After a 401 an attempt loses nothing until it has a client with a new token."""
     tokens = KEY.token("python"), KEY.token("python", exp=1)
     programs.run_scenario(
         project, service_with_tokens, migrated, [*RUN, "network.py"], "token", *tokens, "python"
