@@ -69,17 +69,17 @@ class Attempt:
     @property
     def session(self) -> Session | None:
         """Return the session of the last reply; None before the first."""
-        return self._sender.session
+        return self._sender.state.session
 
     @property
     def ended(self) -> bool:
         """Return whether the attempt was completed, or its time is over."""
-        return self._sender.ended
+        return self._sender.state.ended
 
     @property
     def problem(self) -> str | None:
         """Return why the last call returned a wait; None after one that returned 0."""
-        return self._sender.problem
+        return self._sender.pauses.problem
 
     @property
     def unsaved(self) -> Answers:
@@ -90,7 +90,7 @@ class Attempt:
     @property
     def answers(self) -> Answers:
         """Return the answers as the learner last gave them: the unsaved ones over those of the session."""
-        return self._sender.answers | self.unsaved
+        return self._sender.state.answers | self.unsaved
 
     @property
     def pending(self) -> bool:
@@ -140,7 +140,7 @@ class Attempt:
         It waits for no request. Afterwards the device has the answer stored, or `store_failed` is true.
         """
         # A copy: a list that its owner changes later must not change a write that was sent.
-        self._sender.answer(str(question), copy_of(answer))
+        self._sender.state.answer(str(question), copy_of(answer))
         self.answered.set()
 
     def flush(self) -> float:
@@ -156,7 +156,7 @@ class Attempt:
         """Store that the learner hands in, without a request: the next flush completes the attempt."""
         with self._device.state:
             if self._device.owns or not self._asked_to_complete:
-                self._sender.complete()
+                self._sender.state.complete()
             self._asked_to_complete = not self._device.owns
         self.answered.set()
 
@@ -170,7 +170,7 @@ class Attempt:
         if not end:
             return math.inf
         with self._device.state:
-            now, asked = self._sender.now, self._sender.asked
+            now, asked = self._sender.state.now, self._sender.state.asked
         elapsed = max(clock - at for clock, at in zip(read_clocks(), asked, strict=True))
         return max(0, (end - now).total_seconds() - elapsed)
 
@@ -182,7 +182,8 @@ class Attempt:
     def _in_turn(self, call: Callable[[], float]) -> float:
         """Make a call when those of other threads have returned, as the owner of the file."""
         with self._device.turn:
-            wait = self._with_token(call) if self._sender.claim() else self._sender.wait_for_owner()
+            claimed = self._sender.state.claim()
+            wait = self._with_token(call) if claimed else self._sender.pauses.for_owner()
         self._events.deliver()
         return wait
 

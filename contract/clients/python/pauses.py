@@ -1,0 +1,45 @@
+"""The pauses between requests: exponential backoff with jitter."""
+
+from random import SystemRandom
+
+from .events import Changed, Events, Waiting
+
+RANDOM = SystemRandom()
+MAX_BACKOFF = 30.0  # seconds
+OWNER_CHECK = 1.0  # seconds after which a call that has no owner is made again
+
+
+class Pauses:
+    """The seconds that calls return, and the problem that is the reason for them."""
+
+    def __init__(self, events: Events) -> None:
+        self.problem: str | None = None
+        self._events = events
+        self._failures = 0
+
+    def none(self) -> float:
+        """Return 0: the call has done all."""
+        self.problem, self._failures = None, 0
+        self._events.add(Changed())
+        return 0
+
+    def after_failure(self, problem: str, retry_after: float = 0) -> float:
+        """Return the seconds to wait: exponential backoff with jitter, and at least `retry_after`."""
+        backoff = min(MAX_BACKOFF, 2.0 ** min(self._failures, 10))
+        self._failures += 1
+        return self._wait(problem, RANDOM.uniform(1, 1.5) * max(backoff, retry_after))
+
+    def after_conflict(self, retry_after: float) -> float:
+        """Return the seconds to wait: a conflict ends a series of failures."""
+        self._failures = 0
+        return self.after_failure("SESSION_CONFLICT", retry_after)
+
+    def for_owner(self) -> float:
+        """Return the seconds after which the outbox may be free."""
+        return self._wait("OTHER_PROCESS", RANDOM.uniform(1, 1.5) * OWNER_CHECK)
+
+    def _wait(self, problem: str, seconds: float) -> float:
+        self.problem = problem
+        self._events.add(Waiting(problem, seconds))
+        self._events.add(Changed())
+        return seconds
