@@ -76,6 +76,7 @@ class Outbox:
         else:
             seen = stored
         self.kept["unsent"][question] = {"answer": answer, "seen": seen}
+        self.kept["refused"].pop(question, None)
 
     def last_answer(self, question: str, stored: Answer) -> Answer:
         """Return the device's last answer to a question; without one `stored`."""
@@ -144,16 +145,20 @@ class Outbox:
         self.batch = max(1, len(self.requeue()) // 2)
 
     def refuse(self) -> Answers:
-        """Halve a refused write, until the answer that causes the refusal is found; return that one."""
+        """Halve a refused write, until the answer that causes the refusal is found; return that one.
+
+        An answer that the learner has corrected since then is not refused.
+        """
         answers = answers_of(changes_of(self.kept["sent"]))
         self.shrink()
+        unsent = self.kept["unsent"]
         if len(answers) > 1:
             return {}
-        for question, answer in answers.items():
-            self.kept["refused"][question] = answer
-            if same(self.kept["unsent"][question]["answer"], answer):
-                del self.kept["unsent"][question]
-        return answers
+        refused = {name: answer for name, answer in answers.items() if same(unsent[name]["answer"], answer)}
+        for question in refused:
+            del unsent[question]
+        self.kept["refused"] |= refused
+        return refused
 
     def end(self, stored: Answers) -> None:
         """Collect the answers that came too late: a write whose reply was lost may have been applied."""

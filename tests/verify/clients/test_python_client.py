@@ -34,6 +34,7 @@ PROGRAMS = (
     "harness.py",
     "network.py",
     "device.py",
+    "faults.py",
     "keeping.py",
     "background.py",
     "processes.py",
@@ -41,6 +42,7 @@ PROGRAMS = (
     "anything.py",
 )
 KEEPING = ["background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
+FAULTS = ["corrected"]
 SHARING = [
     "owner_killed",
     "owner_frozen",
@@ -182,6 +184,12 @@ def test_an_attempt_keeps_every_answer(
     """An attempt keeps every answer: keeping.py and background.py describe each scenario."""
     program = "background.py" if scenario.startswith("background") else "keeping.py"
     programs.run_scenario(project, service, migrated, [*RUN, program], scenario)
+
+
+@pytest.mark.parametrize("scenario", FAULTS)
+def test_an_attempt_survives_faults(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """Refused answers and functions that fail stop no other answer: faults.py describes each scenario."""
+    programs.run_scenario(project, service, migrated, [*RUN, "faults.py"], scenario)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
