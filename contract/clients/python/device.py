@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
+from time import time_ns
 
 from .inbox import Entry, Inbox, is_of
 from .json_values import Answer, Answers
@@ -80,13 +81,28 @@ class Device:
         if outbox.store_failed:
             outbox.requeue()
             for question, change in outbox.kept["unsent"].items():
-                self.put(question, change["answer"], change["seen"], outbox.owner)
+                # Not 0: an answer of another device, in a new attempt, has no time.
+                time = outbox.kept["times"].get(question, 1)
+                self._put(question, change["answer"], change["seen"], time, outbox.owner)
 
-    def put(self, question: str | None, answer: Answer, seen: Answer, owner: Owner | None = None) -> None:
+    def put(self, question: str | None, answer: Answer, seen: Answer) -> None:
         """Add an entry to the inbox; with question None the wish to complete the attempt."""
-        user_id, quiz_id = owner or self.owner or (None, None)
-        entry = Entry(question=question, answer=answer, seen=seen, user_id=user_id, quiz_id=quiz_id)
+        time = time_ns() if question is None else self.next_time(question)
+        self._put(question, answer, seen, time, self.owner)
+
+    def _put(
+        self, question: str | None, answer: Answer, seen: Answer, time: int, owner: Owner | None
+    ) -> None:
+        user_id, quiz_id = owner or (None, None)
+        entry = Entry(
+            question=question, answer=answer, seen=seen, time=time, user_id=user_id, quiz_id=quiz_id
+        )
         self.inbox.put(entry)
+
+    def next_time(self, question: str) -> int:
+        """Return the time of an answer given now: later than the last one, also if the date was set back."""
+        entry = self._entries.get(question)
+        return max(time_ns(), (entry["time"] if entry else self.outbox.kept["times"].get(question, 0)) + 1)
 
     def take(self, add: Add) -> bool:
         """Move the entries of the inbox to the outbox, which stores them first; return whether any were."""
@@ -119,12 +135,13 @@ class Device:
 
     def last_answer(self, question: str, stored: Answer) -> Answer:
         """Return the device's last answer to a question; without one `stored`."""
-        return self._entries.get(question, self.outbox.last_answer(question, stored))
+        entry = self._entries.get(question)
+        return entry["answer"] if entry else self.outbox.last_answer(question, stored)
 
     @property
     def unsaved(self) -> Answers:
         """Return the answers that the service has not acknowledged."""
-        return self.outbox.unsaved | self._entries
+        return self.outbox.unsaved | {name: entry["answer"] for name, entry in self._entries.items()}
 
     @property
     def completes(self) -> bool:
@@ -133,8 +150,11 @@ class Device:
         return self.outbox.kept["completing"] or asked
 
     @property
-    def _entries(self) -> Answers:
-        return self.inbox.answers(self._whose, self.outbox.kept["taken"])
+    def _entries(self) -> dict[str, Entry]:
+        """Return the entries of the inbox that are later than the answers of the outbox."""
+        kept = self.outbox.kept
+        latest = self.inbox.latest(self._whose, kept["taken"])
+        return {name: entry for name, entry in latest.items() if entry["time"] > kept["times"].get(name, 0)}
 
     @property
     def _whose(self) -> Owner | None:

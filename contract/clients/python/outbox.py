@@ -66,8 +66,10 @@ class Outbox:
         """Return whether the answers are this owner's; those without a user have not been sent yet."""
         return self.owner in {None, owner}
 
-    def add(self, question: str, answer: Answer, stored: Answer) -> None:
-        """Add an answer; `stored` is the one that the service has, as far as is known."""
+    def add(self, question: str, answer: Answer, stored: Answer, time: int) -> None:
+        """Add an answer of a time, unless there is a later one; `stored` is the one that the service has."""
+        if not self._is_latest(question, time):
+            return
         sent = changes_of(self.kept["sent"])
         if before := self.kept["unsent"].get(question):
             seen = before["seen"]
@@ -76,7 +78,19 @@ class Outbox:
         else:
             seen = stored
         self.kept["unsent"][question] = {"answer": answer, "seen": seen}
+
+    def lose(self, question: str, answer: Answer, time: int) -> None:
+        """Add an answer that came after the end, unless there is a later one."""
+        if self._is_latest(question, time):
+            self.kept["lost"][question] = answer
+
+    def _is_latest(self, question: str, time: int) -> bool:
+        """Return whether an answer is the latest to the question; a refused one is forgotten then."""
+        if time <= self.kept["times"].get(question, 0):
+            return False
+        self.kept["times"][question] = time
         self.kept["refused"].pop(question, None)
+        return True
 
     def last_answer(self, question: str, stored: Answer) -> Answer:
         """Return the device's last answer to a question; without one `stored`."""

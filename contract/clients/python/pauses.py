@@ -9,6 +9,11 @@ MAX_BACKOFF = 30.0  # seconds
 OWNER_CHECK = 1.0  # seconds after which a call that has no owner is made again
 
 
+def backoff(failures: int, least: float = 0) -> float:
+    """Return seconds that grow with the failures, at least as many as given, with jitter."""
+    return RANDOM.uniform(1, 1.5) * max(min(MAX_BACKOFF, 2.0 ** min(failures, 10)), least)
+
+
 class Pauses:
     """The seconds that calls return, and the problem that is the reason for them."""
 
@@ -25,9 +30,8 @@ class Pauses:
 
     def after_failure(self, problem: str, retry_after: float = 0) -> float:
         """Return the seconds to wait: exponential backoff with jitter, and at least `retry_after`."""
-        backoff = min(MAX_BACKOFF, 2.0 ** min(self._failures, 10))
         self._failures += 1
-        return self._wait(problem, RANDOM.uniform(1, 1.5) * max(backoff, retry_after))
+        return self.wait(problem, backoff(self._failures - 1, retry_after))
 
     def after_conflict(self, retry_after: float) -> float:
         """Return the seconds to wait: a conflict ends a series of failures."""
@@ -36,9 +40,10 @@ class Pauses:
 
     def for_owner(self) -> float:
         """Return the seconds after which the outbox may be free."""
-        return self._wait("OTHER_PROCESS", RANDOM.uniform(1, 1.5) * OWNER_CHECK)
+        return self.wait("OTHER_PROCESS", RANDOM.uniform(1, 1.5) * OWNER_CHECK)
 
-    def _wait(self, problem: str, seconds: float) -> float:
+    def wait(self, problem: str, seconds: float) -> float:
+        """Return the seconds."""
         self.problem = problem
         self._events.add(Waiting(problem, seconds))
         self._events.add(Changed())

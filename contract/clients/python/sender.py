@@ -5,7 +5,7 @@ import json
 from .device import Device
 from .events import Events
 from .kept import Changes, Owner, Write, answers_of
-from .merging import Merge, merge_change
+from .merging import Merge, Merger
 from .models import AnswerChanges, IfActive, SaveAnswers, Session, StartSession
 from .pauses import Pauses
 from .request import Reply, Request, ServiceClient, ask
@@ -17,11 +17,12 @@ class Sender:
     """The requests of an attempt; each function returns the seconds to wait before it is called again."""
 
     def __init__(self, client: ServiceClient, device: Device, merge: Merge, events: Events) -> None:
-        self.client, self.merge = client, merge
+        self.client = client
         self.token: str | None = None
         self.pauses = Pauses(events)
         self.state = State(device, events, self.pauses)
         self._device, self._events = device, events
+        self._merger = Merger(merge)
 
     def open(self, owner: Owner, *, anew: bool) -> float:
         """Continue the owner's attempt, or start one."""
@@ -81,7 +82,7 @@ class Sender:
     def _save(self, session: Session, unmerged: set[str]) -> float:
         write = self._next_write(session, unmerged)
         if not write:
-            return self.pauses.after_failure("UNDECIDED")
+            return self.pauses.wait("UNDECIDED", self._merger.seconds_until_due(unmerged))
         changes = AnswerChanges.from_dict(answers_of(write["changes"]))
         body = SaveAnswers(changes, version=write["version"]).to_dict()
         request = Request("PATCH", f"/api/sessions/{session.id}/progress", _json(body), key=write["key"])
@@ -101,7 +102,7 @@ class Sender:
             # Without the lock: this may take long, and the learner goes on answering.
             if question in unmerged:
                 continue
-            result = merge_change(self.merge, question, change, stored.get(question))
+            result = self._merger.merge(question, change, stored.get(question))
             if result:
                 merged[question], event = result
                 if event:

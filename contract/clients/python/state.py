@@ -55,7 +55,7 @@ class State:
             device, stored = self._device, self.answers.get(question)
             if device.owns:
                 device.take(self._add)
-                self._add_answer(question, answer, stored)
+                self._add_answer(question, answer, stored, device.next_time(question))
                 device.outbox.keep()
             else:
                 device.outbox.look()
@@ -112,13 +112,13 @@ class State:
         if entry["question"] is None:
             self._device.outbox.kept["completing"] = not self.ended
         else:
-            self._add_answer(entry["question"], entry["answer"], entry["seen"])
+            self._add_answer(entry["question"], entry["answer"], entry["seen"], entry["time"])
 
-    def _add_answer(self, question: str, answer: Answer, seen: Answer) -> None:
+    def _add_answer(self, question: str, answer: Answer, seen: Answer, time: int) -> None:
         if self.ended:
-            self._device.outbox.kept["lost"][question] = answer
+            self._device.outbox.lose(question, answer, time)
         else:
-            self._device.outbox.add(question, answer, seen)
+            self._device.outbox.add(question, answer, seen, time)
 
     def _recover(self, reply: Reply, *, saves: bool) -> float:
         outbox = self._device.outbox

@@ -1,6 +1,7 @@
 """Attempts with answers that are refused, and with functions that fail: python faults.py URL SCENARIO."""
 
-from harness import CLIENT, NOWHERE, collected, device, finish, made, new_user, run, save, state
+from harness import CLIENT, NOWHERE, QUIZ, collected, device, finish, made, new_user, run, save, state
+from session_service_client.attempt import Answer
 from session_service_client.events import Refused, Saved
 
 
@@ -22,5 +23,33 @@ def corrected() -> None:
     assert [event for event in seen[2:] if isinstance(event, Refused)] == []
 
 
+def asked_once() -> None:
+    """A merge that fails is asked again after a pause or for another answer, not at each flush."""
+    user, asked = new_user(), list[Answer]()
+
+    def merge(_question: str, mine: Answer, theirs: Answer) -> Answer:
+        asked.append([mine, theirs])
+        raise LookupError
+
+    here, there = device("here", user, merge), device("there", user)
+    save(there, {1: "theirs"})
+    here.answer(1, "mine")
+    for number in range(2, 32):
+        here.answer(number, "more")
+        while not (here.flush() >= 0 and here.problem == "UNDECIDED"):
+            pass
+    # A few pauses may be over on a slow machine; each of them is twice as long as the one before.
+    assert asked == [["mine", "theirs"]] * len(asked)
+    assert len(asked) < 15
+    here.answer(1, "mine, changed")
+    here.flush()
+    assert asked[-1] == ["mine, changed", "theirs"]
+    save(there, {1: "theirs, changed"})
+    here.open(user, QUIZ)
+    assert here.flush() > 0
+    assert asked[-1] == ["mine, changed", "theirs, changed"]
+    assert (here.problem, here.unsaved) == ("UNDECIDED", {"1": "mine, changed"})
+
+
 if __name__ == "__main__":
-    run(corrected)
+    run(corrected, asked_once)

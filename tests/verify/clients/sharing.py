@@ -200,6 +200,39 @@ def inbox() -> None:
     assert (second.set_aside.read_bytes(), list(folder.iterdir())) == (b"unreadable", [])
 
 
+def older_answer() -> None:
+    """An older answer of another process replaces no newer one, also after the date was set back."""
+    user, file, folder = new_user(), FOLDER / "older", FOLDER / "older.inbox"
+    owner = Other("older", user)
+    owner.do("open")
+    here = made("older")
+    # The entries cannot be written before the owner has newer answers.
+    folder.touch()
+    for question in (1, 2, 3):
+        here.answer(question, "older")
+    for command in ("answer 1 newer", "flush", "answer 2 newer"):
+        owner.do(command)
+    assert (here.open(user, QUIZ) >= 1, here.store_failed) == (True, True)
+    assert here.unsaved == {"2": "newer", "3": "older"}
+    folder.unlink()
+    assert here.flush() >= 1
+    owner.do("flush")
+    owner.kill()
+    finish(partial(here.open, user, QUIZ))
+    assert (state(here)[1], here.unsaved) == ({"1": "newer", "2": "newer", "3": "older"}, {})
+    here.close()
+    kept = json.loads(file.read_text())
+    kept["times"] = {question: time + 10**18 for question, time in kept["times"].items()}
+    file.write_text(json.dumps(kept))
+    owner = Other("older", user)
+    for command in ("open", "answer 1 latest", "flush"):
+        owner.do(command)
+    for answer in ("later", "latest"):
+        here.answer(2, answer)
+    owner.do("flush")
+    assert state(here)[1] == {"1": "latest", "2": "latest", "3": "older"}
+
+
 def no_lock() -> None:
     """Without a lock answers are in memory only, and are sent; once there is one, they are stored."""
     user, folder = new_user(), FOLDER / "unlocked.lock"
@@ -256,6 +289,7 @@ if __name__ == "__main__":
         forked,
         another_user,
         inbox,
+        older_answer,
         no_lock,
         locked_later,
     )

@@ -42,7 +42,7 @@ PROGRAMS = (
     "anything.py",
 )
 KEEPING = ["background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
-FAULTS = ["corrected"]
+FAULTS = ["corrected", "asked_once"]
 SHARING = [
     "owner_killed",
     "owner_frozen",
@@ -53,6 +53,7 @@ SHARING = [
     "forked",
     "another_user",
     "inbox",
+    "older_answer",
     "no_lock",
     "locked_later",
 ]
