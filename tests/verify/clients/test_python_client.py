@@ -30,7 +30,7 @@ OPERATIONS = {
 
 PROGRAMS = (
     "life.py",
-    "attempt_life.py",
+    "learners.py",
     "harness.py",
     "network.py",
     "device.py",
@@ -154,8 +154,8 @@ def test_growth(project: Path, service: Service) -> None:
 
 
 def test_an_attempt_loses_no_answer(project: Path, service: Service) -> None:
-    """Attempts keep or report every answer on a bad network: attempt_life.py describes what learners do."""
-    command = [sys.executable, "-W", "error", "attempt_life.py", "URL", "attempt.json"]
+    """Attempts keep or report every answer on a bad network: learners.py describes what learners do."""
+    command = [sys.executable, "-W", "error", "learners.py", "URL", "attempt.json"]
     seen = programs.run(project, service, command, programs.bad_network)
     assert seen >= {
         ("saveAnswers", 200),

@@ -1,4 +1,4 @@
-"""Lives of attempts on a bad network: python attempt_life.py URL FILE."""
+"""Learners on a bad network, with the class Attempt: python learners.py URL FILE."""
 
 import sys
 from collections.abc import Callable
