@@ -6,6 +6,7 @@ from .events import Changed, Events, Waiting
 
 RANDOM = SystemRandom()
 MAX_BACKOFF = 30.0  # seconds
+MAX_REFUSALS = 20  # refused requests without a pause; 10 find the answer that is refused among 500
 OWNER_CHECK = 1.0  # seconds after which a call that has no owner is made again
 
 
@@ -20,7 +21,7 @@ class Pauses:
     def __init__(self, events: Events) -> None:
         self.problem: str | None = None
         self._events = events
-        self._failures = 0
+        self._failures = self._refusals = 0
 
     def none(self) -> float:
         """Return 0: the call has done all."""
@@ -32,6 +33,15 @@ class Pauses:
         """Return the seconds to wait: exponential backoff with jitter, and at least `retry_after`."""
         self._failures += 1
         return self.wait(problem, backoff(self._failures - 1, retry_after))
+
+    def after_refusal(self, code: str, retry_after: float) -> float:
+        """Return the seconds to wait, mostly 0: a session at its limit refuses many answers."""
+        self._refusals += 1
+        if self._refusals % MAX_REFUSALS == 0:
+            return self.after_failure(code, retry_after)
+        self.problem = None
+        self._events.add(Changed())
+        return 0
 
     def after_conflict(self, retry_after: float) -> float:
         """Return the seconds to wait: a conflict ends a series of failures."""

@@ -103,6 +103,8 @@ class State:
                 self._end(was_ended=was_ended)
             case "VALIDATION_ERROR" | "PAYLOAD_TOO_LARGE" if saves:
                 self._tell(Refused(outbox.refuse()))
+                outbox.keep()
+                return self._pauses.after_refusal(code, reply.retry_after)
             case _:
                 return self._recover(reply, saves=saves)
         outbox.keep()

@@ -1,6 +1,20 @@
 """Attempts with answers that are refused, and with functions that fail: python faults.py URL SCENARIO."""
 
-from harness import CLIENT, NOWHERE, QUIZ, collected, device, finish, made, new_user, run, save, state
+from harness import (
+    CLIENT,
+    NOWHERE,
+    QUIZ,
+    collected,
+    device,
+    finish,
+    made,
+    new_user,
+    requests,
+    run,
+    save,
+    script,
+    state,
+)
 from session_service_client.attempt import Answer
 from session_service_client.events import Refused, Saved
 
@@ -21,6 +35,27 @@ def corrected() -> None:
     finish(attempt.flush)
     assert (state(attempt)[1], attempt.refused) == ({"1": "corrected", "2": "corrected, too"}, {})
     assert [event for event in seen[2:] if isinstance(event, Refused)] == []
+
+
+def full_session() -> None:
+    """A session at its limit refuses further answers in bursts of few requests, and saves the others."""
+    attempt = device("full", new_user())
+    for question in range(5):
+        save(attempt, {question: "x" * 200_000})
+    script()
+    for question in range(5, 155):
+        attempt.answer(question, "x" * 2000)
+    sent, wait = 0, 1.0
+    while wait:
+        wait = attempt.flush()
+        before, sent = sent, len(requests("PATCH"))
+        assert sent - before < 50
+        assert attempt.problem == ("PAYLOAD_TOO_LARGE" if wait else None)
+    stored = state(attempt)[1]
+    assert len(stored) > 20
+    assert (stored.keys() | attempt.refused, attempt.unsaved) == ({str(number) for number in range(155)}, {})
+    save(attempt, {0: None, 154: "there is room now"})
+    assert (state(attempt)[1]["154"], attempt.refused.get("154")) == ("there is room now", None)
 
 
 def asked_once() -> None:
@@ -52,4 +87,4 @@ def asked_once() -> None:
 
 
 if __name__ == "__main__":
-    run(corrected, asked_once)
+    run(corrected, full_session, asked_once)
