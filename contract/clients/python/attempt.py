@@ -8,8 +8,9 @@ from pathlib import Path
 from threading import Event
 
 from .device import Device
-from .events import AttemptEvent, Events, Listener
+from .events import AttemptEvent, Events, Listener, Timeout
 from .json_values import Answer, Answers, canonical_id, copy_of
+from .limits import TimeLimit
 from .merging import Merge, keep_mine
 from .models import Session
 from .request import ServiceClient, read_clocks
@@ -37,19 +38,21 @@ class Attempt:
         merge: Merge = keep_mine,
         *,
         token: Token | None = None,
+        timeout: float = 10,
     ) -> None:
         """Load the file.
 
         `merge` chooses the answer to a question that another device has changed, from the learner's and the
         stored one. `token` returns a token for the service; it is called before the first request and after a
-        401.
+        401. It and the functions of a store have `timeout` seconds, and are called in threads of their own.
         """
         self.file = file
         self.answered = Event()  # set by each answer, for a thread that sends
         self._token = token
         self._asked_to_complete = False
         self._events = Events()
-        self._device = Device(file)
+        self._device = Device(file, TimeLimit(timeout, lambda: self._events.add(Timeout("store"))))
+        self._token_limit = TimeLimit(timeout, lambda: self._events.add(Timeout("token")))
         self._sender = Sender(client, self._device, merge, self._events)
         with self._device.state:
             if self._device.is_free:
@@ -201,5 +204,5 @@ class Attempt:
         before = self._sender.token
         if self._token:
             with suppress(Exception):
-                self._sender.token = self._token()
+                self._sender.token = self._token_limit.call(self._token)
         return self._sender.token != before

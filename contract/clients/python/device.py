@@ -8,6 +8,7 @@ from time import time_ns
 from .inbox import Entry, Inbox, is_of
 from .json_values import Answer, Answers
 from .kept import Owner
+from .limits import LimitedStore, TimeLimit
 from .outbox import Outbox
 from .ownership import Place, place_of
 from .stores import FileStore, Store
@@ -18,7 +19,8 @@ Add = Callable[[Entry], None]
 class Device:
     """The answers of an attempt in a file or another store, which `claim` makes this attempt's own."""
 
-    def __init__(self, store: Path | Store) -> None:
+    def __init__(self, store: Path | Store, limit: TimeLimit) -> None:
+        """Use a file, or a store whose functions have a time limit."""
         self.owner: Owner | None = None  # of the last `open`
         self.closed = False
         if isinstance(store, Path):
@@ -27,7 +29,7 @@ class Device:
             self.outbox, self._place = Outbox(FileStore(file)), place_of(file)
             self.inbox = Inbox(file.with_name(f"{file.name}.inbox"))
         else:
-            self.outbox, self._place, self.inbox = Outbox(store), Place(), Inbox(None)
+            self.outbox, self._place, self.inbox = Outbox(LimitedStore(store, limit)), Place(), Inbox(None)
 
     @property
     def turn(self) -> RLock:
@@ -55,6 +57,8 @@ class Device:
             return False
         previous, status = self._place.owner, self._place.lock()
         if previous is self.outbox and self.outbox.writable == (status == "locked") and status != "taken":
+            if self.outbox.store_failed:
+                self.outbox.keep()
             return True
         if previous:
             self._put_unstored(previous)

@@ -8,7 +8,10 @@ from uuid import uuid4
 
 
 class Store(Protocol):
-    """A store of one content. Each function may raise any exception; only one `Attempt` may use a store."""
+    """A store of one content. Each function may raise any exception, and is called in any thread.
+
+    Only one `Attempt` may use a store.
+    """
 
     def read(self) -> bytes | None:
         """Return the content; None if there is none yet."""

@@ -1,9 +1,14 @@
 """Attempts with answers that are refused, and with functions that fail: python faults.py URL SCENARIO."""
 
+from functools import partial
+from threading import Event
+
 from harness import (
     CLIENT,
+    FOLDER,
     NOWHERE,
     QUIZ,
+    Memory,
     collected,
     device,
     finish,
@@ -14,9 +19,11 @@ from harness import (
     save,
     script,
     state,
+    until,
 )
-from session_service_client.attempt import Answer
-from session_service_client.events import Refused, Saved
+from session_service_client import Autosave
+from session_service_client.attempt import Answer, Attempt
+from session_service_client.events import Refused, Saved, Timeout
 
 
 def corrected() -> None:
@@ -86,5 +93,86 @@ def asked_once() -> None:
     assert (here.problem, here.unsaved) == ("UNDECIDED", {"1": "mine, changed"})
 
 
+def endless_token() -> None:
+    """A token function that does not return is given up for this request, and its answers are kept."""
+    user, released, asked = new_user(), Event(), list[int]()
+
+    def token() -> str:
+        asked.append(1)
+        released.wait()
+        return "a token"
+
+    attempt = Attempt(CLIENT, FOLDER / "token", token=token, timeout=0.05)
+    seen = collected(attempt)
+    attempt.answer(1, "one")
+    for _ in range(2):
+        script("UnauthenticatedError")
+        assert (attempt.open(user, QUIZ) > 0, attempt.problem) == (True, "UNAUTHENTICATED")
+    assert ([event for event in seen if isinstance(event, Timeout)], asked) == ([Timeout("token")], [1])
+    released.set()
+    script("UnauthenticatedError")
+    until(lambda: attempt.open(user, QUIZ) == 0)
+    finish(attempt.flush)
+    assert (state(attempt)[1], attempt.unsaved) == ({"1": "one"}, {})
+
+
+def endless_store() -> None:
+    """A store that does not return stops no save, as one that fails; once it returns, it has all answers."""
+    user, store = new_user(), Endless()
+    attempt = Attempt(CLIENT, store, timeout=0.05)
+    seen = collected(attempt)
+    finish(partial(attempt.open, user, QUIZ))
+    store.released.clear()
+    attempt.answer(1, "one")
+    assert (attempt.store_failed, attempt.unsaved, seen) == (True, {"1": "one"}, [Timeout("store")])
+    attempt.answer(2, "two")
+    finish(attempt.flush)
+    assert (state(attempt)[1], store.waiting) == ({"1": "one", "2": "two"}, 1)
+    attempt.client = NOWHERE
+    attempt.answer(3, "three")
+    assert attempt.flush() > 0
+    store.released.set()
+    until(lambda: attempt.flush() > 0 and not attempt.store_failed)
+    assert Attempt(CLIENT, store).unsaved == {"3": "three"}
+    store.released.clear()
+    later = Attempt(CLIENT, store, timeout=0.05)
+    assert (later.store_failed, later.unsaved) == (True, {})
+    store.released.set()
+
+
+def stored_later() -> None:
+    """In the background a store that failed is written once it works again, without a further answer."""
+    user, store = new_user(), Memory()
+    attempt = Attempt(CLIENT, store)
+    Autosave(attempt, user, QUIZ).start()
+    store.fails = True
+    attempt.answer(1, "one")
+    until(lambda: attempt.session is not None and not attempt.pending)
+    assert attempt.store_failed
+    store.fails = False
+    until(lambda: not attempt.store_failed)
+    assert b'"saved": {"1": "one"}' in (store.content or b"")
+
+
+class Endless(Memory):
+    """A store whose functions do not return until they are released."""
+
+    def __init__(self) -> None:
+        self.released = Event()
+        self.released.set()
+        self.waiting = 0
+
+    def read(self) -> bytes | None:
+        """Return the content."""
+        self.released.wait()
+        return super().read()
+
+    def write(self, content: bytes) -> None:
+        """Replace the content."""
+        self.waiting += not self.released.is_set()
+        self.released.wait()
+        super().write(content)
+
+
 if __name__ == "__main__":
-    run(corrected, full_session, asked_once)
+    run(corrected, full_session, asked_once, endless_token, endless_store, stored_later)

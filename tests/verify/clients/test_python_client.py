@@ -42,7 +42,7 @@ PROGRAMS = (
     "anything.py",
 )
 KEEPING = ["background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
-FAULTS = ["corrected", "full_session", "asked_once"]
+FAULTS = ["corrected", "full_session", "asked_once", "endless_token", "endless_store", "stored_later"]
 SHARING = [
     "owner_killed",
     "owner_frozen",
