@@ -158,9 +158,10 @@ class Attempt:
     def ask_to_complete(self) -> None:
         """Store that the learner hands in, without a request: the next flush completes the attempt."""
         with self._device.state:
-            if self._device.owns or not self._asked_to_complete:
+            owns = self._device.owns()
+            if owns or not self._asked_to_complete:
                 self._sender.state.complete()
-            self._asked_to_complete = not self._device.owns
+            self._asked_to_complete = not owns
         self.answered.set()
 
     def seconds_left(self) -> float:

@@ -26,7 +26,8 @@ class Device:
         if isinstance(store, Path):
             # The process may change its folder later.
             file = store.absolute()
-            self.outbox, self._place = Outbox(FileStore(file)), place_of(file)
+            self._place = place = place_of(file)
+            self.outbox = Outbox(FileStore(file, lambda: not place.was_replaced))
             self.inbox = Inbox(file.with_name(f"{file.name}.inbox"))
         else:
             self.outbox, self._place, self.inbox = Outbox(LimitedStore(store, limit)), Place(), Inbox(None)
@@ -41,9 +42,9 @@ class Device:
         """Return the lock of a thread that reads or changes the state."""
         return self._place.state
 
-    @property
     def owns(self) -> bool:
-        """Return whether the outbox is this attempt's own."""
+        """Return whether the outbox is this attempt's own, and was not taken while the process was frozen."""
+        self._pass_on_replaced()
         return self._place.owner is self.outbox
 
     @property
@@ -55,6 +56,7 @@ class Device:
         """Take the outbox, also from an attempt of this process; return False if another process has it."""
         if self.closed:
             return False
+        self._pass_on_replaced()
         previous, status = self._place.owner, self._place.lock()
         if previous is self.outbox and self.outbox.writable == (status == "locked") and status != "taken":
             if self.outbox.store_failed:
@@ -75,7 +77,7 @@ class Device:
     def leave(self) -> None:
         """Give the outbox to another process or attempt, for good."""
         self.closed = True
-        if self.owns:
+        if self.owns():
             self._put_unstored(self.outbox)
             self._place.leave()
             self.outbox.look()
@@ -83,11 +85,23 @@ class Device:
     def _put_unstored(self, outbox: Outbox) -> None:
         """Add the answers that an outbox has in memory only to the inbox: they may be another learner's."""
         if outbox.store_failed:
-            outbox.requeue()
-            for question, change in outbox.kept["unsent"].items():
-                # Not 0: an answer of another device, in a new attempt, has no time.
-                time = outbox.kept["times"].get(question, 1)
-                self._put(question, change["answer"], change["seen"], time, outbox.owner)
+            self._put_unsaved(outbox)
+
+    def _put_unsaved(self, outbox: Outbox) -> None:
+        """Add the answers of an outbox to the inbox; its owner ignores those that it has, by their times."""
+        outbox.requeue()
+        for question, change in outbox.kept["unsent"].items():
+            # Not 0: an answer of another device, in a new attempt, has no time.
+            time = outbox.kept["times"].get(question, 1)
+            self._put(question, change["answer"], change["seen"], time, outbox.owner)
+
+    def _pass_on_replaced(self) -> None:
+        """Leave an outbox that another process has taken, or whose folder is gone; its answers are kept."""
+        outbox = self._place.owner
+        if outbox and self._place.was_replaced:
+            self._put_unsaved(outbox)
+            self._place.leave()
+            outbox.look()
 
     def put(self, question: str | None, answer: Answer, seen: Answer) -> None:
         """Add an entry to the inbox; with question None the wish to complete the attempt."""

@@ -4,6 +4,7 @@ import json
 
 from .device import Device
 from .events import Events
+from .json_values import Answers
 from .kept import Changes, Owner, Write, answers_of
 from .merging import Merge, Merger
 from .models import AnswerChanges, IfActive, SaveAnswers, Session, StartSession
@@ -82,6 +83,10 @@ class Sender:
     def _save(self, session: Session, unmerged: set[str]) -> float:
         write = self._next_write(session, unmerged)
         if not write:
+            with self._device.state:
+                owns = self._device.owns()
+            if not owns:
+                return self.pauses.for_owner()
             return self.pauses.wait("UNDECIDED", self._merger.seconds_until_due(unmerged))
         changes = AnswerChanges.from_dict(answers_of(write["changes"]))
         body = SaveAnswers(changes, version=write["version"]).to_dict()
@@ -89,15 +94,27 @@ class Sender:
         return self._took(request, saves=True)
 
     def _next_write(self, session: Session, unmerged: set[str]) -> Write | None:
-        """Return the write in flight, or make one; None if no answer can be merged."""
+        """Return the write in flight, or make one; None if no answer can be merged, or the outbox is lost."""
         outbox = self._device.outbox
         with self._device.state:
             if outbox.kept["sent"]:
                 return outbox.kept["sent"]
             unsent = dict(outbox.kept["unsent"])
-        merged, stored = Changes(), session.answers.to_dict()
+        merged = self._merge(unsent, session.answers.to_dict(), unmerged)
+        if not merged:
+            return None
+        with self._device.state:
+            if not self._device.owns():
+                return None
+            write = outbox.make_write(merged, unsent, session.version)
+        # Answers that were changed meanwhile are merged again.
+        return write or self._next_write(session, unmerged)
+
+    def _merge(self, unsent: Changes, stored: Answers, unmerged: set[str]) -> Changes:
+        """Merge a batch of changes; add the questions of those that cannot be merged to `unmerged`."""
+        merged = Changes()
         for question, change in unsent.items():
-            if len(merged) == outbox.batch:
+            if len(merged) == self._device.outbox.batch:
                 break
             # Without the lock: this may take long, and the learner goes on answering.
             if question in unmerged:
@@ -109,24 +126,22 @@ class Sender:
                     self._events.add(event)
             else:
                 unmerged.add(question)
-        if not merged:
-            return None
-        with self._device.state:
-            write = outbox.make_write(merged, unsent, session.version)
-        # Answers that were changed meanwhile are merged again.
-        return write or self._next_write(session, unmerged)
+        return merged
 
     def _ask(self, request: Request) -> Reply:
         self._events.deliver()
         return ask(self.client, request, self.token)
 
     def _took(self, request: Request, *, saves: bool = False, completes: bool = False) -> float:
-        """Send a request and apply its reply."""
+        """Send a request and apply its reply, as long as this process has the outbox."""
+        with self._device.state:
+            if not self._device.owns():
+                return self.pauses.for_owner()
         reply = self._ask(request)
         session = session_in(reply.content)
         with self._device.state:
             # The next owner of the outbox sends the same write with the same key.
-            if not self._device.owns:
+            if not self._device.owns():
                 return self.pauses.for_owner()
             # A listener may have sent it, and the write after it, during the request.
             sent = self._device.outbox.kept["sent"]

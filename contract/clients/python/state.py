@@ -45,7 +45,7 @@ class State:
     def take(self) -> None:
         """Move the answers of other processes to the outbox."""
         with self._device.state:
-            if self._device.owns and self._device.take(self._add):
+            if self._device.owns() and self._device.take(self._add):
                 self._events.add(Changed())
         self._events.deliver()
 
@@ -53,7 +53,7 @@ class State:
         """Store an answer for the next flush, of this process or of the one that owns the outbox."""
         with self._device.state:
             device, stored = self._device, self.answers.get(question)
-            if device.owns:
+            if device.owns():
                 device.take(self._add)
                 self._add_answer(question, answer, stored, device.next_time(question))
                 device.outbox.keep()
@@ -66,7 +66,7 @@ class State:
     def complete(self) -> None:
         """Store the wish to complete the attempt, for this process's flush or that of the owner."""
         with self._device.state:
-            if self._device.owns:
+            if self._device.owns():
                 self._device.outbox.kept["completing"] = not self.ended
                 self._device.outbox.keep()
             else:

@@ -1,6 +1,7 @@
 """Stores on the device, in which an attempt is kept until it has ended: a file, or a program's own."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -24,10 +25,10 @@ class Store(Protocol):
 
 
 class FileStore:
-    """A store in a file."""
+    """A store in a file; `may_write` returns whether the file is still this process's own."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, may_write: Callable[[], bool]) -> None:
+        self._file, self._may_write = file, may_write
 
     def read(self) -> bytes | None:
         """Return the content; None if there is no file yet."""
@@ -38,7 +39,7 @@ class FileStore:
 
     def write(self, content: bytes) -> None:
         """Replace the file; a crash leaves the old or the new content."""
-        write_file(self._file, content)
+        write_file(self._file, content, self._may_write)
 
     def set_aside(self, content: bytes) -> Path:
         """Write a content beside the file."""
@@ -47,13 +48,16 @@ class FileStore:
         return aside
 
 
-def write_file(file: Path, content: bytes) -> None:
+def write_file(file: Path, content: bytes, may_write: Callable[[], bool] = lambda: True) -> None:
     """Write or replace a file; a crash of the process or the machine leaves the old or the new content."""
-    new = file.with_name(f"{file.name}.new")
+    new = file.with_name(f"{file.name}.{os.getpid()}.new")
     with new.open("wb") as opened:
         opened.write(content)
         opened.flush()
         os.fsync(opened.fileno())
+    # As late as possible: the process may have been frozen since it began.
+    if not may_write():
+        raise PermissionError(file)
     new.replace(file)
     sync_folder(file.parent)
 

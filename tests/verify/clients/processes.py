@@ -56,10 +56,12 @@ def other() -> None:
         match line.split():
             case ["open"]:
                 finish(partial(attempt.open, user, QUIZ))
-            case ["answer", question, text]:
-                attempt.answer(question, text)
+            case ["answer", question, *words]:
+                attempt.answer(question, " ".join(words))
             case ["flush"]:
                 finish(attempt.flush)
+            case ["try"]:
+                attempt.flush()
             case ["many", name]:
                 many(attempt, name, user)
         say(str(attempt.problem))

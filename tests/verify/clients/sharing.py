@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Thread
@@ -27,53 +26,6 @@ from harness import (
 from processes import Other, done
 from session_service_client import Client
 from session_service_client.attempt import Attempt
-
-
-def owner_killed() -> None:
-    """After the owner was killed in the middle of a write another process saves every answer."""
-    user = new_user()
-    owner = Other("shared", user)
-    for command in ("open", "answer 1 saved", "flush", "answer 2 stored"):
-        assert owner.do(command) == "None"
-    here = made("shared")
-    assert (here.open(user, QUIZ) >= 1, here.problem, here.session) == (True, "OTHER_PROCESS", None)
-    here.answer(3, "here")
-    assert (here.flush() >= 1, here.problem) == (True, "OTHER_PROCESS")
-    here.answer(1, "changed here")
-    assert here.unsaved == {"1": "changed here", "2": "stored", "3": "here"}
-    script("silence")
-    owner.send("flush")
-    until(lambda: len(requests("PATCH")) == 1)
-    owner.kill()
-    finish(partial(here.open, user, QUIZ))
-    finish(here.flush)
-    assert state(here)[1] == {"1": "changed here", "2": "stored", "3": "here"}
-    assert (here.unsaved, list((FOLDER / "shared.inbox").iterdir())) == ({}, [])
-
-
-def owner_frozen() -> None:
-    """While the owner is frozen, answers and the completion are stored; it carries them out later."""
-    user = new_user()
-    owner = Other("shared", user)
-    for command in ("open", "answer 1 owner's", "answer 4 owner's"):
-        owner.do(command)
-    owner.signal(signal.SIGSTOP)
-    here = made("shared")
-    for question, answer in ((1, "here"), (2, "first"), (2, "second")):
-        here.answer(question, answer)
-    assert (here.open(user, QUIZ) >= 1, here.problem) == (True, "OTHER_PROCESS")
-    here.answer(3, ["three"])
-    answers = {"1": "here", "2": "second", "3": ["three"], "4": "owner's"}
-    for attempt in (here, made("shared")):
-        assert (attempt.unsaved, attempt.store_failed) == (answers, False)
-    for call in (here.complete, here.flush, here.complete):
-        assert (call() >= 1, here.problem) == (True, "OTHER_PROCESS")
-    owner.signal(signal.SIGCONT)
-    assert owner.do("flush") == "None"
-    assert (here.flush() >= 1, here.unsaved, here.pending) == (True, {}, False)
-    owner.kill()
-    finish(partial(here.open, user, QUIZ))
-    assert (here.ended, here.lost, state(here)) == (True, {}, ("completed", answers))
 
 
 def crowd() -> None:
@@ -280,8 +232,6 @@ def attempt_user(attempt: Attempt) -> str:
 
 if __name__ == "__main__":
     run(
-        owner_killed,
-        owner_frozen,
         crowd,
         threads,
         not_blocked,

@@ -38,6 +38,7 @@ PROGRAMS = (
     "keeping.py",
     "background.py",
     "processes.py",
+    "owners.py",
     "sharing.py",
     "anything.py",
 )
@@ -46,6 +47,7 @@ FAULTS = ["corrected", "full_session", "asked_once", "endless_token", "endless_s
 SHARING = [
     "owner_killed",
     "owner_frozen",
+    "owner_replaced",
     "crowd",
     "threads",
     "not_blocked",
@@ -201,8 +203,9 @@ def test_whatever_fails(project: Path, service: Service, migrated: Urls, devices
 
 @pytest.mark.parametrize("scenario", SHARING)
 def test_processes_share_an_attempt(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
-    """Processes and threads share an attempt, and lose no answer: sharing.py describes each scenario."""
-    programs.run_scenario(project, service, migrated, [*RUN, "sharing.py"], scenario)
+    """Processes and threads share an attempt: owners.py and sharing.py describe each scenario."""
+    program = "owners.py" if scenario.startswith("owner") else "sharing.py"
+    programs.run_scenario(project, service, migrated, [*RUN, program], scenario)
 
 
 def test_an_attempt_asks_for_tokens(project: Path, service_with_tokens: Service, migrated: Urls) -> None:
