@@ -23,11 +23,13 @@ class Device:
         """Use a file, or a store whose functions have a time limit."""
         self.owner: Owner | None = None  # of the last `open`
         self.closed = False
+        self._files: FileStore | None = None
         if isinstance(store, Path):
             # The process may change its folder later.
             file = store.absolute()
             self._place = place = place_of(file)
-            self.outbox = Outbox(FileStore(file, lambda: not place.was_replaced))
+            self._files = FileStore(file, lambda: not place.was_replaced)
+            self.outbox = Outbox(self._files)
             self.inbox = Inbox(file.with_name(f"{file.name}.inbox"))
         else:
             self.outbox, self._place, self.inbox = Outbox(LimitedStore(store, limit)), Place(), Inbox(None)
@@ -71,6 +73,8 @@ class Device:
             self.inbox.store()
             return False
         self._place.owner = self.outbox
+        if self._files and status == "locked":
+            self._files.remove_unfinished()
         self.outbox.load(writable=status == "locked")
         return True
 

@@ -67,7 +67,7 @@ class Outbox:
         return self.owner in {None, owner}
 
     def add(self, question: str, answer: Answer, stored: Answer, time: int) -> None:
-        """Add an answer of a time, unless there is a later one; `stored` is the one that the service has."""
+        """Add an answer of a time, unless there is a later one; `stored` is the one that the learner saw."""
         if not self._is_latest(question, time):
             return
         sent = changes_of(self.kept["sent"])
@@ -76,7 +76,8 @@ class Outbox:
         elif question in sent:
             seen = sent[question]["answer"]
         else:
-            seen = stored
+            # Another process of this device may have saved one since the learner saw the stored one.
+            seen = self.kept["saved"].get(question, stored)
         self.kept["unsent"][question] = {"answer": answer, "seen": seen}
 
     def lose(self, question: str, answer: Answer, time: int) -> None:

@@ -47,7 +47,7 @@ class Sender:
 
     def flush(self) -> float:
         """Send every unsaved answer, then the completion if it was asked for."""
-        if not self.state.session:
+        if not self.state.is_current:
             if not self._device.owner:
                 return self.pauses.after_failure("NOT_OPEN")
             if wait := self.open(self._device.owner, anew=False):

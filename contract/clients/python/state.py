@@ -31,6 +31,11 @@ class State:
         answers: Answers = self.session.answers.to_dict() if self.session else {}
         return answers
 
+    @property
+    def is_current(self) -> bool:
+        """Return whether there is a session, and no other process that had the outbox has a later one."""
+        return self.session is not None and self.session.version == self._device.outbox.kept["version"]
+
     def claim(self) -> bool:
         """Take the outbox, and the answers of other processes; return False if another one has the outbox."""
         with self._device.state:

@@ -1,6 +1,7 @@
 """Stores on the device, in which an attempt is kept until it has ended: a file, or a program's own."""
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,14 @@ class FileStore:
     def write(self, content: bytes) -> None:
         """Replace the file; a crash leaves the old or the new content."""
         write_file(self._file, content, self._may_write)
+
+    def remove_unfinished(self) -> None:
+        """Remove the files of processes that were killed while they wrote."""
+        unfinished = re.compile(re.escape(self._file.name) + r"\.[0-9]+\.new")
+        with suppress(OSError):
+            for file in self._file.parent.iterdir():
+                if unfinished.fullmatch(file.name):
+                    file.unlink()
 
     def set_aside(self, content: bytes) -> Path:
         """Write a content beside the file."""

@@ -80,9 +80,42 @@ def owner_replaced() -> None:
     answers = {"1": "changed here", "2": "changed by the owner", "3": "here", "4": "unsent"}
     assert (state(here)[1], here.unsaved) == (answers, {})
     here.close()
-    assert [owner.do(command) for command in ("open", "answer 5 again", "flush")] == ["None"] * 3
-    assert state(here)[1] == answers | {"5": "again"}
+    # It has the session of before: the answers since then are this device's own, and are no conflict.
+    owner.do("answer 1 again")
+    assert owner.do("flush") == "None"
+    assert state(here)[1] == answers | {"1": "again"}
+
+
+def owner_unstored() -> None:
+    """An answer that the owner has saved but not stored is no conflict with a later one."""
+    user = new_user()
+    owner = Other("unstored", user)
+    owner.do("open")
+    unfinished = FOLDER / f"unstored.{owner.pid}.new"
+    unfinished.mkdir()
+    for command in ("answer 1 owner's", "flush"):
+        owner.do(command)
+    here = made("unstored")
+    here.answer(1, "here")
+    assert owner.do("flush") == "None"
+    unfinished.rmdir()
+    owner.kill()
+    finish(partial(here.open, user, QUIZ))
+    finish(here.flush)
+    assert (state(here)[1], here.unsaved) == ({"1": "here"}, {})
+
+
+def owner_killed_writing() -> None:
+    """The unfinished file of a process that was killed is removed by the next owner."""
+    user = new_user()
+    owner = Other("writing", user)
+    owner.do("open")
+    unfinished = FOLDER / f"writing.{owner.pid}.new"
+    unfinished.write_bytes(b'{"unsent"')
+    owner.kill()
+    finish(partial(made("writing").open, user, QUIZ))
+    assert not unfinished.exists()
 
 
 if __name__ == "__main__":
-    run(owner_killed, owner_frozen, owner_replaced)
+    run(owner_killed, owner_frozen, owner_replaced, owner_unstored, owner_killed_writing)

@@ -22,6 +22,11 @@ class Other:
         # A frozen process would outlive a scenario that fails.
         atexit.register(self._process.kill)
 
+    @property
+    def pid(self) -> int:
+        """Return the id of the process."""
+        return self._process.pid
+
     def do(self, command: str) -> str:
         """Carry out a command; return the attempt's problem."""
         self.send(command)

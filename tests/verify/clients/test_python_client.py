@@ -48,6 +48,8 @@ SHARING = [
     "owner_killed",
     "owner_frozen",
     "owner_replaced",
+    "owner_unstored",
+    "owner_killed_writing",
     "crowd",
     "threads",
     "not_blocked",
