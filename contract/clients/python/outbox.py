@@ -86,11 +86,12 @@ class Outbox:
             self.kept["lost"][question] = answer
 
     def _is_latest(self, question: str, time: int) -> bool:
-        """Return whether an answer is the latest to the question; a refused one is forgotten then."""
+        """Return whether an answer is the latest to the question; refused and lost ones are forgotten."""
         if time <= self.kept["times"].get(question, 0):
             return False
         self.kept["times"][question] = time
-        self.kept["refused"].pop(question, None)
+        for replaced in (self.kept["refused"], self.kept["lost"]):
+            replaced.pop(question, None)
         return True
 
     def last_answer(self, question: str, stored: Answer) -> Answer:

@@ -1,10 +1,8 @@
 """The sender: opens an attempt, sends its outbox, completes it; one request at a time."""
 
-import json
-
 from .device import Device
 from .events import Events
-from .json_values import Answers
+from .json_values import Answers, encode
 from .kept import Changes, Owner, Write, answers_of
 from .merging import Merge, Merger
 from .models import AnswerChanges, IfActive, SaveAnswers, Session, StartSession
@@ -12,6 +10,8 @@ from .pauses import Pauses
 from .request import Reply, Request, ServiceClient, ask
 from .sessions import latest_in, session_in
 from .state import State
+
+MAX_BYTES = 256 * 1024 - 100  # of the answers in a request; the body has its version, too
 
 
 class Sender:
@@ -43,7 +43,7 @@ class Sender:
         if session_id := outbox.kept["id"]:
             return 0 if self.state.session else self._read(session_id)
         body = StartSession(*owner, if_active=IfActive.RESUME)
-        return self._took(Request("POST", "/api/sessions/start", _json(body.to_dict())))
+        return self._took(Request("POST", "/api/sessions/start", encode(body.to_dict())))
 
     def flush(self) -> float:
         """Send every unsaved answer, then the completion if it was asked for."""
@@ -90,7 +90,7 @@ class Sender:
             return self.pauses.wait("UNDECIDED", self._merger.seconds_until_due(unmerged))
         changes = AnswerChanges.from_dict(answers_of(write["changes"]))
         body = SaveAnswers(changes, version=write["version"]).to_dict()
-        request = Request("PATCH", f"/api/sessions/{session.id}/progress", _json(body), key=write["key"])
+        request = Request("PATCH", f"/api/sessions/{session.id}/progress", encode(body), key=write["key"])
         return self._took(request, saves=True)
 
     def _next_write(self, session: Session, unmerged: set[str]) -> Write | None:
@@ -112,16 +112,17 @@ class Sender:
 
     def _merge(self, unsent: Changes, stored: Answers, unmerged: set[str]) -> Changes:
         """Merge a batch of changes; add the questions of those that cannot be merged to `unmerged`."""
-        merged = Changes()
+        merged, size = Changes(), 0
         for question, change in unsent.items():
-            if len(merged) == self._device.outbox.batch:
-                break
-            # Without the lock: this may take long, and the learner goes on answering.
             if question in unmerged:
                 continue
+            added = len(encode({question: change["answer"]}))
+            if len(merged) == self._device.outbox.batch or (merged and size + added > MAX_BYTES):
+                break
+            # Without the lock: this may take long, and the learner goes on answering.
             result = self._merger.merge(question, change, stored.get(question))
             if result:
-                merged[question], event = result
+                (merged[question], event), size = result, size + added
                 if event:
                     self._events.add(event)
             else:
@@ -147,7 +148,3 @@ class Sender:
             sent = self._device.outbox.kept["sent"]
             saves = saves and sent is not None and sent["key"] == request.key
             return self.state.apply(reply, session, saves=saves, completes=completes)
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value).encode()

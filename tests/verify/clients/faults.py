@@ -65,6 +65,19 @@ def full_session() -> None:
     assert (state(attempt)[1]["154"], attempt.refused.get("154")) == ("there is room now", None)
 
 
+def large_answers() -> None:
+    """Offline answers are sent in writes within the limit of a body, whatever their alphabet."""
+    attempt = device("large", new_user())
+    answers: dict[int | str, Answer] = {str(number): "\u5b66" * 15_000 for number in range(12)}
+    answers["long"] = "\u5b66" * 80_000
+    script()
+    save(attempt, answers)
+    sizes = [len(request["body"].encode()) for request in requests("PATCH")]
+    assert max(sizes) <= 256 * 1024
+    assert len(sizes) <= 5
+    assert (state(attempt)[1], attempt.refused) == (answers, {})
+
+
 def asked_once() -> None:
     """A merge that fails is asked again after a pause or for another answer, not at each flush."""
     user, asked = new_user(), list[Answer]()
@@ -175,4 +188,4 @@ class Endless(Memory):
 
 
 if __name__ == "__main__":
-    run(corrected, full_session, asked_once, endless_token, endless_store, stored_later)
+    run(corrected, full_session, large_answers, asked_once, endless_token, endless_store, stored_later)

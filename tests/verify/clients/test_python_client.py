@@ -42,8 +42,16 @@ PROGRAMS = (
     "sharing.py",
     "anything.py",
 )
-KEEPING = ["background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
-FAULTS = ["corrected", "full_session", "asked_once", "endless_token", "endless_store", "stored_later"]
+KEEPING = ["ran_again", "background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
+FAULTS = [
+    "corrected",
+    "full_session",
+    "large_answers",
+    "asked_once",
+    "endless_token",
+    "endless_store",
+    "stored_later",
+]
 SHARING = [
     "owner_killed",
     "owner_frozen",
