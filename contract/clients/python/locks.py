@@ -37,7 +37,8 @@ class FileLock:
     @property
     def was_replaced(self) -> bool:
         """Return whether another process has replaced the lock that this one had."""
-        return self._handle is not None and not _is_at(self._handle, self._file)
+        handle = self._handle  # the thread that gives signs of life has no lock of this process
+        return handle is not None and not _is_at(handle, self._file)
 
     def acquire(self) -> Status:
         """Lock the file: `taken` by another process, or `unlocked` because the folder cannot be written."""
