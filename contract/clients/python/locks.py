@@ -37,7 +37,8 @@ class FileLock:
     @property
     def was_replaced(self) -> bool:
         """Return whether another process has replaced the lock that this one had."""
-        handle = self._handle  # the thread that gives signs of life has no lock of this process
+        # The thread that gives signs of life runs while others release the lock.
+        handle = self._handle
         return handle is not None and not _is_at(handle, self._file)
 
     def acquire(self) -> Status:

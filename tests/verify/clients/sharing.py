@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Thread
@@ -15,6 +16,7 @@ from harness import (
     device,
     finish,
     made,
+    never,
     new_user,
     requests,
     run,
@@ -205,6 +207,25 @@ def no_lock() -> None:
     assert state(attempt)[1] == {"1": "one", "2": "two"}
 
 
+def no_folder() -> None:
+    """If the folder of the file is removed, the answers are in memory only, and are sent."""
+    attempt = Attempt(CLIENT, FOLDER / "removed" / "file", never)
+    (FOLDER / "removed").mkdir()
+    user = new_user()
+    finish(partial(attempt.open, user, QUIZ))
+    attempt.client = NOWHERE
+    attempt.answer(1, "one")
+    assert (attempt.flush() >= 1, attempt.store_failed) == (True, False)
+    shutil.rmtree(FOLDER / "removed")
+    attempt.answer(2, "two")
+    for _ in range(2):
+        assert (attempt.unsaved, attempt.store_failed) == ({"1": "one", "2": "two"}, True)
+        assert attempt.flush() >= 1
+    attempt.client = CLIENT
+    finish(attempt.flush)
+    assert (state(attempt)[1], attempt.unsaved) == ({"1": "one", "2": "two"}, {})
+
+
 def locked_later() -> None:
     """If a file is another learner's once it is locked, each learner's answers are sent for them alone."""
     ada, bob = new_user(), new_user()
@@ -241,5 +262,6 @@ if __name__ == "__main__":
         inbox,
         older_answer,
         no_lock,
+        no_folder,
         locked_later,
     )

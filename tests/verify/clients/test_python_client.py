@@ -67,6 +67,7 @@ SHARING = [
     "inbox",
     "older_answer",
     "no_lock",
+    "no_folder",
     "locked_later",
 ]
 RUN = (sys.executable, "-W", "error")
