@@ -110,7 +110,14 @@ async function answered_twice(): Promise<void> {
   attempt.client = CLIENT;
   await finish(() => attempt.flush());
   await assertSaved(attempt, { "1": "fifth", "2": "shorter" });
-  assert.deepEqual(attempt.refused, { "2": "x\u0000" });
+  assert.deepEqual(attempt.refused, {}); // the learner has corrected it
+  attempt.answer(3, "y\u0000");
+  await finish(() => attempt.flush());
+  assert.deepEqual(attempt.refused, { "3": "y\u0000" });
+  attempt.answer(3, "shorter");
+  assert.deepEqual(attempt.refused, {});
+  await finish(() => attempt.flush());
+  await assertSaved(attempt, { "1": "fifth", "2": "shorter", "3": "shorter" });
 }
 
 /** A full store stops neither the learner nor the saves; it is complete once there is room. */

@@ -1,11 +1,11 @@
-/** What an attempt keeps: through a restored database, a crash, a slow store, in the background: node keeping.js URL SCENARIO. */
+/** What an attempt keeps: through a restored database, a crash, in the background: node keeping.js URL SCENARIO. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Attempt, Autosave, createClient, type AnswerChange, type AttemptEvent } from "session-service-client";
 
 import {
-  ARGUMENTS, assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, requests, run, script, state, URL,
+  ARGUMENTS, assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, requests, run, script, state, until, URL,
 } from "./harness.js";
 
 /** Ids that are names of every object in JavaScript, and texts that look like numbers. */
@@ -15,14 +15,6 @@ async function control(name: "backup" | "restore", content: object): Promise<voi
   const done = await fetch(`${URL}/${name}`, { method: "PUT", body: JSON.stringify(content) });
   assert.ok(done.ok);
   await done.text();
-}
-
-/** Waits until the condition holds. */
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; !(await condition()); tries++) {
-    assert.ok(tries < 6000, "the condition never held");
-    await sleep(5);
-  }
 }
 
 /** Collects the types of the attempt's events, but for `changed`. */
@@ -101,104 +93,6 @@ async function completed_later(): Promise<void> {
   await finish(() => second.flush());
   await assertSaved(second, { "1": "one" }, "completed");
   assert.deepEqual([second.ended, second.pending], [true, false]);
-}
-
-/** A store that returns promises, slowly, has every answer before it is sent, and is loaded before it is used. */
-async function slow_store(): Promise<void> {
-  const [user, memory] = [newUser(), new Memory()];
-  let broken = false;
-  const store = {
-    getItem: async (key: string) => (await sleep(5), memory.getItem(key)),
-    setItem: async (key: string, value: string) => {
-      await sleep(5);
-      if (broken) throw new Error("no space left");
-      memory.setItem(key, value);
-    },
-  };
-  const first = new Attempt(CLIENT, store, "attempt");
-  first.client = NOWHERE;
-  const stored = first.answer(0, "before the store was read");
-  assert.deepEqual(first.unsaved, { "0": "before the store was read" });
-  await stored;
-  assert.ok(memory.getItem("attempt")!.includes("before the store was read"));
-  first.client = createClient({
-    baseUrl: URL,
-    fetch: async (request) => {
-      if (broken || request.method !== "PATCH") return fetch(request);
-      const { answers } = await request.clone().json();
-      const { sent } = JSON.parse(memory.getItem("attempt")!);
-      for (const question of Object.keys(answers)) assert.deepEqual(sent?.changes[question].answer, answers[question]);
-      return fetch(request);
-    },
-  });
-  await finish(() => first.open(user, QUIZ));
-  for (let question = 1; question < 20; question++) void first.answer(question, question);
-  await finish(() => first.flush());
-  const saved = Object.fromEntries([...Array(20).keys()].map((n) => [n, n || "before the store was read"]));
-  await assertSaved(first, saved);
-  broken = true;
-  await first.answer(20, "not stored");
-  assert.equal(first.storeFailed, true);
-  await finish(() => first.flush());
-  await assertSaved(first, { ...saved, "20": "not stored" });
-  broken = false;
-  await first.answer(21, "stored");
-  assert.equal(first.storeFailed, false);
-  await finish(() => new Attempt(CLIENT, store, "attempt").open(user, QUIZ));
-}
-
-/** A tab that has just become the owner of a shared store waits for the store, and asks no other tab. */
-async function slow_shared_store(): Promise<void> {
-  const memory = new Memory();
-  const store = {
-    shared: true,
-    getItem: async (key: string) => (await sleep(400), memory.getItem(key)),
-    setItem: memory.setItem,
-    getAllKeys: async () => [...memory.items.keys()],
-    removeItem: (key: string) => memory.items.delete(key),
-  };
-  const calls: unknown[] = [];
-  const channel = new BroadcastChannel("shared");
-  channel.onmessage = ({ data }: MessageEvent<{ type: string }>) => void (data.type === "call" && calls.push(data));
-  const attempt = new Attempt(CLIENT, store, "shared");
-  await attempt.answer(1, "one");
-  const user = newUser();
-  await finish(() => attempt.open(user, QUIZ));
-  await finish(() => attempt.complete());
-  await assertSaved(attempt, { "1": "one" }, "completed");
-  assert.ok(calls.length <= 1);
-}
-
-/** Answers that closed tabs have left are saved, unless there is a later one; what no tab has written is ignored. */
-async function closed_tabs(): Promise<void> {
-  const memory = new Memory();
-  const store = {
-    shared: true,
-    getItem: memory.getItem,
-    setItem: memory.setItem,
-    getAllKeys: async () => [...memory.items.keys()],
-    removeItem: (key: string) => memory.items.delete(key),
-  };
-  const attempt = new Attempt(CLIENT, store, "closed");
-  const user = newUser();
-  await finish(() => attempt.open(user, QUIZ));
-  attempt.answer(1, "later");
-  const left = (question: string, answer: AnswerChange, time: number): string =>
-    JSON.stringify({ question, answer, seen: null, time });
-  memory.setItem("closed.inbox.a.0", left("1", "earlier", Date.now() - 5000));
-  memory.setItem("closed.inbox.a.1", left("2", "the last one", Date.now()));
-  memory.setItem("closed.inbox.b.0", left("2", "the one before", Date.now() - 1));
-  for (const [index, content] of ["", "{", "[1]", "null", '{"question": 7}'].entries()) {
-    memory.setItem(`closed.inbox.c.${index}`, content);
-  }
-  memory.full = true;
-  await finish(() => attempt.flush());
-  await assertSaved(attempt, { "1": "later", "2": "the last one" });
-  assert.ok(memory.getItem("closed.inbox.a.1")); // nothing is removed before it is stored
-  memory.full = false;
-  await finish(() => attempt.complete());
-  await assertSaved(attempt, { "1": "later", "2": "the last one" }, "completed");
-  assert.deepEqual([...memory.items.keys()], ["closed"]);
 }
 
 /** Any text is a question, also a name that every object of JavaScript has. */
@@ -357,7 +251,7 @@ async function default_merge(): Promise<void> {
 }
 
 await run(
-  ...[restored, replaced, completed_later, slow_store, slow_shared_store, closed_tabs, names_of_objects, asked_token, events, background],
+  ...[restored, replaced, completed_later, names_of_objects, asked_token, events, background],
   ...[background_waits, default_merge],
 );
 process.exit(0);

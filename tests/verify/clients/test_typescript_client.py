@@ -17,10 +17,43 @@ from tests.support.service import Service
 from tests.verify.clients import programs
 from tests.verify.clients.properties import check_promise
 
-PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts", "keeping.ts", "anything.ts"]
+PROGRAMS = [
+    f"{name}.ts"
+    for name in (
+        *("life", "learners", "harness", "tabs", "network", "device", "keeping", "storing", "sharing"),
+        "anything",
+    )
+]
 
-# Scenarios of stores and names that only JavaScript has.
-STORES = ["slow_store", "slow_shared_store", "closed_tabs", "names_of_objects"]
+STORING = [
+    "slow_store",
+    "late_write",
+    "late_read",
+    "late_token",
+    "stored",
+    "partial_store",
+    "session_at_its_limit",
+]
+SHARING = [
+    "slow_shared_store",
+    "closed_tabs",
+    "suspended_owner",
+    "suspended_while_sending",
+    "follower_hands_in",
+    "date_set_back",
+    "same_millisecond",
+    "closed_before_written",
+    "new_owner",
+    "woken_owner",
+    "full_follower",
+    "entries_that_stay",
+    "denied_locks",
+    "unknown_messages",
+    "other_version",
+    "waiting_tabs",
+    "clock_of_a_follower",
+    "expired_lease",
+]
 
 pytestmark = pytest.mark.needs("node")
 
@@ -82,7 +115,7 @@ def test_growth(compiled: Path, service: Service) -> None:
 
 def test_guide_loses_no_answer(compiled: Path, service: Service) -> None:
     """The guide's client keeps or reports every answer on a bad network."""
-    command = ["node", "guide.js", "URL"]
+    command = ["node", "learners.js", "URL"]
     seen = programs.run(compiled, service, command, programs.bad_network)
     assert seen >= {
         ("saveAnswers", 200),
@@ -105,12 +138,26 @@ def test_guide_on_a_bad_device(compiled: Path, service: Service, migrated: Urls,
     programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
-@pytest.mark.parametrize("scenario", [*programs.KEEPING, *STORES])
+@pytest.mark.parametrize("scenario", [*programs.KEEPING, "names_of_objects"])
 def test_an_attempt_keeps_every_answer(
     compiled: Path, service: Service, migrated: Urls, scenario: str
 ) -> None:
     """An attempt keeps every answer: keeping.ts describes each scenario."""
     programs.run_scenario(compiled, service, migrated, ["node", "keeping.js"], scenario)
+
+
+@pytest.mark.parametrize("scenario", STORING)
+def test_a_store_that_fails_stops_no_save(
+    compiled: Path, service: Service, migrated: Urls, scenario: str
+) -> None:
+    """A store that is slow, or never returns, stops no save: storing.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "storing.js"], scenario)
+
+
+@pytest.mark.parametrize("scenario", SHARING)
+def test_tabs_share_one_queue(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """Tabs of a device send each answer once, and the last one counts: sharing.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "sharing.js"], scenario)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
