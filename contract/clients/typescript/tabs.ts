@@ -83,6 +83,7 @@ export class Tabs {
 
   /** Lets the owner run a call; returns its wait. */
   call(call: Call): Promise<number> {
+    if (this.isOwner) return Promise.resolve(AGAIN); // it has become the owner just now
     const id = makeKey();
     return new Promise((resolve) => {
       const done = (wait: number): void => {

@@ -1,9 +1,11 @@
 /** Tabs of a browser in this process: `navigator.locks`, `localStorage`, and tabs that the browser suspends. */
-import { Memory } from "./harness.js";
+import { Attempt, createClient, type Options } from "session-service-client";
+
+import { Database, finish, Memory, newName, newUser, QUIZ, URL } from "./harness.js";
 
 type Task = () => void;
 type Holder = { clientId: string; tab: Tab; name: string; stolen: Task };
-type Options = { signal?: AbortSignal; steal?: boolean };
+type Request = { signal?: AbortSignal; steal?: boolean };
 
 /** A tab: what is made in `run` belongs to it. While it is suspended it gets no message and no news of its lock. */
 export class Tab {
@@ -46,7 +48,7 @@ class Locks {
 
   query = async () => ({ held: [...this.held.values()].map(({ name, clientId }) => ({ name, clientId })) });
 
-  request(name: string, { signal, steal }: Options, callback: () => Promise<unknown>): Promise<unknown> {
+  request(name: string, { signal, steal }: Request, callback: () => Promise<unknown>): Promise<unknown> {
     const tab = Tab.current;
     return new Promise((resolve, reject) => {
       const stop = (): void => tab.post(() => reject(new DOMException("The request was aborted.", "AbortError")));
@@ -102,7 +104,6 @@ const Channel = globalThis.BroadcastChannel;
 class TabChannel {
   onmessage: ((event: MessageEvent) => void) | null = null;
   private channel: BroadcastChannel;
-  private isSuspended = false;
 
   constructor(name: string) {
     const tab = Tab.current;
@@ -115,3 +116,21 @@ class TabChannel {
 }
 
 define("BroadcastChannel", TabChannel);
+
+/** A tab with an attempt; `sent` are the requests that this tab has made. */
+export type Opened = { tab: Tab; attempt: Attempt; sent: string[] };
+
+/** Opens tabs of a device; the first one is the owner, and its attempt is open. */
+export async function openTabs(count: number, database = new Database(), options: Options = {}): Promise<Opened[]> {
+  const [name, user] = [newName(), newUser()];
+  const opened = [...Array(count)].map(() => openTab(name, database, options));
+  for (const { attempt } of opened) await finish(() => attempt.open(user, QUIZ));
+  return opened;
+}
+
+export function openTab(name: string, database: Database, options: Options = {}): Opened {
+  const [tab, sent] = [new Tab(), [] as string[]];
+  const client = createClient({ baseUrl: URL, fetch: (request) => (sent.push(request.method), fetch(request)) });
+  const attempt = tab.run(() => new Attempt(client, database, name, undefined, options));
+  return { tab, attempt, sent };
+}

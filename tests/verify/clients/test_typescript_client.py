@@ -18,11 +18,8 @@ from tests.verify.clients import programs
 from tests.verify.clients.properties import check_promise
 
 PROGRAMS = [
-    f"{name}.ts"
-    for name in (
-        *("life", "learners", "harness", "tabs", "network", "device", "keeping", "storing", "sharing"),
-        "anything",
-    )
+    *("life.ts", "learners.ts", "harness.ts", "tabs.ts", "network.ts", "device.ts"),
+    *("keeping.ts", "storing.ts", "sharing.ts", "owning.ts", "anything.ts"),
 ]
 
 STORING = [
@@ -37,22 +34,24 @@ STORING = [
 SHARING = [
     "slow_shared_store",
     "closed_tabs",
-    "suspended_owner",
-    "suspended_while_sending",
     "follower_hands_in",
     "date_set_back",
     "same_millisecond",
     "closed_before_written",
-    "new_owner",
     "woken_owner",
     "full_follower",
     "entries_that_stay",
-    "denied_locks",
-    "unknown_messages",
-    "other_version",
     "waiting_tabs",
-    "clock_of_a_follower",
+]
+OWNING = [
+    "suspended_owner",
+    "suspended_while_sending",
     "expired_lease",
+    "new_owner",
+    "denied_locks",
+    "other_version",
+    "unknown_messages",
+    "clock_of_a_follower",
 ]
 
 pytestmark = pytest.mark.needs("node")
@@ -158,6 +157,12 @@ def test_a_store_that_fails_stops_no_save(
 def test_tabs_share_one_queue(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """Tabs of a device send each answer once, and the last one counts: sharing.ts describes each scenario."""
     programs.run_scenario(compiled, service, migrated, ["node", "sharing.js"], scenario)
+
+
+@pytest.mark.parametrize("scenario", OWNING)
+def test_one_tab_owns_the_queue(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """One tab of a device sends, and another one takes over: owning.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "owning.js"], scenario)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
