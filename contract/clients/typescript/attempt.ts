@@ -70,7 +70,7 @@ export class Attempt extends View {
       lost: () => this.unload(),
       run: (call) => this.runFor(call),
       follow: (state) => this.follow(state),
-      joined: () => this.publish({ type: "changed" }, []),
+      joined: () => this.welcome(),
       answered: (entries) => this.receive(entries),
     });
     this.inbox = new Inbox(this.texts, `${this.key}.inbox.`, this.tabs.tab);
@@ -222,7 +222,7 @@ export class Attempt extends View {
   private inTurn(call: Call, run: (sender: Sender) => Promise<number>): Promise<number> {
     const result = this.queue.then(async () => {
       await this.ready;
-      const { sender } = this;
+      const sender = (await this.tabs.confirm()) ? this.sender : null;
       if (!sender) {
         await this.puts;
         await this.inbox.retry();
@@ -234,6 +234,12 @@ export class Attempt extends View {
     });
     this.queue = result.catch(() => 0);
     return result;
+  }
+
+  /** Publishes the state for a tab that has joined, or has lost the ownership: that one may have written late. */
+  private welcome(): void {
+    this.sender?.outbox.keep();
+    this.publish({ type: "changed" }, []);
   }
 
   /** Collects the answers of the other tabs. */

@@ -6,7 +6,7 @@ const SETTLE = 150; // milliseconds after which another tab's lease, written at 
 
 export class Ownership {
   private until = 0; // the date at which the lease ends; Infinity with a lock
-  private client: string | undefined; // the browser's id of the holder of this tab's lock
+  private client: string | null | undefined; // the browser's id of the holder of this tab's lock
   private held = false; // no other tab has owned the name since this one got it, also if it slept longer than its lease
   private withdraw: () => void = () => undefined;
 
@@ -45,7 +45,7 @@ export class Ownership {
 
   /** Returns whether this tab still owns the name, also if it slept while another tab took the lock. */
   async confirm(): Promise<boolean> {
-    if (this.client !== undefined && this.isOwner) {
+    if (this.client && this.isOwner) {
       const holder = await this.holder();
       if (holder !== undefined && holder !== this.client) this.lose();
     }
@@ -84,11 +84,11 @@ export class Ownership {
       });
   }
 
-  /** Returns the browser's id of the lock's holder; undefined if the browser does not tell. */
-  private async holder(): Promise<string | undefined> {
+  /** Returns the browser's id of the lock's holder; null if there is none, undefined if the browser does not tell. */
+  private async holder(): Promise<string | null | undefined> {
     try {
       const { held } = await navigator.locks.query();
-      return held?.find(({ name }) => name === this.name)?.clientId;
+      return held?.find(({ name }) => name === this.name)?.clientId ?? null;
     } catch {
       return undefined;
     }

@@ -1,4 +1,6 @@
 /** Tabs of a browser in this process: `navigator.locks`, `localStorage`, and tabs that the browser suspends. */
+import { AsyncLocalStorage } from "node:async_hooks";
+
 import { Attempt, createClient, type Options } from "session-service-client";
 
 import { Database, finish, Memory, newName, newUser, QUIZ, URL } from "./harness.js";
@@ -7,21 +9,24 @@ type Task = () => void;
 type Holder = { clientId: string; tab: Tab; name: string; stolen: Task };
 type Request = { signal?: AbortSignal; steal?: boolean };
 
-/** A tab: what is made in `run` belongs to it. While it is suspended it gets no message and no news of its lock. */
+/** A tab: the program in `run` belongs to it. While it is suspended it gets no message and no news of its lock. */
 export class Tab {
-  static current = new Tab();
+  private static running = new AsyncLocalStorage<Tab>();
   private static count = 0;
   readonly id = `client ${Tab.count++}`;
   private tasks: Task[] | null = null; // while it is suspended
 
-  run<T>(make: () => T): T {
-    const before = Tab.current;
-    Tab.current = this;
-    try {
-      return make();
-    } finally {
-      Tab.current = before;
-    }
+  /** The tab to which the running code belongs. */
+  static get current(): Tab {
+    return Tab.running.getStore() ?? new Tab();
+  }
+
+  run<T>(program: () => T): T {
+    return Tab.running.run(this, program);
+  }
+
+  get isSuspended(): boolean {
+    return this.tasks !== null;
   }
 
   suspend(): void {

@@ -15,7 +15,7 @@ from tests.support.growth import grown
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
-from tests.verify.clients.properties import check_promise
+from tests.verify.clients.properties import check_promise, steps
 
 PROGRAMS = [
     *("life.ts", "learners.ts", "harness.ts", "tabs.ts", "network.ts", "device.ts"),
@@ -168,7 +168,13 @@ def test_one_tab_owns_the_queue(compiled: Path, service: Service, migrated: Urls
 @pytest.mark.parametrize("devices", [1, 2])
 def test_whatever_fails(compiled: Path, service: Service, migrated: Urls, devices: int) -> None:
     """Whatever fails, the answer given last is stored, or the attempt says that it is not saved."""
-    check_promise(["node", "anything.js"], compiled, service, migrated, devices)
+    check_promise(["node", "anything.js"], compiled, service, migrated, steps(devices))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_whatever_tabs_do(compiled: Path, service: Service, migrated: Urls, devices: int) -> None:
+    """Whatever tabs of a device do, and its clock, the answer given last is stored, or said to be unsaved."""
+    check_promise(["node", "anything.js"], compiled, service, migrated, steps(devices, tabs=True))
 
 
 def test_an_attempt_asks_for_tokens(compiled: Path, service_with_tokens: Service, migrated: Urls) -> None:
