@@ -1,11 +1,10 @@
-/** What an attempt keeps: through a restored database, a crash, in the background: node keeping.js URL SCENARIO. */
+/** What an attempt keeps: through a restored database and a crash: node keeping.js URL SCENARIO. */
 import assert from "node:assert/strict";
-import { setTimeout as sleep } from "node:timers/promises";
 
-import { Attempt, Autosave, createClient, type AnswerChange, type AttemptEvent } from "session-service-client";
+import { Attempt, createClient, type AnswerChange, type AttemptEvent } from "session-service-client";
 
 import {
-  ARGUMENTS, assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, requests, run, script, state, until, URL,
+  ARGUMENTS, assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, run, script, state, URL,
 } from "./harness.js";
 
 /** Ids that are names of every object in JavaScript, and texts that look like numbers. */
@@ -185,56 +184,6 @@ async function events(): Promise<void> {
   assert.deepEqual([seen.at(-1)!.type, here.lost, thrown > 0], ["ended", { "3": "too late" }, true]);
 }
 
-/** In the background an attempt opens, saves through an outage, hands in, and stops by itself never. */
-async function background(): Promise<void> {
-  const [user, attempt] = [newUser(), made(new Memory())];
-  const faults: unknown[] = [];
-  process.on("unhandledRejection", (reason) => faults.push(reason));
-  const autosave = new Autosave(attempt, { user_id: user, quiz_id: QUIZ });
-  attempt.answer(1, "before it was opened");
-  autosave.start();
-  await until(() => attempt.session !== null && !attempt.pending);
-  await assertSaved(attempt, { "1": "before it was opened" });
-  attempt.client = NOWHERE;
-  attempt.answer(2, "offline");
-  await until(() => attempt.problem === "NO_REPLY");
-  assert.deepEqual(attempt.unsaved, { "2": "offline" });
-  attempt.client = CLIENT;
-  await script(["lost reply", "502 page", "pass"]);
-  attempt.answer(3, "online");
-  await until(() => !attempt.pending);
-  await assertSaved(attempt, { "1": "before it was opened", "2": "offline", "3": "online" });
-  attempt.answer(4, "last");
-  void attempt.complete();
-  await until(() => attempt.ended);
-  const answers = { "1": "before it was opened", "2": "offline", "3": "online", "4": "last" };
-  await assertSaved(attempt, answers, "completed");
-  autosave.stop();
-  assert.deepEqual([faults, attempt.lost], [[], {}]);
-}
-
-/** The background waits for as long as Retry-After says: further answers send nothing before. */
-async function background_waits(): Promise<void> {
-  const [user, attempt] = [newUser(), made(new Memory())];
-  const autosave = new Autosave(attempt, { user_id: user, quiz_id: QUIZ });
-  autosave.start();
-  await until(() => attempt.session !== null);
-  const waits: number[] = [];
-  attempt.on((event) => void (event.type === "waiting" && waits.push(event.seconds)));
-  await script(["RateLimitedError"], { "retry-after": "3600" });
-  attempt.answer(1, "one");
-  await until(() => waits.length === 1);
-  assert.ok(waits[0]! >= 300);
-  for (let question = 2; question < 50; question++) {
-    attempt.answer(question, "more");
-    await sleep(5);
-  }
-  assert.equal((await requests("PATCH")).length, 1);
-  autosave.stop();
-  await finish(() => attempt.flush());
-  assert.equal(Object.keys((await state(attempt))[1]).length, 49);
-}
-
 /** Without a rule of its own the attempt keeps this device's answer, and the other devices' other answers. */
 async function default_merge(): Promise<void> {
   const user = newUser();
@@ -250,8 +199,27 @@ async function default_merge(): Promise<void> {
   await assertSaved(here, { "1": "mine", "2": "theirs", "3": "mine" });
 }
 
+/** A session with a status of a later release is one that runs. */
+async function unknown_status(): Promise<void> {
+  const paused = createClient({
+    baseUrl: URL,
+    fetch: async (request) => {
+      const reply = await fetch(request);
+      const text = (await reply.text()).replaceAll('"in_progress"', '"later"');
+      return new Response(text, reply);
+    },
+  });
+  const attempt = made(new Memory());
+  attempt.client = paused;
+  attempt.answer(1, "one");
+  await finish(() => attempt.open(newUser(), QUIZ));
+  await finish(() => attempt.flush());
+  assert.deepEqual([attempt.session!.status, attempt.ended, attempt.pending], ["later", false, false]);
+  await finish(() => attempt.complete());
+  await assertSaved(attempt, { "1": "one" }, "completed");
+}
+
 await run(
-  ...[restored, replaced, completed_later, names_of_objects, asked_token, events, background],
-  ...[background_waits, default_merge],
+  ...[restored, replaced, completed_later, names_of_objects, asked_token, events, default_merge, unknown_status],
 );
 process.exit(0);

@@ -144,7 +144,7 @@ async function full_follower(): Promise<void> {
   await assertSaved(owner.attempt, { "1": "one" });
 }
 
-/** Entries that the store does not remove are sent once, also after a restart. */
+/** Entries that the store does not remove are sent once, also after a restart and in a new attempt. */
 async function entries_that_stay(): Promise<void> {
   withLocks();
   const database = new Database();
@@ -157,6 +157,10 @@ async function entries_that_stay(): Promise<void> {
   await owner.attempt.close();
   await other.attempt.answer(2, "two");
   for (let times = 0; times < 5; times++) await finish(() => other.attempt.flush());
+  const { user_id } = other.attempt.session!;
+  await finish(() => other.attempt.complete());
+  await finish(() => other.attempt.open(user_id, QUIZ, { anew: true }));
+  await finish(() => other.attempt.flush());
   assert.deepEqual((await requests("PATCH")).map(({ body }) => JSON.parse(body).answers), [{ "1": "one" }, { "2": "two" }]);
 }
 

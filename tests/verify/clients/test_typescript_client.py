@@ -19,9 +19,11 @@ from tests.verify.clients.properties import check_promise, steps
 
 PROGRAMS = [
     *("life.ts", "learners.ts", "harness.ts", "tabs.ts", "network.ts", "device.ts"),
-    *("keeping.ts", "storing.ts", "sharing.ts", "owning.ts", "anything.ts"),
+    *("keeping.ts", "storing.ts", "saving.ts", "sharing.ts", "owning.ts", "anything.ts"),
 ]
 
+SAVING = ["background", "background_waits", "hidden_page", "online_again", "undecided_while_typing"]
+KEEPING = [scenario for scenario in programs.KEEPING if scenario not in SAVING]
 STORING = [
     "slow_store",
     "late_write",
@@ -137,12 +139,18 @@ def test_guide_on_a_bad_device(compiled: Path, service: Service, migrated: Urls,
     programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
-@pytest.mark.parametrize("scenario", [*programs.KEEPING, "names_of_objects"])
+@pytest.mark.parametrize("scenario", [*KEEPING, "names_of_objects", "unknown_status"])
 def test_an_attempt_keeps_every_answer(
     compiled: Path, service: Service, migrated: Urls, scenario: str
 ) -> None:
     """An attempt keeps every answer: keeping.ts describes each scenario."""
     programs.run_scenario(compiled, service, migrated, ["node", "keeping.js"], scenario)
+
+
+@pytest.mark.parametrize("scenario", SAVING)
+def test_autosave(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """Autosave saves each answer without asking too often: saving.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "saving.js"], scenario)
 
 
 @pytest.mark.parametrize("scenario", STORING)
