@@ -1,6 +1,6 @@
 /** A learner's attempt at a quiz: keeps answers on the device until the service has them. */
 import type { AnswerChange, SessionService } from "./client.js";
-import { LogicalClock, readClocks, since, type ServiceTime } from "./clocks.js";
+import { LogicalClock, readClocks, type ServiceTime } from "./clocks.js";
 import type { AttemptEvent } from "./events.js";
 import { Inbox, type Entries, type Entry } from "./inbox.js";
 import { answerIn, canonicalId, copyOf } from "./json.js";
@@ -8,7 +8,7 @@ import { FORMAT, type Assignment } from "./kept.js";
 import { LimitedStore } from "./limits.js";
 import { keepMine, type Merge } from "./merge.js";
 import { Outbox } from "./outbox.js";
-import { copyState, isPublished, timeHere, type Published, type State } from "./published.js";
+import { copyState, isPublished, published, timeHere, type State } from "./published.js";
 import { Sender } from "./sender.js";
 import { checkStore, isShared, settle, type Store } from "./stores.js";
 import { Tabs, type Call } from "./tabs.js";
@@ -150,8 +150,8 @@ export class Attempt extends View {
       () => outbox.load(this.name),
       () => {
         if (this.loading !== outbox) return text.detach();
-        this.loaded = this.senderOf(outbox);
-        if (!this.shared) this.inbox.moveOwn((entry) => this.add(entry));
+        const sender = (this.loaded = this.senderOf(outbox));
+        if (!this.shared) this.inbox.moveOwn(sender);
         this.emit({ type: "changed" });
       },
     );
@@ -188,18 +188,14 @@ export class Attempt extends View {
       this.unload();
       this.load();
     } else if (this.sender) this.sender.outbox.keep();
-    else void this.inbox.retry();
-  }
-
-  private add(entry: Entry): void {
-    this.sender!.outbox.add(entry, this.sender!.ended);
+    else void this.inbox.retry().then(() => this.notify({ type: "changed" }));
   }
 
   /** Adds an entry to the outbox, or passes it to the tab that has it; resolves once it is stored. */
   private put(entry: Entry): Promise<void> {
     let stored: Promise<void>;
     if (this.sender) {
-      this.add(entry);
+      this.sender.add(entry);
       this.sender.outbox.keep();
       stored = this.sender.outbox.text.written;
     } else stored = this.passOn(entry);
@@ -243,19 +239,18 @@ export class Attempt extends View {
   }
 
   /** Collects the answers of the other tabs. */
-  private async collect({ outbox }: Sender): Promise<void> {
-    const received = await this.inbox.moveAll(outbox, (entry) => this.add(entry));
+  private async collect(sender: Sender): Promise<void> {
+    const received = await this.inbox.moveAll(sender);
     if (received.length > 0) this.publish({ type: "changed" }, received);
   }
 
   /** Receives answers that the store of another tab has not taken, and sends them with those in the store. */
   private receive(entries: Entries): void {
     if (!this.sender) return;
-    for (const [, entry] of entries) this.add(entry);
+    for (const [, entry] of entries) this.sender.add(entry);
     if (entries.length > 0) {
       this.sender.outbox.keep();
-      const keys = entries.map(([key]) => key);
-      this.publish({ type: "changed" }, keys);
+      this.publish({ type: "changed" }, entries.map(([key]) => key));
     }
     this.debounce ??= setTimeout(() => {
       this.debounce = undefined;
@@ -293,8 +288,6 @@ export class Attempt extends View {
   /** Publishes the state to the other tabs. */
   private publish(event: AttemptEvent, received: string[]): void {
     if (!this.shared || !this.sender) return;
-    const { time } = this.sender;
-    const [state, { latest }] = [copyState(this.sender), this.clock];
-    this.tabs.publish({ state, event, received, time, age: since(time.at), latest } satisfies Published);
+    this.tabs.publish(published(this.sender, event, received, this.clock.latest));
   }
 }

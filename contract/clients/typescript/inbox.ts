@@ -12,7 +12,8 @@ import { settle } from "./stores.js";
 export type Entry = { question: string | null; answer: AnswerChange; seen: AnswerChange; time: number };
 export type Entries = [key: string, entry: Entry][];
 
-type Add = (entry: Entry) => void;
+/** The outbox with its sender, which knows whether the attempt has ended. */
+type Receiver = { readonly outbox: Outbox; add(entry: Entry): void };
 
 /** Each entry has a key of its own and never changes: one tab writes it, and the owner removes it. */
 export class Inbox {
@@ -72,20 +73,21 @@ export class Inbox {
   }
 
   /** Moves this tab's entries to the outbox, which it owns now. */
-  moveOwn(add: Add): void {
-    for (const { entry } of this.own.values()) add(entry);
+  moveOwn(receiver: Receiver): void {
+    for (const { entry } of this.own.values()) receiver.add(entry);
     this.own.clear();
   }
 
   /** Moves the entries of all tabs to the outbox; returns their keys, which their tabs can forget. */
-  async moveAll(outbox: Outbox, add: Add): Promise<string[]> {
+  async moveAll(receiver: Receiver): Promise<string[]> {
+    const { outbox } = receiver;
     const moved: string[] = [];
     try {
       const keys = await this.store.keys(this.prefix);
       for (const key of keys) {
         if (outbox.kept.received.includes(key)) continue;
         const entry = parseEntry(await this.store.getItem(key));
-        if (entry) add(entry);
+        if (entry) receiver.add(entry);
         outbox.kept.received.push(key);
         moved.push(key);
       }
@@ -93,8 +95,10 @@ export class Inbox {
     } catch {
       // The store cannot be read now: the entries stay in it.
     }
+    // Another tab owns the attempt: it reads the entries itself.
+    if (outbox.text.isDetached) return [];
     const own = this.own.size;
-    this.moveOwn(add);
+    this.moveOwn(receiver);
     if (moved.length + own > 0) outbox.keep();
     await outbox.text.written;
     if (!outbox.text.failed) await this.removeReceived(outbox);
@@ -104,6 +108,7 @@ export class Inbox {
   /** Removes entries that are stored in the outbox; those that cannot be removed are not received again. */
   private async removeReceived(outbox: Outbox): Promise<void> {
     for (const key of [...outbox.kept.received]) {
+      if (outbox.text.isDetached) return;
       try {
         await this.store.removeItem(key);
         outbox.kept.received = outbox.kept.received.filter((other) => other !== key);

@@ -1,6 +1,6 @@
 /** The state of an attempt, and how the tab that owns it publishes it to the other tabs of the device. */
 import type { AnswerChange } from "./client.js";
-import { readClocks, type ServiceTime } from "./clocks.js";
+import { readClocks, since, type ServiceTime } from "./clocks.js";
 import type { AttemptEvent } from "./events.js";
 import { isObject, type Dict } from "./json.js";
 import type { Session } from "./schema.js";
@@ -19,6 +19,9 @@ export type State = {
   stored: boolean;
 };
 
+/** The owner's state, and the service's time. */
+type Owner = State & { time: ServiceTime };
+
 /**
  * A message of the owner: `age` are the milliseconds since the clocks of `time` were read, `latest` is the time of the
  * logical clock, `received` are the keys of entries of the inbox that the owner has now.
@@ -36,6 +39,12 @@ export type Published = {
 export function copyState({ session, ended, problem, unsaved, refused, lost, completing, storeFailed, stored, saved }: State): State {
   const known = session ? {} : saved; // the session has them
   return { session, ended, problem, unsaved, saved: known, refused, lost, completing, storeFailed, stored };
+}
+
+/** Returns the owner's message to the other tabs. */
+export function published(owner: Owner, event: AttemptEvent, received: string[], latest: number): Published {
+  const { time } = owner;
+  return { state: copyState(owner), event, received, time, age: since(time.at), latest };
 }
 
 /** Returns whether a message is one of an owner. */

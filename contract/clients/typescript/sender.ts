@@ -2,6 +2,7 @@
 import type { AnswerChange, SessionService } from "./client.js";
 import { readClocks, type ServiceTime } from "./clocks.js";
 import type { Emit } from "./events.js";
+import type { Entry } from "./inbox.js";
 import { isObject, type Dict } from "./json.js";
 import { answersOf, type Assignment } from "./kept.js";
 import type { Merge } from "./merge.js";
@@ -77,6 +78,11 @@ export class Sender implements State {
 
   get stored(): boolean {
     return this.outbox.text.isWritten;
+  }
+
+  /** Adds an answer, or the wish to hand in. */
+  add(entry: Entry): void {
+    this.outbox.add(entry, this.ended);
   }
 
   /** Continues an attempt, or starts one. Returns the seconds to wait before the next call, 0 when done. */

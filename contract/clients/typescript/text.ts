@@ -10,8 +10,10 @@ export class StoredText {
   setAside: string | null = null;
   /** Resolves when the content is written, or the store has failed; it is never rejected. */
   written: Promise<void> = Promise.resolve();
-  private unread = false; // the store has content that is not in memory: never overwrite it
-  private detached = false;
+  /** Whether the store has content that is not in memory, and is never overwritten. */
+  isUnread = false;
+  /** Whether another tab uses the text: this one writes nothing any more. */
+  isDetached = false;
   private content: string | null = null; // to be written
   private writing = false;
 
@@ -25,11 +27,6 @@ export class StoredText {
   /** Whether the store has the present content. */
   get isWritten(): boolean {
     return !this.failed && !this.writing;
-  }
-
-  /** Whether the store has content that could not be read. */
-  get isUnread(): boolean {
-    return this.unread;
   }
 
   /**
@@ -48,15 +45,14 @@ export class StoredText {
 
   /** Writes the content; `written` resolves afterwards. */
   write(content: string): void {
-    if (this.detached) return;
+    if (this.isDetached) return;
     this.content = content;
-    if (this.unread) this.failed = true;
+    if (this.isUnread) this.failed = true;
     else if (!this.writing) this.written = this.writeAll();
   }
 
-  /** Writes nothing any more: another tab uses the text. */
   detach(): void {
-    this.detached = true;
+    this.isDetached = true;
     this.content = null;
   }
 
@@ -85,7 +81,7 @@ export class StoredText {
   }
 
   private cannotRead(): void {
-    this.unread = this.failed = true;
+    this.isUnread = this.failed = true;
   }
 
   private async writeAll(): Promise<void> {
@@ -99,7 +95,7 @@ export class StoredText {
       this.failed = !(typeof written === "boolean" ? written : await written);
     }
     this.writing = false;
-    if (waited && !this.detached) this.changed();
+    if (waited && !this.isDetached) this.changed();
   }
 
   /** Returns whether the store has taken the content; a full store, or one that is switched off, has not. */
