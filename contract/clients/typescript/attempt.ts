@@ -169,7 +169,7 @@ export class Attempt extends View {
     return new Sender(outbox, context, this.assignment);
   }
 
-  /** Unloads the outbox: another tab owns the attempt. What it may lack goes through the inbox. */
+  /** Unloads the outbox: another tab owns the attempt. Answers that it may lack go through the inbox. */
   private unload(): void {
     const { loaded } = this;
     this.loading = this.loaded = null;

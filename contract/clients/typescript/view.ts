@@ -1,4 +1,4 @@
-/** What an attempt tells: its state, and events. */
+/** View of an attempt: its state and its events. */
 import type { AnswerChange } from "./client.js";
 import { secondsUntil, type ServiceTime } from "./clocks.js";
 import type { AttemptEvent } from "./events.js";

@@ -73,24 +73,30 @@ async function suspended_while_sending(): Promise<void> {
   assert.deepEqual([keys.length, new Set(keys).size], [3, 2]);
 }
 
-/** A tab without locks that slept for longer than its lease goes on, and loses nothing that only it has. */
+/** A tab without locks that slept for longer than its lease loses nothing that only it has, also if it is replaced. */
 async function expired_lease(): Promise<void> {
   withLeases();
-  const database = new Database();
-  const [owner, other] = (await openTabs(2, database)) as [Opened, Opened];
-  database.memory.full = true;
-  owner.attempt.client = NOWHERE;
-  await owner.attempt.answer(1, "in memory only");
-  await owner.attempt.flush();
-  assert.deepEqual([owner.attempt.storeFailed, owner.attempt.unsaved], [true, { "1": "in memory only" }]);
-  Date.now = () => now() + 60_000; // both tabs slept: either of them is the owner afterwards
-  database.memory.full = false;
-  owner.attempt.client = CLIENT;
-  await owner.attempt.answer(2, "after the sleep");
-  for (const { attempt } of [other, owner]) await finish(() => attempt.flush());
-  await until(() => !owner.attempt.pending && !other.attempt.pending);
-  Date.now = now;
-  await assertSaved(owner.attempt, { "1": "in memory only", "2": "after the sleep" });
+  for (const replaced of [false, true]) {
+    const database = new Database();
+    const [owner, other] = (await openTabs(2, database)) as [Opened, Opened];
+    database.memory.full = true;
+    owner.attempt.client = NOWHERE;
+    await owner.attempt.answer(1, "in memory only");
+    await owner.attempt.flush();
+    assert.deepEqual([owner.attempt.storeFailed, owner.attempt.unsaved], [true, { "1": "in memory only" }]);
+    if (replaced) owner.tab.suspend();
+    Date.now = () => now() + 60_000;
+    owner.attempt.client = CLIENT;
+    await owner.attempt.answer(2, "after the sleep");
+    await finish(() => other.attempt.flush());
+    database.memory.full = false;
+    owner.tab.resume();
+    await finish(() => owner.attempt.flush());
+    await until(() => !owner.attempt.pending && !other.attempt.pending);
+    Date.now = now;
+    await assertSaved(owner.attempt, { "1": "in memory only", "2": "after the sleep" });
+    for (const { attempt } of [owner, other]) await attempt.close();
+  }
 }
 
 /** A tab that becomes the owner sends for the user and the quiz that it was opened for. */
@@ -142,7 +148,7 @@ async function unknown_messages(): Promise<void> {
   for (const message of [
     ...[null, 7, "joined", [], {}, { type: "hello" }, { type: "result", id: "1" }, { type: "published" }],
     ...[{ type: "published", state: {} }, { type: "published", state: { state: {}, event, received: [] } }],
-    ...[{ type: "call", id: "1", method: "close", parameters: [] }, { type: "call", id: "2", method: "flush" }],
+    ...[{ type: "call", id: "1", method: "close", parameters: [] }, { type: "call", id: "2", method: "flush", parameters: 7 }],
     ...[{ type: "answered" }, { type: "answered", entries: [null, [], ["key", { question: 1 }]] }],
   ]) {
     channel.postMessage(message);
@@ -167,7 +173,21 @@ async function clock_of_a_follower(): Promise<void> {
   await owner.attempt.answer(1, "published with this date");
   await until(() => Object.hasOwn(other.attempt.answers, "1"));
   assert.ok(other.attempt.secondsLeft() <= before + 1);
+  // The devices slept, and the date was set back afterwards.
   Date.now = () => now() + 1_200_000;
+  assert.ok(other.attempt.secondsLeft() <= before - 1199);
+  await owner.attempt.answer(2, "published after the sleep");
+  await until(() => Object.hasOwn(other.attempt.answers, "2"));
+  Date.now = now;
+  assert.ok(other.attempt.secondsLeft() <= before - 1199);
+  await finish(() => owner.attempt.open(owner.attempt.session!.user_id, QUIZ));
+  await until(() => other.attempt.secondsLeft() > before - 600);
+  other.tab.suspend();
+  await owner.attempt.answer(3, "read after the sleep");
+  await sleep(50);
+  Date.now = () => now() + 1_200_000;
+  other.tab.resume();
+  assert.ok(Object.hasOwn(other.attempt.answers, "3"));
   assert.ok(other.attempt.secondsLeft() <= before - 1199);
   Date.now = now;
 }

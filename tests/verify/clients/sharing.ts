@@ -28,7 +28,7 @@ async function slow_shared_store(): Promise<void> {
   assert.ok(calls.length <= 1);
 }
 
-/** Answers that closed tabs have left are saved, unless there is a later one; what no tab has written is ignored. */
+/** Answers that closed tabs have left are saved, unless there is a later one; content that no tab has written is ignored. */
 async function closed_tabs(): Promise<void> {
   const [memory, name] = [new Memory(), newName()];
   const attempt = new Attempt(CLIENT, new Database(memory), name);
@@ -58,9 +58,13 @@ async function follower_hands_in(): Promise<void> {
   withLocks();
   const [owner, other] = (await openTabs(2)) as [Opened, Opened];
   const { client } = owner.attempt;
-  owner.attempt.client = NOWHERE;
   await other.attempt.answer(1, "one");
-  assert.ok((await other.attempt.complete()) > 0);
+  await finish(() => other.attempt.flush());
+  owner.attempt.client = NOWHERE;
+  assert.equal(other.attempt.pending, false);
+  const completing = other.attempt.complete();
+  assert.equal(other.attempt.pending, true);
+  assert.ok((await completing) > 0);
   assert.deepEqual([other.attempt.pending, owner.attempt.pending], [true, true]);
   owner.attempt.client = client;
   await finish(() => owner.attempt.flush());

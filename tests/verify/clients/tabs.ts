@@ -9,7 +9,7 @@ type Task = () => void;
 type Holder = { clientId: string; tab: Tab; name: string; stolen: Task };
 type Request = { signal?: AbortSignal; steal?: boolean };
 
-/** A tab: the program in `run` belongs to it. While it is suspended it gets no message and no news of its lock. */
+/** A tab: the program in `run` belongs to it. While it is suspended it gets no message, and its timers do not end. */
 export class Tab {
   private static running = new AsyncLocalStorage<Tab>();
   private static count = 0;
@@ -102,6 +102,32 @@ export function withLeases(): void {
   const removeItem = (key: string): void => void memory.items.delete(key);
   define("localStorage", { getItem: memory.getItem, setItem: memory.setItem, removeItem });
 }
+
+const { setTimeout: setTimer, setInterval: setTicks } = globalThis;
+
+/** A timer that ends once its tab runs. */
+function setTabTimer(task: (...all: unknown[]) => void, milliseconds?: number, ...all: unknown[]) {
+  const tab = Tab.current;
+  return setTimer(() => tab.post(() => task(...all)), milliseconds);
+}
+
+/** Ticks, of which a suspended tab gets one when it runs again. */
+function setTabTicks(task: Task, milliseconds?: number) {
+  const tab = Tab.current;
+  let waits = false;
+  const tick = (): void => {
+    waits = false;
+    task();
+  };
+  return setTicks(() => {
+    if (waits) return;
+    waits = true;
+    tab.post(tick);
+  }, milliseconds);
+}
+
+define("setTimeout", setTabTimer);
+define("setInterval", setTabTicks);
 
 const Channel = globalThis.BroadcastChannel;
 
