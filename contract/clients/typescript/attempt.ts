@@ -25,6 +25,8 @@ export type Options = {
   takeover?: number;
 };
 
+// Problems after which another tab's call may be run at once: no request has failed.
+const NO_REQUEST = ["UNDECIDED", "NOT_OPEN", "OTHER_TAB"];
 const DEBOUNCE = 500; // milliseconds after another tab's answer
 
 export class Attempt extends View {
@@ -278,8 +280,7 @@ export class Attempt extends View {
 
   private emit(event: AttemptEvent): void {
     if (event.type === "waiting") {
-      const delays = event.problem !== "UNDECIDED"; // other answers can be sent
-      this.notBefore = delays ? performance.now() + event.seconds * 1000 : 0;
+      this.notBefore = NO_REQUEST.includes(event.problem) ? 0 : performance.now() + event.seconds * 1000;
     } else if (this.problem === null) this.notBefore = 0;
     this.publish(event, []);
     this.notify(event);

@@ -144,12 +144,15 @@ async function settle(): Promise<void> {
     device.fill(false);
     for (const { tab } of device.programs) tab.resume();
   }
+  const attempts = all.flatMap((device) => device.attempts);
   for (let round = 0; round < 2; round++) {
-    for (const attempt of all.flatMap(({ attempts }) => attempts)) {
-      for (let tries = 0; (await attempt.open(user, QUIZ)) || (await attempt.flush()); tries++) {
-        if (tries > 30) throw new Error(`still ${attempt.problem}`);
-        if (hasTabs) await sleep(10);
-      }
+    let unsettled = attempts;
+    for (let tries = 0; unsettled.length > 0; tries++) {
+      if (tries > 30) throw new Error(`still ${unsettled.map(({ problem }) => problem).join()}`);
+      const waiting: Attempt[] = [];
+      for (const attempt of unsettled) if ((await attempt.open(user, QUIZ)) || (await attempt.flush())) waiting.push(attempt);
+      unsettled = waiting;
+      if (hasTabs) await sleep(10);
     }
   }
 }

@@ -56,7 +56,7 @@ def steps(devices: int, *, tabs: bool = False) -> st.SearchStrategy[Steps]:
         st.fixed_dictionaries({"do": st.just("restore"), "fence": fence}),
         *([clock] if tabs else []),
     )
-    return st.lists(step, max_size=25)
+    return st.lists(step, min_size=12 if tabs else 0, max_size=25)
 
 
 def check_promise(
