@@ -14,7 +14,7 @@ from tests.support.growth import grown
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
-from tests.verify.clients.properties import check_promise
+from tests.verify.clients.properties import check_promise, steps
 
 OPERATIONS = {
     "sessions": {
@@ -209,7 +209,7 @@ def test_an_attempt_survives_faults(project: Path, service: Service, migrated: U
 @pytest.mark.parametrize("devices", [1, 2])
 def test_whatever_fails(project: Path, service: Service, migrated: Urls, devices: int) -> None:
     """Whatever fails, the answer given last is stored, or the attempt says that it is not saved."""
-    check_promise([*RUN, "anything.py"], project, service, migrated, devices)
+    check_promise([*RUN, "anything.py"], project, service, migrated, steps(devices))
 
 
 @pytest.mark.parametrize("scenario", SHARING)
