@@ -109,14 +109,15 @@ function show(): void {
 
 /** Returns what became of the answers: `saved` only if the service has acknowledged every one. */
 function status(): [string, "saved" | "unsaved"] {
-  const { ended, problem, session, pending } = attempt;
+  const { ended, problem, session, pending, stored } = attempt;
   if (ended) return [session!.status === "completed" ? "Handed in" : "The time is over", "saved"];
   if (attempt.storeFailed && pending) return ["Not saved yet, and this device cannot store it: keep this page open", "unsaved"];
   if (Object.keys(attempt.refused).length > 0) return ["An answer was not accepted", "unsaved"];
   if (problem === "ATTEMPTS_EXHAUSTED") return ["No further attempt is allowed", "unsaved"];
-  if (problem && !session) return ["Offline: answers are kept on this device", "unsaved"];
+  if (problem && !session) return [stored ? "Offline: answers are kept on this device" : "Offline", "unsaved"];
   if (!session) return ["Opening …", "unsaved"];
-  if (pending) return [problem ? "Not saved yet: kept on this device until it is online again" : "Saving …", "unsaved"];
+  if (pending && !problem) return ["Saving …", "unsaved"];
+  if (pending) return [stored ? "Not saved yet: kept on this device until it is online again" : "Not saved yet", "unsaved"];
   return ["Saved", "saved"];
 }
 

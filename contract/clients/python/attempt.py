@@ -8,8 +8,9 @@ from pathlib import Path
 from threading import Event
 
 from .device import Device
-from .events import AttemptEvent, Events, Listener
+from .events import AttemptEvent, Events, Listener, Timeout
 from .json_values import Answer, Answers, canonical_id, copy_of
+from .limits import TimeLimit
 from .merging import Merge, keep_mine
 from .models import Session
 from .request import ServiceClient, read_clocks
@@ -37,19 +38,21 @@ class Attempt:
         merge: Merge = keep_mine,
         *,
         token: Token | None = None,
+        timeout: float = 10,
     ) -> None:
         """Load the file.
 
         `merge` chooses the answer to a question that another device has changed, from the learner's and the
         stored one. `token` returns a token for the service; it is called before the first request and after a
-        401.
+        401. It and the functions of a store have `timeout` seconds, and are called in threads of their own.
         """
         self.file = file
         self.answered = Event()  # set by each answer, for a thread that sends
         self._token = token
         self._asked_to_complete = False
         self._events = Events()
-        self._device = Device(file)
+        self._device = Device(file, TimeLimit(timeout, lambda: self._events.add(Timeout("store"))))
+        self._token_limit = TimeLimit(timeout, lambda: self._events.add(Timeout("token")))
         self._sender = Sender(client, self._device, merge, self._events)
         with self._device.state:
             if self._device.is_free:
@@ -69,17 +72,17 @@ class Attempt:
     @property
     def session(self) -> Session | None:
         """Return the session of the last reply; None before the first."""
-        return self._sender.session
+        return self._sender.state.session
 
     @property
     def ended(self) -> bool:
         """Return whether the attempt was completed, or its time is over."""
-        return self._sender.ended
+        return self._sender.state.ended
 
     @property
     def problem(self) -> str | None:
         """Return why the last call returned a wait; None after one that returned 0."""
-        return self._sender.problem
+        return self._sender.pauses.problem
 
     @property
     def unsaved(self) -> Answers:
@@ -90,7 +93,7 @@ class Attempt:
     @property
     def answers(self) -> Answers:
         """Return the answers as the learner last gave them: the unsaved ones over those of the session."""
-        return self._sender.answers | self.unsaved
+        return self._sender.state.answers | self.unsaved
 
     @property
     def pending(self) -> bool:
@@ -140,7 +143,7 @@ class Attempt:
         It waits for no request. Afterwards the device has the answer stored, or `store_failed` is true.
         """
         # A copy: a list that its owner changes later must not change a write that was sent.
-        self._sender.answer(str(question), copy_of(answer))
+        self._sender.state.answer(str(question), copy_of(answer))
         self.answered.set()
 
     def flush(self) -> float:
@@ -155,9 +158,10 @@ class Attempt:
     def ask_to_complete(self) -> None:
         """Store that the learner hands in, without a request: the next flush completes the attempt."""
         with self._device.state:
-            if self._device.owns or not self._asked_to_complete:
-                self._sender.complete()
-            self._asked_to_complete = not self._device.owns
+            owns = self._device.owns()
+            if owns or not self._asked_to_complete:
+                self._sender.state.complete()
+            self._asked_to_complete = not owns
         self.answered.set()
 
     def seconds_left(self) -> float:
@@ -170,7 +174,7 @@ class Attempt:
         if not end:
             return math.inf
         with self._device.state:
-            now, asked = self._sender.now, self._sender.asked
+            now, asked = self._sender.state.now, self._sender.state.asked
         elapsed = max(clock - at for clock, at in zip(read_clocks(), asked, strict=True))
         return max(0, (end - now).total_seconds() - elapsed)
 
@@ -182,7 +186,8 @@ class Attempt:
     def _in_turn(self, call: Callable[[], float]) -> float:
         """Make a call when those of other threads have returned, as the owner of the file."""
         with self._device.turn:
-            wait = self._with_token(call) if self._sender.claim() else self._sender.wait_for_owner()
+            claimed = self._sender.state.claim()
+            wait = self._with_token(call) if claimed else self._sender.pauses.for_owner()
         self._events.deliver()
         return wait
 
@@ -200,5 +205,5 @@ class Attempt:
         before = self._sender.token
         if self._token:
             with suppress(Exception):
-                self._sender.token = self._token()
+                self._sender.token = self._token_limit.call(self._token)
         return self._sender.token != before

@@ -75,8 +75,8 @@ class Autosave:
             self._anew = self._anew and bool(wait)
             if wait:
                 return wait
-        # Also after the end: answers of other processes are lost then.
-        return attempt.flush() if attempt.pending or attempt.unsaved else 0
+        # Also after the end: answers of other processes are lost then. A store that failed may work again.
+        return attempt.flush() if attempt.pending or attempt.unsaved or attempt.store_failed else 0
 
     def _is_due(self) -> bool:
         """Return whether the session is to be read again: an end has passed, and may have been moved."""

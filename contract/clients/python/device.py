@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
+from time import time_ns
 
 from .inbox import Entry, Inbox, is_of
 from .json_values import Answer, Answers
 from .kept import Owner
+from .limits import LimitedStore, TimeLimit
 from .outbox import Outbox
 from .ownership import Place, place_of
 from .stores import FileStore, Store
@@ -17,16 +19,20 @@ Add = Callable[[Entry], None]
 class Device:
     """The answers of an attempt in a file or another store, which `claim` makes this attempt's own."""
 
-    def __init__(self, store: Path | Store) -> None:
+    def __init__(self, store: Path | Store, limit: TimeLimit) -> None:
+        """Use a file, or a store whose functions have a time limit."""
         self.owner: Owner | None = None  # of the last `open`
         self.closed = False
+        self._files: FileStore | None = None
         if isinstance(store, Path):
             # The process may change its folder later.
             file = store.absolute()
-            self.outbox, self._place = Outbox(FileStore(file)), place_of(file)
+            self._place = place = place_of(file)
+            self._files = FileStore(file, lambda: not place.was_replaced)
+            self.outbox = Outbox(self._files)
             self.inbox = Inbox(file.with_name(f"{file.name}.inbox"))
         else:
-            self.outbox, self._place, self.inbox = Outbox(store), Place(), Inbox(None)
+            self.outbox, self._place, self.inbox = Outbox(LimitedStore(store, limit)), Place(), Inbox(None)
 
     @property
     def turn(self) -> RLock:
@@ -38,9 +44,9 @@ class Device:
         """Return the lock of a thread that reads or changes the state."""
         return self._place.state
 
-    @property
     def owns(self) -> bool:
-        """Return whether the outbox is this attempt's own."""
+        """Return whether the outbox is this attempt's own, and was not taken while the process was frozen."""
+        self._pass_on_replaced()
         return self._place.owner is self.outbox
 
     @property
@@ -52,8 +58,11 @@ class Device:
         """Take the outbox, also from an attempt of this process; return False if another process has it."""
         if self.closed:
             return False
+        self._pass_on_replaced()
         previous, status = self._place.owner, self._place.lock()
         if previous is self.outbox and self.outbox.writable == (status == "locked") and status != "taken":
+            if self.outbox.store_failed:
+                self.outbox.keep()
             return True
         if previous:
             self._put_unstored(previous)
@@ -64,13 +73,15 @@ class Device:
             self.inbox.store()
             return False
         self._place.owner = self.outbox
+        if self._files and status == "locked":
+            self._files.remove_unfinished()
         self.outbox.load(writable=status == "locked")
         return True
 
     def leave(self) -> None:
         """Give the outbox to another process or attempt, for good."""
         self.closed = True
-        if self.owns:
+        if self.owns():
             self._put_unstored(self.outbox)
             self._place.leave()
             self.outbox.look()
@@ -78,15 +89,42 @@ class Device:
     def _put_unstored(self, outbox: Outbox) -> None:
         """Add the answers that an outbox has in memory only to the inbox: they may be another learner's."""
         if outbox.store_failed:
-            outbox.requeue()
-            for question, change in outbox.kept["unsent"].items():
-                self.put(question, change["answer"], change["seen"], outbox.owner)
+            self._put_unsaved(outbox)
 
-    def put(self, question: str | None, answer: Answer, seen: Answer, owner: Owner | None = None) -> None:
+    def _put_unsaved(self, outbox: Outbox) -> None:
+        """Add the answers of an outbox to the inbox; its owner ignores those that it has, by their times."""
+        outbox.requeue()
+        for question, change in outbox.kept["unsent"].items():
+            # Not 0: an answer of another device, in a new attempt, has no time.
+            time = outbox.kept["times"].get(question, 1)
+            self._put(question, change["answer"], change["seen"], time, outbox.owner)
+
+    def _pass_on_replaced(self) -> None:
+        """Leave an outbox that another process has taken, or whose folder is gone; its answers are kept."""
+        outbox = self._place.owner
+        if outbox and self._place.was_replaced:
+            self._put_unsaved(outbox)
+            self._place.leave()
+            outbox.look()
+
+    def put(self, question: str | None, answer: Answer, seen: Answer) -> None:
         """Add an entry to the inbox; with question None the wish to complete the attempt."""
-        user_id, quiz_id = owner or self.owner or (None, None)
-        entry = Entry(question=question, answer=answer, seen=seen, user_id=user_id, quiz_id=quiz_id)
+        time = time_ns() if question is None else self.next_time(question)
+        self._put(question, answer, seen, time, self.owner)
+
+    def _put(
+        self, question: str | None, answer: Answer, seen: Answer, time: int, owner: Owner | None
+    ) -> None:
+        user_id, quiz_id = owner or (None, None)
+        entry = Entry(
+            question=question, answer=answer, seen=seen, time=time, user_id=user_id, quiz_id=quiz_id
+        )
         self.inbox.put(entry)
+
+    def next_time(self, question: str) -> int:
+        """Return the time of an answer given now: later than the last one, also if the date was set back."""
+        entry = self._entries.get(question)
+        return max(time_ns(), (entry["time"] if entry else self.outbox.kept["times"].get(question, 0)) + 1)
 
     def take(self, add: Add) -> bool:
         """Move the entries of the inbox to the outbox, which stores them first; return whether any were."""
@@ -119,12 +157,13 @@ class Device:
 
     def last_answer(self, question: str, stored: Answer) -> Answer:
         """Return the device's last answer to a question; without one `stored`."""
-        return self._entries.get(question, self.outbox.last_answer(question, stored))
+        entry = self._entries.get(question)
+        return entry["answer"] if entry else self.outbox.last_answer(question, stored)
 
     @property
     def unsaved(self) -> Answers:
         """Return the answers that the service has not acknowledged."""
-        return self.outbox.unsaved | self._entries
+        return self.outbox.unsaved | {name: entry["answer"] for name, entry in self._entries.items()}
 
     @property
     def completes(self) -> bool:
@@ -133,8 +172,11 @@ class Device:
         return self.outbox.kept["completing"] or asked
 
     @property
-    def _entries(self) -> Answers:
-        return self.inbox.answers(self._whose, self.outbox.kept["taken"])
+    def _entries(self) -> dict[str, Entry]:
+        """Return the entries of the inbox that are later than the answers of the outbox."""
+        kept = self.outbox.kept
+        latest = self.inbox.latest(self._whose, kept["taken"])
+        return {name: entry for name, entry in latest.items() if entry["time"] > kept["times"].get(name, 0)}
 
     @property
     def _whose(self) -> Owner | None:

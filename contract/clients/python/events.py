@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
+from typing import Literal
 
 from .json_values import Answer, Answers
 from .models import Session
@@ -30,6 +31,13 @@ class Waiting:
 
     problem: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Timeout:
+    """The program's store or its `token` did not return in time: the call goes on as after an exception."""
+
+    of: Literal["store", "token"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Ended:
     lost: Answers
 
 
-AttemptEvent = Changed | Saved | Waiting | Merged | Refused | Restored | Ended
+AttemptEvent = Changed | Saved | Waiting | Timeout | Merged | Refused | Restored | Ended
 Listener = Callable[[AttemptEvent], object]
 
 

@@ -1,24 +1,27 @@
 """The inbox: answers of processes that do not own an attempt, each in a file until the owner takes it."""
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict, cast
 from uuid import uuid4
 
-from .json_values import Answer, Answers, as_mapping
+from .json_values import Answer, as_mapping
 from .kept import Owner
 from .stores import sync_folder, write_file
 
 
 class Entry(TypedDict):
-    """An answer of the user to the quiz, or with `question` None their wish to complete the attempt."""
+    """An answer of the user to the quiz, or with `question` None their wish to complete the attempt.
+
+    `seen` is the stored answer that the learner saw, `time` in nanoseconds of the device's date.
+    """
 
     question: str | None
     answer: Answer
     seen: Answer
+    time: int
     user_id: str | None  # None before the first `open`
     quiz_id: int | str | None
 
@@ -34,14 +37,11 @@ class Inbox:
     def __init__(self, folder: Path | None) -> None:
         """Use the folder; None: only this process has answers."""
         self._folder = folder
-        self._last = 0
         self.unstored: dict[str, Entry] = {}  # entries of this process that could not be written
 
     def put(self, entry: Entry) -> None:
         """Add an entry of this process."""
-        # The date may be set back.
-        self._last = max(self._last + 1, time.time_ns())
-        self.unstored[f"{self._last:020d}-{uuid4()}"] = entry
+        self.unstored[f"{entry['time']:020d}-{uuid4()}"] = entry
         self.store()
 
     def store(self) -> None:
@@ -55,7 +55,7 @@ class Inbox:
                 del self.unstored[name]
 
     def names(self) -> list[str]:
-        """Return the names of all entries in the order of their dates."""
+        """Return the names of all entries in the order of their times."""
         stored: list[str] = []
         if self._folder:
             with suppress(OSError):
@@ -93,10 +93,10 @@ class Inbox:
             if entry is not None:
                 yield name, entry
 
-    def answers(self, owner: Owner | None, taken: list[str]) -> Answers:
-        """Return the answers of a user that have not been taken."""
+    def latest(self, owner: Owner | None, taken: list[str]) -> dict[str, Entry]:
+        """Return the last answer of a user to each question among those that have not been taken."""
         entries = self._of(owner, taken)
-        return {entry["question"]: entry["answer"] for entry in entries if entry["question"] is not None}
+        return {entry["question"]: entry for entry in entries if entry["question"] is not None}
 
     def completes(self, owner: Owner | None, taken: list[str]) -> bool:
         """Return whether a user has asked for the completion, which has not been taken."""
@@ -111,6 +111,9 @@ class Inbox:
 def _parse_entry(content: bytes) -> Entry:
     """Parse an entry; raises an exception for other content."""
     entry = cast(Entry, as_mapping(json.loads(content)))
-    if entry.keys() != Entry.__annotations__.keys() or not isinstance(entry["question"], str | None):
+    question, time = entry["question"], entry["time"]
+    if entry.keys() != Entry.__annotations__.keys() or not isinstance(question, str | None):
+        raise TypeError(content)
+    if not isinstance(time, int):
         raise TypeError(content)
     return entry

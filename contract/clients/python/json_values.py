@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 Answer = Any  # a JSON value; None clears the answer
@@ -25,6 +26,13 @@ def canonical_id(value: int | str) -> int | str:
 def copy_of(answer: Answer) -> Answer:
     """Return a copy, made by way of JSON; raises an exception if the value is not JSON."""
     return json.loads(json.dumps(answer, allow_nan=False))
+
+
+def encode(value: Answer) -> bytes:
+    """Return JSON in UTF-8; half a surrogate pair, which has none, is escaped."""
+    with suppress(UnicodeEncodeError):
+        return json.dumps(value, ensure_ascii=False).encode()
+    return json.dumps(value).encode()
 
 
 def same(one: Answer, other: Answer) -> bool:

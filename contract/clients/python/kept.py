@@ -31,7 +31,8 @@ class Write(TypedDict):
 class Kept(TypedDict):
     """The stored content.
 
-    `anew` ignores earlier attempts at the next start, `saved` are acknowledged answers.
+    `anew` ignores earlier attempts at the next start, `saved` are acknowledged answers, `times` those of the
+    device's last answers.
     """
 
     id: str | None
@@ -41,6 +42,7 @@ class Kept(TypedDict):
     completing: bool
     version: int  # of the last session
     saved: Answers
+    times: dict[str, int]  # nanoseconds of the device's date
     unsent: Changes
     sent: Write | None
     refused: Answers
@@ -58,6 +60,7 @@ def nothing_kept() -> Kept:
         completing=False,
         version=0,
         saved={},
+        times={},
         unsent={},
         sent=None,
         refused={},
@@ -74,8 +77,8 @@ def parse_kept(content: bytes) -> Kept:
         if not all(change.keys() >= {"answer", "seen"} for change in changes.values()):
             raise ValueError(changes)
     _expect(str, sent["key"], *kept["taken"])
-    _expect(int, sent["version"], kept["version"], kept["anew"], kept["completing"])
-    _expect(dict, kept["saved"], kept["refused"], kept["lost"])
+    _expect(dict, kept["saved"], kept["times"], kept["refused"], kept["lost"])
+    _expect(int, sent["version"], kept["version"], kept["anew"], kept["completing"], *kept["times"].values())
     _expect(str | None, kept["user_id"])
     _expect(int | str | None, kept["quiz_id"])
     if kept["id"] is not None:

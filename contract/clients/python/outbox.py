@@ -66,16 +66,33 @@ class Outbox:
         """Return whether the answers are this owner's; those without a user have not been sent yet."""
         return self.owner in {None, owner}
 
-    def add(self, question: str, answer: Answer, stored: Answer) -> None:
-        """Add an answer; `stored` is the one that the service has, as far as is known."""
+    def add(self, question: str, answer: Answer, stored: Answer, time: int) -> None:
+        """Add an answer of a time, unless there is a later one; `stored` is the one that the learner saw."""
+        if not self._is_latest(question, time):
+            return
         sent = changes_of(self.kept["sent"])
         if before := self.kept["unsent"].get(question):
             seen = before["seen"]
         elif question in sent:
             seen = sent[question]["answer"]
         else:
-            seen = stored
+            # Another process of this device may have saved one since the learner saw the stored one.
+            seen = self.kept["saved"].get(question, stored)
         self.kept["unsent"][question] = {"answer": answer, "seen": seen}
+
+    def lose(self, question: str, answer: Answer, time: int) -> None:
+        """Add an answer that came after the end, unless there is a later one."""
+        if self._is_latest(question, time):
+            self.kept["lost"][question] = answer
+
+    def _is_latest(self, question: str, time: int) -> bool:
+        """Return whether an answer is the latest to the question; refused and lost ones are forgotten."""
+        if time <= self.kept["times"].get(question, 0):
+            return False
+        self.kept["times"][question] = time
+        for replaced in (self.kept["refused"], self.kept["lost"]):
+            replaced.pop(question, None)
+        return True
 
     def last_answer(self, question: str, stored: Answer) -> Answer:
         """Return the device's last answer to a question; without one `stored`."""
@@ -144,16 +161,20 @@ class Outbox:
         self.batch = max(1, len(self.requeue()) // 2)
 
     def refuse(self) -> Answers:
-        """Halve a refused write, until the answer that causes the refusal is found; return that one."""
+        """Halve a refused write, until the answer that causes the refusal is found; return that one.
+
+        An answer that the learner has corrected since then is not refused.
+        """
         answers = answers_of(changes_of(self.kept["sent"]))
         self.shrink()
+        unsent = self.kept["unsent"]
         if len(answers) > 1:
             return {}
-        for question, answer in answers.items():
-            self.kept["refused"][question] = answer
-            if same(self.kept["unsent"][question]["answer"], answer):
-                del self.kept["unsent"][question]
-        return answers
+        refused = {name: answer for name, answer in answers.items() if same(unsent[name]["answer"], answer)}
+        for question in refused:
+            del unsent[question]
+        self.kept["refused"] |= refused
+        return refused
 
     def end(self, stored: Answers) -> None:
         """Collect the answers that came too late: a write whose reply was lost may have been applied."""

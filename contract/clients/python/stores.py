@@ -1,6 +1,8 @@
 """Stores on the device, in which an attempt is kept until it has ended: a file, or a program's own."""
 
 import os
+import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +10,10 @@ from uuid import uuid4
 
 
 class Store(Protocol):
-    """A store of one content. Each function may raise any exception; only one `Attempt` may use a store."""
+    """A store of one content. Each function may raise any exception, and is called in any thread.
+
+    Only one `Attempt` may use a store.
+    """
 
     def read(self) -> bytes | None:
         """Return the content; None if there is none yet."""
@@ -21,10 +26,10 @@ class Store(Protocol):
 
 
 class FileStore:
-    """A store in a file."""
+    """A store in a file; `may_write` returns whether the file is still this process's own."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, may_write: Callable[[], bool]) -> None:
+        self._file, self._may_write = file, may_write
 
     def read(self) -> bytes | None:
         """Return the content; None if there is no file yet."""
@@ -35,7 +40,15 @@ class FileStore:
 
     def write(self, content: bytes) -> None:
         """Replace the file; a crash leaves the old or the new content."""
-        write_file(self._file, content)
+        write_file(self._file, content, self._may_write)
+
+    def remove_unfinished(self) -> None:
+        """Remove the files of processes that were killed while they wrote."""
+        unfinished = re.compile(re.escape(self._file.name) + r"\.[0-9]+\.new")
+        with suppress(OSError):
+            for file in self._file.parent.iterdir():
+                if unfinished.fullmatch(file.name):
+                    file.unlink()
 
     def set_aside(self, content: bytes) -> Path:
         """Write a content beside the file."""
@@ -44,13 +57,16 @@ class FileStore:
         return aside
 
 
-def write_file(file: Path, content: bytes) -> None:
+def write_file(file: Path, content: bytes, may_write: Callable[[], bool] = lambda: True) -> None:
     """Write or replace a file; a crash of the process or the machine leaves the old or the new content."""
-    new = file.with_name(f"{file.name}.new")
+    new = file.with_name(f"{file.name}.{os.getpid()}.new")
     with new.open("wb") as opened:
         opened.write(content)
         opened.flush()
         os.fsync(opened.fileno())
+    # As late as possible: the process may have been frozen since it began.
+    if not may_write():
+        raise PermissionError(file)
     new.replace(file)
     sync_folder(file.parent)
 

@@ -1,67 +1,83 @@
 /** A learner's attempt at a quiz: keeps answers on the device until the service has them. */
-import type { AttemptEvent } from "./events.js";
-import { Inbox, type Entry } from "./inbox.js";
 import type { AnswerChange, SessionService } from "./client.js";
-import { answerIn, canonicalId, copyOf, type Dict } from "./json.js";
-import type { Owner } from "./kept.js";
-import { Outbox, type Merge } from "./outbox.js";
-import { readClocks, type Clocks } from "./request.js";
-import type { Session } from "./schema.js";
+import { LogicalClock, readClocks, type ServiceTime } from "./clocks.js";
+import type { AttemptEvent } from "./events.js";
+import { Inbox, type Entries, type Entry } from "./inbox.js";
+import { answerIn, canonicalId, copyOf } from "./json.js";
+import { FORMAT, type Assignment } from "./kept.js";
+import { LimitedStore } from "./limits.js";
+import { keepMine, type Merge } from "./merge.js";
+import { Outbox } from "./outbox.js";
+import { copyState, isPublished, published, timeHere, type State } from "./published.js";
 import { Sender } from "./sender.js";
-import { isShared, settle, type Store } from "./stores.js";
+import { checkStore, isShared, settle, type Store } from "./stores.js";
 import { Tabs, type Call } from "./tabs.js";
+import { StoredText } from "./text.js";
+import { Token } from "./token.js";
+import { View } from "./view.js";
 
 export type Options = {
   /** Returns a token for the service. It is called before the first request and after a 401. */
   token?: () => string | Promise<string>;
+  /** The time in seconds that the store and `token` may take; 10 if it is left out. */
+  timeout?: number;
+  /** The time in seconds without a sign of life of the tab that sends, after which another one takes over; 30. */
+  takeover?: number;
 };
 
-/** What the tab that owns an attempt tells the others. */
-type State = Pick<Attempt, "session" | "ended" | "problem" | "unsaved" | "refused" | "lost" | "storeFailed"> & {
-  completing: boolean;
-  now: number;
-  date: number;
-};
-type Told = { state: State; event: AttemptEvent; taken: string[] };
-const keepMine: Merge = (_question, mine) => mine;
+// Problems after which another tab's call may be run at once: no request has failed.
+const NO_REQUEST = ["UNDECIDED", "NOT_OPEN", "OTHER_TAB"];
+const DEBOUNCE = 500; // milliseconds after another tab's answer
 
-export class Attempt {
+export class Attempt extends View {
   private tabs: Tabs;
-  private inbox: Inbox;
-  private loaded: Sender | null = null; // of the tab that owns the attempt, or has owned it
-  private told: State | null = null; // by the tab that owns the attempt
-  private toldClock = { now: Date.now(), at: readClocks() };
-  private listeners = new Set<(event: AttemptEvent) => void>();
+  protected inbox: Inbox;
+  private token: Token;
+  private texts: LimitedStore;
+  private key: string; // of the outbox; prefix of the inbox
+  private shared: boolean;
+  private clock = new LogicalClock();
+  private loading: Outbox | null = null; // the last one that was loaded
+  private loaded: Sender | null = null; // with it, if this tab owns the attempt
+  private published: State | null = null; // by the tab that owns the attempt
+  private publishedTime: ServiceTime = { now: Date.now(), at: readClocks() }; // of `published`
   private queue: Promise<unknown> = Promise.resolve();
+  private puts: Promise<unknown> = Promise.resolve(); // resolves once every answer is stored
   private flushing: Promise<number> | null = null;
   private ready: Promise<void> = Promise.resolve(); // resolves once this tab's outbox is loaded, if it has one
-  private shared: boolean;
-  private bearer: string | null = null;
-  private owner: Owner | null = null; // of the last `open`
-  private notBefore = 0; // the time of the next request, by the device's date
+  private assignment: Assignment | null = null; // of the last `open`
+  private notBefore = 0; // the time of the next request for another tab, by the steady clock
+  private debounce: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * Loads the store; the attempt's keys in it begin with `name`. `merge` chooses the answer to a question that another
-   * device has changed: without one, this device's answer.
+   * device has changed: without one, this device's answer. Throws a TypeError if the store lacks a function.
    */
   constructor(
     public client: SessionService,
-    private store: Store,
+    store: Store,
     private name: string,
     private merge: Merge = keepMine,
-    private options: Options = {},
+    { token, timeout = 10, takeover = 30 }: Options = {},
   ) {
+    super();
+    checkStore(store);
     this.shared = isShared(store);
-    this.tabs = new Tabs(name, {
-      own: () => (this.ready = Promise.resolve(this.own())),
+    this.key = `${name}.v${FORMAT}`;
+    const late = (of: "store" | "token") => (): void => this.emit({ type: "timeout", of });
+    this.texts = new LimitedStore(store, timeout, { late: late("store"), recovered: () => this.recover() });
+    this.token = new Token(token, timeout, late("token"));
+    this.tabs = new Tabs(this.key, takeover, {
+      acquired: () => this.load(),
+      lost: () => this.unload(),
       run: (call) => this.runFor(call),
-      follow: (told) => this.follow(told as Told),
-      joined: () => this.tell({ type: "changed" }, []),
-      answered: () => void this.runFor({ method: "flush", parameters: [] }),
+      follow: (state) => this.follow(state),
+      joined: () => this.welcome(),
+      answered: (entries) => this.receive(entries),
     });
-    this.inbox = new Inbox(store, `${name}.inbox.`, this.tabs.tab);
+    this.inbox = new Inbox(this.texts, `${this.key}.inbox.`, this.tabs.tab);
     if (this.shared) this.tabs.join();
-    else this.tabs.own();
+    else this.tabs.claim();
   }
 
   /** The sender, if this tab owns the attempt and the store is loaded. */
@@ -69,68 +85,25 @@ export class Attempt {
     return this.tabs.isOwner ? this.loaded : null;
   }
 
-  /** The session of the last reply; null before the first. */
-  get session(): Session | null {
-    return (this.sender ?? this.told)?.session ?? null;
+  protected get state(): State | null {
+    return this.sender ?? this.published;
   }
 
-  /** Whether the attempt was completed, or its time is over. */
-  get ended(): boolean {
-    return (this.sender ?? this.told)?.ended ?? false;
-  }
-
-  /** Why the last call returned a wait; null after one that returned 0. */
-  get problem(): string | null {
-    return (this.sender ?? this.told)?.problem ?? null;
-  }
-
-  /** The answers that the service has not acknowledged. */
-  get unsaved(): Dict<AnswerChange> {
-    return { ...(this.sender?.outbox ?? this.told)?.unsaved, ...this.inbox.answers };
-  }
-
-  /** The answers as the learner last gave them: the unsaved ones over those of the session. */
-  get answers(): Dict<AnswerChange> {
-    return { ...(this.session?.answers ?? this.sender?.outbox.kept.saved), ...this.unsaved };
-  }
-
-  /** Whether answers, or the completion, have still to be sent. */
-  get pending(): boolean {
-    const completing = (this.sender?.outbox.kept ?? this.told)?.completing ?? false;
-    return !this.ended && (completing || this.inbox.completes || Object.keys(this.unsaved).length > 0);
-  }
-
-  /** The answers that the service does not accept. */
-  get refused(): Dict<AnswerChange> {
-    return { ...(this.sender?.outbox.kept ?? this.told)?.refused };
-  }
-
-  /** The answers that came after the end. */
-  get lost(): Dict<AnswerChange> {
-    return { ...(this.sender?.outbox.kept ?? this.told)?.lost };
-  }
-
-  /** Whether answers are in memory only, because the store cannot be written or read. */
-  get storeFailed(): boolean {
-    return ((this.sender?.outbox ?? this.told)?.storeFailed ?? false) || (this.shared && this.inbox.failed);
+  protected get time(): ServiceTime {
+    return this.sender?.time ?? this.publishedTime;
   }
 
   /** The name to which unreadable content, or that of another attempt, was moved. */
   get setAside(): string | null {
-    return this.sender?.outbox.setAside ?? null;
-  }
-
-  /** Calls the listener for each event, until the returned function is called. */
-  on(listener: (event: AttemptEvent) => void): () => void {
-    this.listeners.add(listener);
-    return () => void this.listeners.delete(listener);
+    return this.sender?.outbox.text.setAside ?? null;
   }
 
   /** Continues the user's attempt at the quiz, or starts one; with `anew` also after one has ended. */
   open(user_id: string, quiz_id: number | string, { anew = false } = {}): Promise<number> {
-    const owner = { user_id, quiz_id: canonicalId(quiz_id) };
-    this.owner = owner;
-    return this.inTurn({ method: "open", parameters: [user_id, quiz_id, { anew }] }, (sender) => sender.open(owner, anew));
+    const assignment = { user_id, quiz_id: canonicalId(quiz_id) };
+    this.assignment = assignment;
+    const call: Call = { method: "open", parameters: [user_id, quiz_id, { anew }] };
+    return this.inTurn(call, (sender) => sender.open(assignment, anew));
   }
 
   /**
@@ -140,25 +113,15 @@ export class Attempt {
   answer(question: number | string, answer: AnswerChange): Promise<void> {
     const copy = copyOf(answer); // a list that its owner changes later must not change a write that was sent
     const name = String(question);
-    const seen = answerIn(this.session?.answers ?? this.sender?.outbox.kept.saved ?? {}, name);
-    if (this.sender) {
-      // The date may have been set back since the last answer.
-      const time = Math.max(Date.now(), this.sender.outbox.kept.times[name] ?? 0);
-      this.add({ question: name, answer: copy, seen, time });
-      this.sender.outbox.keep();
-      this.emit({ type: "changed" });
-      return this.sender.outbox.stored;
-    }
-    const stored = this.inbox.put(name, copy, seen, this.shared);
-    this.emit({ type: "changed" });
-    return this.passOn(stored);
+    const seen = answerIn(this.session?.answers ?? this.state?.saved ?? {}, name);
+    return this.put({ question: name, answer: copy, seen, time: this.clock.next() });
   }
 
-  /** Sends every answer that is not saved yet; calls that overlap are one. */
-  flush(): Promise<number> {
-    this.flushing ??= this.inTurn({ method: "flush", parameters: [] }, async (sender) => {
-      let wait = await sender.flush();
-      while (!wait && sender.pending) wait = await sender.flush();
+  /** Sends every answer that is not saved yet; calls that overlap are one. Without `decide` it does not ask `merge` again. */
+  flush({ decide = true } = {}): Promise<number> {
+    this.flushing ??= this.inTurn({ method: "flush", parameters: [{ decide }] }, async (sender) => {
+      let wait = await sender.flush(decide);
+      while (!wait && sender.pending) wait = await sender.flush(decide);
       return wait;
     }).finally(() => (this.flushing = null));
     return this.flushing;
@@ -166,166 +129,166 @@ export class Attempt {
 
   /** Completes the attempt, after every answer was saved or refused; later flushes go on with it. */
   complete(): Promise<number> {
-    if (this.sender) {
-      this.add({ question: null, answer: null, seen: null, time: 0 });
-      this.sender.outbox.keep();
-    } else void this.passOn(this.inbox.put(null, null, null, this.shared));
-    this.emit({ type: "changed" });
+    void this.put({ question: null, answer: null, seen: null, time: 0 });
     return this.inTurn({ method: "flush", parameters: [] }, (sender) => sender.flush());
-  }
-
-  /** Returns the seconds until the learner's time is over, never too many; Infinity without an end. */
-  secondsLeft(): number {
-    return this.ended || !this.session ? 0 : this.secondsUntil(this.session.expires_at);
-  }
-
-  /** Returns the seconds until a time of the service, at least 0; Infinity for null. */
-  secondsUntil(time: string | null): number {
-    if (time === null) return Infinity;
-    const { now, at } = this.clock();
-    const clocks = readClocks();
-    const elapsed = Math.max(clocks.steady - at.steady, clocks.date - at.date);
-    return Math.max(0, (Date.parse(time) - now - elapsed) / 1000);
   }
 
   /** Stops using the store, once all is stored: another tab of the device, or another `Attempt`, may go on. */
   async close(): Promise<void> {
     await this.queue;
-    await this.loaded?.outbox.stored;
+    await this.puts;
+    await this.loaded?.outbox.text.written;
+    clearTimeout(this.debounce);
     this.tabs.leave();
+    this.loading = this.loaded = null;
+  }
+
+  /** Loads the outbox, as its only user; adds the answers that were given meanwhile. */
+  private load(): void {
     this.loaded = null;
-  }
-
-  private clock(): { now: number; at: Clocks } {
-    if (this.sender) return this.sender.clock;
-    return this.toldClock;
-  }
-
-  /** Loads the outbox, as its only user; takes the answers that were given meanwhile. */
-  private own(): void | Promise<void> {
-    const outbox = new Outbox(this.store, this.name);
-    return settle(
-      () => outbox.load(),
+    const text = new StoredText(this.texts, this.key, () => this.emit({ type: "changed" }));
+    const outbox = (this.loading = new Outbox(text, this.clock));
+    const loaded = settle(
+      () => outbox.load(this.name),
       () => {
-        const headers = (): { authorization?: string } =>
-          this.bearer === null ? {} : { authorization: `Bearer ${this.bearer}` };
-        this.loaded = new Sender(outbox, {
-          client: () => this.client,
-          merge: this.merge,
-          emit: (event) => this.emit(event),
-          mayWrite: () => this.sender?.outbox === outbox,
-          headers,
-        });
-        this.loaded.owner = this.owner;
-        if (!this.shared) this.inbox.moveOwn((entry) => this.add(entry));
+        if (this.loading !== outbox) return text.detach();
+        const sender = (this.loaded = this.senderOf(outbox));
+        if (!this.shared) this.inbox.moveOwn(sender);
         this.emit({ type: "changed" });
       },
     );
+    this.ready = Promise.resolve(loaded);
   }
 
-  private add({ question, answer, seen, time }: Entry): void {
-    const { outbox, ended } = this.sender!;
-    if (question === null) outbox.kept.completing = !ended;
-    else if (ended) outbox.kept.lost[question] = answer;
-    else outbox.add(question, answer, seen, time);
+  private senderOf(outbox: Outbox): Sender {
+    const context = {
+      client: () => this.client,
+      merge: this.merge,
+      emit: (event: AttemptEvent) => this.emit(event),
+      mayWrite: async () => (await this.tabs.confirm()) && this.sender?.outbox === outbox,
+      headers: () => this.token.headers,
+    };
+    return new Sender(outbox, context, this.assignment);
   }
 
-  private async passOn(stored: void | Promise<void>): Promise<void> {
-    await stored;
-    this.tabs.answered();
+  /** Unloads the outbox: another tab owns the attempt. Answers that it may lack go through the inbox. */
+  private unload(): void {
+    const { loaded } = this;
+    this.loading = this.loaded = null;
+    if (!loaded) return;
+    this.published = copyState(loaded);
+    this.publishedTime = loaded.time;
+    loaded.outbox.text.detach();
+    for (const entry of loaded.outbox.entries) void this.passOn(entry);
+    this.emit({ type: "changed" });
+  }
+
+  /** Writes what the store did not take while it was late. */
+  private recover(): void {
+    const { loaded } = this;
+    if (loaded?.outbox.text.isUnread) {
+      this.unload();
+      this.load();
+    } else if (this.sender) this.sender.outbox.keep();
+    else void this.inbox.retry().then(() => this.notify({ type: "changed" }));
+  }
+
+  /** Adds an entry to the outbox, or passes it to the tab that has it; resolves once it is stored. */
+  private put(entry: Entry): Promise<void> {
+    let stored: Promise<void>;
+    if (this.sender) {
+      this.sender.add(entry);
+      this.sender.outbox.keep();
+      stored = this.sender.outbox.text.written;
+    } else stored = this.passOn(entry);
+    this.puts = Promise.all([this.puts, stored]);
+    this.emit({ type: "changed" });
+    return stored;
+  }
+
+  private async passOn(entry: Entry): Promise<void> {
+    await this.inbox.put(entry, this.shared);
+    this.tabs.answered(this.inbox.unwritten);
+    if (this.shared) this.notify({ type: "changed" });
     await this.ready;
     if (!this.sender) return;
     this.sender.outbox.keep();
-    await this.sender.outbox.stored;
+    await this.sender.outbox.text.written;
   }
 
   /** Runs calls one after the other, in the tab that owns the attempt. */
   private inTurn(call: Call, run: (sender: Sender) => Promise<number>): Promise<number> {
     const result = this.queue.then(async () => {
       await this.ready;
-      const { sender } = this;
+      const sender = (await this.tabs.confirm()) ? this.sender : null;
       if (!sender) {
-        await this.inbox.store();
+        await this.puts;
+        await this.inbox.retry();
+        this.tabs.answered(this.inbox.unwritten);
         return this.tabs.call(call);
       }
-      if (this.shared) await this.take(sender);
-      return this.withToken(sender, () => run(sender));
+      if (this.shared) await this.collect(sender);
+      return this.token.use(() => run(sender), () => sender.problem === "UNAUTHENTICATED");
     });
     this.queue = result.catch(() => 0);
     return result;
   }
 
-  /** Takes the answers of the other tabs into the outbox. */
-  private async take(sender: Sender): Promise<void> {
-    try {
-      const taken = await this.inbox.moveAll(sender.outbox, (entry) => this.add(entry));
-      if (taken.length > 0) this.tell({ type: "changed" }, taken);
-    } catch {
-      // The store cannot be read now: the entries stay in it.
-    }
+  /** Publishes the state for a tab that has joined, or has lost the ownership: that one may have written late. */
+  private welcome(): void {
+    this.sender?.outbox.keep();
+    this.publish({ type: "changed" }, []);
   }
 
-  /** Calls again with a new token after a 401. */
-  private async withToken(sender: Sender, run: () => Promise<number>): Promise<number> {
-    const { token } = this.options;
-    if (!token) return run();
-    try {
-      this.bearer ??= await token();
-    } catch {
-      // Then the request is sent without one, and its 401 asks again.
+  /** Collects the answers of the other tabs. */
+  private async collect(sender: Sender): Promise<void> {
+    const received = await this.inbox.moveAll(sender);
+    if (received.length > 0) this.publish({ type: "changed" }, received);
+  }
+
+  /** Receives answers that the store of another tab has not taken, and sends them with those in the store. */
+  private receive(entries: Entries): void {
+    if (!this.sender) return;
+    for (const [, entry] of entries) this.sender.add(entry);
+    if (entries.length > 0) {
+      this.sender.outbox.keep();
+      this.publish({ type: "changed" }, entries.map(([key]) => key));
     }
-    const wait = await run();
-    if (!wait || sender.problem !== "UNAUTHENTICATED") return wait;
-    try {
-      const renewed = await token();
-      if (renewed === this.bearer) return wait;
-      this.bearer = renewed;
-    } catch {
-      return wait;
-    }
-    return run();
+    this.debounce ??= setTimeout(() => {
+      this.debounce = undefined;
+      void this.runFor({ method: "flush", parameters: [{ decide: false }] });
+    }, DEBOUNCE);
   }
 
   /** Runs another tab's call, but not before the wait of the last one is over. */
   private async runFor({ method, parameters }: Call): Promise<number> {
-    const wait = (this.notBefore - Date.now()) / 1000;
+    const wait = (this.notBefore - performance.now()) / 1000;
     if (wait > 0) return wait;
+    // A flush that has begun may have read the inbox before the other tab's answer was there.
+    await this.flushing;
     return (this[method] as (...all: unknown[]) => Promise<number>).apply(this, parameters);
   }
 
-  private follow({ state, event, taken }: Told): void {
-    this.inbox.forget(taken);
-    this.told = state;
-    // Monotonic clocks of tabs have different starts.
-    const steady = performance.now() - Math.max(0, Date.now() - state.date);
-    this.toldClock = { now: state.now, at: { date: state.date, steady } };
-    this.notify(event);
+  private follow(message: object): void {
+    if (!isPublished(message)) return;
+    this.inbox.forget(message.received);
+    this.clock.observe(message.latest);
+    this.published = message.state;
+    this.publishedTime = timeHere(message);
+    this.notify(message.event);
   }
 
   private emit(event: AttemptEvent): void {
-    if (event.type === "waiting") this.notBefore = Date.now() + event.seconds * 1000;
-    else if (this.problem === null) this.notBefore = 0;
-    this.tell(event, []);
+    if (event.type === "waiting") {
+      this.notBefore = NO_REQUEST.includes(event.problem) ? 0 : performance.now() + event.seconds * 1000;
+    } else if (this.problem === null) this.notBefore = 0;
+    this.publish(event, []);
     this.notify(event);
   }
 
-  /** Tells the other tabs. */
-  private tell(event: AttemptEvent, taken: string[]): void {
+  /** Publishes the state to the other tabs. */
+  private publish(event: AttemptEvent, received: string[]): void {
     if (!this.shared || !this.sender) return;
-    const { session, ended, problem, unsaved, refused, lost, storeFailed, sender } = this;
-    const { now, at } = sender.clock;
-    const { completing } = sender.outbox.kept;
-    const state = { session, ended, problem, unsaved, refused, lost, storeFailed, completing, now, date: at.date };
-    this.tabs.tell({ state, event, taken } satisfies Told);
-  }
-
-  private notify(event: AttemptEvent): void {
-    for (const listener of this.listeners) {
-      try {
-        listener(event);
-      } catch (error) {
-        console.error(error); // a listener's fault stops no save
-      }
-    }
+    this.tabs.publish(published(this.sender, event, received, this.clock.latest));
   }
 }

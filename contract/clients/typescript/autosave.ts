@@ -4,6 +4,7 @@ import type { Attempt } from "./attempt.js";
 // Problems that may be over when the network is back, and those in which further answers can be sent.
 const OFFLINE = ["NO_REPLY"];
 const DEBOUNCE = 500; // milliseconds
+const JITTER = 2_000; // milliseconds; all learners of a school may be online again at the same moment
 const AFTER_FAULT = 30; // seconds
 const MAX_SLEEP = 86_400; // seconds; timers of JavaScript have 31 bits
 const READY: (string | null)[] = [null, "UNDECIDED"];
@@ -12,12 +13,14 @@ const READY: (string | null)[] = [null, "UNDECIDED"];
 export class Autosave {
   private running = false;
   private opened = false;
+  private notBefore = 0; // the time that the service asked for, by the steady clock
+  private decides = true; // asks `merge` again for answers that it has not decided
   private wake: () => void = () => undefined;
 
   /** Prepares to open the attempt of this user and quiz; `anew` also after one has ended. */
   constructor(
     private attempt: Attempt,
-    private owner: { user_id: string; quiz_id: number | string },
+    private assignment: { user_id: string; quiz_id: number | string },
     private options: { anew?: boolean } = {},
   ) {}
 
@@ -25,12 +28,17 @@ export class Autosave {
     if (this.running) return;
     this.running = true;
     const { attempt } = this;
-    const changed = attempt.on(() => this.wakeIf(attempt.pending && READY.includes(attempt.problem)));
-    const online = (): void => this.wakeIf(OFFLINE.includes(this.attempt.problem ?? ""));
+    const changed = attempt.on((event) => {
+      if (event.type === "waiting") this.notBefore = performance.now() + event.retryAfter * 1000;
+      this.wakeIf(attempt.pending && READY.includes(attempt.problem));
+    });
+    const online = (): void => {
+      setTimeout(() => this.wakeIf(this.maySend && OFFLINE.includes(attempt.problem ?? "")), JITTER * Math.random());
+    };
     const seen = (): void => {
       // The page may not run again: what is sent now goes on without it. Once visible, the end may have moved.
-      if (document.visibilityState === "hidden") void this.attempt.flush();
-      else this.reopen();
+      if (document.visibilityState !== "hidden") this.reopen();
+      else if (this.maySend) void attempt.flush({ decide: false });
     };
     const page = typeof document === "undefined" ? null : document;
     page?.addEventListener("visibilitychange", seen);
@@ -53,6 +61,11 @@ export class Autosave {
     this.wakeIf(this.attempt.problem === null);
   }
 
+  /** Whether the wait that the service asked for is over. */
+  private get maySend(): boolean {
+    return performance.now() >= this.notBefore;
+  }
+
   private wakeIf(may: boolean): void {
     if (may) this.wake();
   }
@@ -66,22 +79,23 @@ export class Autosave {
         console.error(error); // a fault of the program, which stops no later save
         wait = AFTER_FAULT;
       }
-      if (wait) await this.sleep(wait);
-      else if (this.attempt.pending) await this.sleep(1);
+      this.decides = wait ? await this.sleep(wait) : true;
+      if (wait) continue;
+      if (this.attempt.pending) await this.sleep(1);
       else if (this.opened) await this.untilEnd();
     }
   }
 
   /** Opens the attempt, or sends what is to be sent; returns the seconds to wait. */
   private async step(): Promise<number> {
-    const { attempt, owner } = this;
+    const { attempt, assignment } = this;
     if (this.opened) {
       // A learner who is typing changes an answer with each key.
       await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
-      return attempt.flush();
+      return attempt.flush({ decide: this.decides });
     }
     this.opened = true;
-    const wait = await attempt.open(owner.user_id, owner.quiz_id, this.options);
+    const wait = await attempt.open(assignment.user_id, assignment.quiz_id, this.options);
     if (wait) this.opened = false;
     else this.options = {};
     return wait;
@@ -91,7 +105,7 @@ export class Autosave {
   private async untilEnd(): Promise<void> {
     const { attempt } = this;
     const { session, ended } = attempt;
-    if (!session || ended) return this.sleep(Infinity);
+    if (!session || ended) return void (await this.sleep(Infinity));
     const ends = [session.expires_at, session.closes_at].map((time) => attempt.secondsUntil(time));
     const next = Math.min(...ends.filter((seconds) => seconds > 0), MAX_SLEEP);
     // Learners whose time ends together do not ask together.
@@ -99,13 +113,13 @@ export class Autosave {
     if (!attempt.pending && attempt.secondsLeft() === 0) this.opened = false;
   }
 
-  /** Waits for so many seconds, or until it is woken. */
-  private sleep(seconds: number): Promise<void> {
+  /** Waits for so many seconds, or until it is woken; returns whether the time is over. */
+  private sleep(seconds: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const timer = Number.isFinite(seconds) ? setTimeout(resolve, seconds * 1000) : undefined;
+      const timer = Number.isFinite(seconds) ? setTimeout(() => resolve(true), seconds * 1000) : undefined;
       this.wake = () => {
         clearTimeout(timer);
-        resolve();
+        resolve(false);
       };
     });
   }

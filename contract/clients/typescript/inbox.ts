@@ -1,36 +1,40 @@
-/** The inbox: answers of tabs that do not own the attempt, until the tab that owns it takes them. */
+/** The inbox: answers of tabs that do not own the attempt, until the tab that owns it has received them. */
 import type { AnswerChange } from "./client.js";
 import { dict, isObject, type Dict } from "./json.js";
+import type { LimitedStore } from "./limits.js";
 import type { Outbox } from "./outbox.js";
-import { keysOf, settle, type Store } from "./stores.js";
+import { settle } from "./stores.js";
 
 /**
- * An answer that was given at a time, by the device's date; `seen` is the stored one that the learner saw. Without a
+ * An answer that was given at a time of the logical clock; `seen` is the stored one that the learner saw. Without a
  * question: the learner hands in.
  */
 export type Entry = { question: string | null; answer: AnswerChange; seen: AnswerChange; time: number };
+export type Entries = [key: string, entry: Entry][];
+
+/** The outbox with its sender, which knows whether the attempt has ended. */
+type Receiver = { readonly outbox: Outbox; add(entry: Entry): void };
 
 /** Each entry has a key of its own and never changes: one tab writes it, and the owner removes it. */
 export class Inbox {
-  /** The entries of this tab that the owner has not taken yet. */
+  /** The entries of this tab that the owner has not acknowledged yet. */
   private own = new Map<string, { entry: Entry; state: "new" | "stored" | "failed" }>();
   private count = 0;
-  private last = 0; // the time of this tab's last entry
 
   constructor(
-    private texts: Store,
+    private store: LimitedStore,
     private prefix: string,
     private tab: string,
   ) {}
 
-  /** The answers of this tab that the owner has not taken yet. */
+  /** The answers of this tab that the owner has not acknowledged yet. */
   get answers(): Dict<AnswerChange> {
     const answers: Dict<AnswerChange> = dict();
     for (const { entry } of this.own.values()) if (entry.question !== null) answers[entry.question] = entry.answer;
     return answers;
   }
 
-  /** Whether the learner hands in with this tab, which the owner has not noticed yet. */
+  /** Whether the learner hands in with this tab, which the owner has not acknowledged yet. */
   get completes(): boolean {
     return [...this.own.values()].some(({ entry }) => entry.question === null);
   }
@@ -40,64 +44,88 @@ export class Inbox {
     return [...this.own.values()].some(({ state }) => state === "failed");
   }
 
-  /** Adds an answer; resolves once it is stored, if the store is shared, or the store has failed. */
-  put(question: string | null, answer: AnswerChange, seen: AnswerChange, isShared: boolean): void | Promise<void> {
+  /** Whether the store has every entry of this tab. */
+  get isWritten(): boolean {
+    return [...this.own.values()].every(({ state }) => state === "stored");
+  }
+
+  /** The entries that only this tab has. */
+  get unwritten(): Entries {
+    const failed = [...this.own].filter(([, { state }]) => state === "failed");
+    return failed.map(([key, { entry }]) => [key, entry]);
+  }
+
+  /** Adds an entry; resolves once it is stored, if the store is shared, or the store has failed. */
+  put(entry: Entry, isShared: boolean): void | Promise<void> {
     const key = `${this.prefix}${this.tab}.${this.count++}`;
-    // Of two answers in one millisecond the later one has the later time; the date may be set back.
-    this.last = Math.max(this.last + 0.001, Date.now());
-    this.own.set(key, { entry: { question, answer, seen, time: this.last }, state: "new" });
-    if (isShared) return this.write(key); // else the outbox is still being loaded, and takes it from memory
+    this.own.set(key, { entry, state: "new" });
+    if (isShared) return this.write(key); // else the outbox is still being loaded, and gets it from memory
   }
 
   /** Writes the entries that could not be written before. */
-  async store(): Promise<void> {
-    for (const [key, { state }] of this.own) if (state === "failed") await this.write(key);
+  async retry(): Promise<void> {
+    for (const [key] of this.unwritten) await this.write(key);
   }
 
-  private write(key: string): void | Promise<void> {
-    const own = this.own.get(key)!;
-    return settle(
-      () => this.texts.setItem(key, JSON.stringify(own.entry)),
-      () => void (own.state = "stored"),
-      () => void (own.state = "failed"),
-    );
-  }
-
-  /** Forgets entries of this tab that the owner has taken. */
+  /** Forgets entries of this tab that the owner has acknowledged. */
   forget(keys: readonly string[]): void {
     for (const key of keys) this.own.delete(key);
   }
 
   /** Moves this tab's entries to the outbox, which it owns now. */
-  moveOwn(add: (entry: Entry) => void): void {
-    for (const { entry } of this.own.values()) add(entry);
+  moveOwn(receiver: Receiver): void {
+    for (const { entry } of this.own.values()) receiver.add(entry);
     this.own.clear();
   }
 
-  /** Moves the entries of all tabs to the outbox; returns their keys. */
-  async moveAll(outbox: Outbox, add: (entry: Entry) => void): Promise<string[]> {
-    let keys: string[] = [];
+  /** Moves the entries of all tabs to the outbox; returns their keys, which their tabs can forget. */
+  async moveAll(receiver: Receiver): Promise<string[]> {
+    const { outbox } = receiver;
+    const moved: string[] = [];
     try {
-      keys = await keysOf(this.texts, this.prefix);
-      for (const [key, { state }] of this.own) {
-        if (state === "stored" && !keys.includes(key)) this.own.delete(key); // taken by the owner before
+      const keys = await this.store.keys(this.prefix);
+      for (const key of keys) {
+        if (outbox.kept.received.includes(key)) continue;
+        const entry = parseEntry(await this.store.getItem(key));
+        if (entry) receiver.add(entry);
+        outbox.kept.received.push(key);
+        moved.push(key);
       }
+      outbox.kept.received = outbox.kept.received.filter((key) => keys.includes(key));
     } catch {
-      // The entries in memory can be taken all the same.
+      // The store cannot be read now: the entries stay in it.
     }
-    for (const key of keys) {
-      const entry = parseEntry(await this.texts.getItem(key));
-      if (entry) add(entry);
-      this.own.delete(key);
+    // Another tab owns the attempt: it reads the entries itself.
+    if (outbox.text.isDetached) return [];
+    const own = this.own.size;
+    this.moveOwn(receiver);
+    if (moved.length + own > 0) outbox.keep();
+    await outbox.text.written;
+    if (!outbox.text.failed) await this.removeReceived(outbox);
+    return moved;
+  }
+
+  /** Removes entries that are stored in the outbox; those that cannot be removed are not received again. */
+  private async removeReceived(outbox: Outbox): Promise<void> {
+    for (const key of [...outbox.kept.received]) {
+      if (outbox.text.isDetached) return;
+      try {
+        await this.store.removeItem(key);
+        outbox.kept.received = outbox.kept.received.filter((other) => other !== key);
+      } catch {
+        // The next call tries again.
+      }
     }
-    const others = this.own.size;
-    this.moveOwn(add);
-    if (keys.length + others === 0) return [];
-    outbox.keep();
-    await outbox.stored;
-    if (outbox.storeFailed) return [];
-    for (const key of keys) await this.texts.removeItem?.(key);
-    return keys;
+  }
+
+  private write(key: string): void | Promise<void> {
+    const own = this.own.get(key);
+    if (!own) return;
+    return settle(
+      () => this.store.setItem(key, JSON.stringify(own.entry)),
+      () => void (own.state = "stored"),
+      () => void (own.state = "failed"),
+    );
   }
 }
 
@@ -105,9 +133,14 @@ export class Inbox {
 function parseEntry(content: string | null): Entry | null {
   try {
     const entry: unknown = JSON.parse(content ?? "null");
-    const fits = isObject(entry) && (entry["question"] === null || typeof entry["question"] === "string") && typeof entry["time"] === "number";
-    return fits && "answer" in entry && "seen" in entry ? (entry as Entry) : null;
+    return isEntry(entry) ? entry : null;
   } catch {
     return null;
   }
+}
+
+/** Returns whether a value has the shape of an entry. */
+export function isEntry(value: unknown): value is Entry {
+  if (!isObject(value) || typeof value["time"] !== "number" || !("answer" in value && "seen" in value)) return false;
+  return value["question"] === null || typeof value["question"] === "string";
 }

@@ -3,5 +3,5 @@ export { Attempt, type Options } from "./attempt.js";
 export { Autosave } from "./autosave.js";
 export * from "./client.js";
 export type { AttemptEvent } from "./events.js";
-export type { Merge } from "./outbox.js";
+export type { Merge } from "./merge.js";
 export { indexedDbStore, type Store } from "./stores.js";

@@ -1,6 +1,5 @@
-/** JSON values: copies, comparisons, and the shapes of replies. */
+/** JSON values: copies and comparisons. */
 import type { AnswerChange } from "./client.js";
-import type { Session, SessionPage } from "./schema.js";
 
 export type Dict<T> = { [name: string]: T };
 
@@ -34,18 +33,3 @@ const sortedJson = (value: unknown): string =>
 /** Returns the answer to a question; `null` if there is none. */
 export const answerIn = (answers: Dict<AnswerChange>, question: string): AnswerChange =>
   Object.hasOwn(answers, question) ? answers[question]! : null;
-
-export const isSession = (value: unknown): value is Session => {
-  if (!isObject(value) || typeof value["id"] !== "string" || typeof value["version"] !== "number") return false;
-  const status = typeof value["status"] === "string"; // a later release may have more of them
-  const end = value["expires_at"] === null || Date.parse(String(value["expires_at"])) > 0;
-  return status && end && isObject(value["answers"]);
-};
-
-export const isPageOf = (
-  value: unknown,
-  { user_id, quiz_id }: Pick<Session, "user_id" | "quiz_id">,
-): value is SessionPage["items"] =>
-  Array.isArray(value) &&
-  value.every((one) => isObject(one) && typeof one["id"] === "string") &&
-  value.every((one) => one.user_id === user_id && one.quiz_id === quiz_id);

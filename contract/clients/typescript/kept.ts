@@ -3,20 +3,25 @@ import type { AnswerChange } from "./client.js";
 import { dict, isObject, type Dict } from "./json.js";
 import type { Session } from "./schema.js";
 
+/** The format of stored content and of the messages of tabs: tabs with different ones have nothing in common. */
+export const FORMAT = 1;
+
 /** A change of one answer; `seen` is the stored answer that the learner saw when giving it. */
 export type Change = { answer: AnswerChange; seen: AnswerChange };
 export type Changes = Dict<Change>;
 /** A write that was sent, or will be: it is repeated unchanged, with the same idempotency key. */
 export type Write = { key: string; changes: Changes; version: number };
-export type Owner = Pick<Session, "user_id" | "quiz_id">;
+/** A user and the quiz that the user works on. */
+export type Assignment = Pick<Session, "user_id" | "quiz_id">;
 /**
  * The stored content: `anew` ignores earlier attempts at the next start, `saved` are acknowledged answers, `times` are
- * those at which the learner gave the last answer to each question on this device.
+ * those at which the learner gave the last answer to each question on this device, `received` are the keys of entries of
+ * the inbox that are in this content, and may still be in the store.
  */
 export type Kept = {
   id: string | null;
   user_id: string | null;
-  quiz_id: Owner["quiz_id"] | null;
+  quiz_id: Assignment["quiz_id"] | null;
   anew: boolean;
   completing: boolean;
   version: number;
@@ -26,6 +31,7 @@ export type Kept = {
   sent: Write | null;
   refused: Dict<AnswerChange>;
   lost: Dict<AnswerChange>;
+  received: string[];
 };
 
 /** Returns the answers alone. */
@@ -36,6 +42,7 @@ export const answersOf = (changes: Changes): Dict<AnswerChange> =>
 export const nothingKept = (): Kept => ({
   ...{ id: null, user_id: null, quiz_id: null, anew: false, completing: false, version: 0, sent: null },
   ...{ saved: dict(), times: dict(), unsent: dict(), refused: dict(), lost: dict() },
+  received: [],
 });
 
 /** Parses stored content; throws if it is not an attempt's. */
@@ -49,7 +56,8 @@ export function parseKept(content: string): Kept {
   const isWrite = typeof sent.key === "string" && typeof sent.version === "number";
   const isId = kept.id === null || typeof kept.id === "string";
   const maps = [kept.saved, kept.times, kept.refused, kept.lost].every(isObject) && typeof kept.version === "number";
-  if (!(changes && isWrite && isId && maps)) throw new TypeError(content);
+  const isList = Array.isArray(kept.received);
+  if (!(changes && isWrite && isId && maps && isList)) throw new TypeError(content);
   for (const name of ["saved", "refused", "lost"] as const) kept[name] = dict(kept[name]);
   [kept.unsent, kept.times] = [dict(kept.unsent), dict(kept.times)];
   return kept;

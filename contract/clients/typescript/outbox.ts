@@ -1,18 +1,15 @@
 /** The outbox: an attempt's answers on the device, stored before they are sent and until the attempt has ended. */
 import type { AnswerChange } from "./client.js";
+import type { LogicalClock } from "./clocks.js";
 import type { Emit } from "./events.js";
-import { answerIn, copyOf, dict, same, type Dict } from "./json.js";
-import { answersOf, nothingKept, parseKept, type Change, type Changes, type Kept, type Owner, type Write } from "./kept.js";
+import type { Entry } from "./inbox.js";
+import { answerIn, dict, same, type Dict } from "./json.js";
+import { answersOf, nothingKept, parseKept, type Assignment, type Changes, type Kept, type Write } from "./kept.js";
+import { mergeChange, type Merge } from "./merge.js";
 import { makeKey } from "./request.js";
 import type { Session } from "./schema.js";
-import { settle, type Store } from "./stores.js";
-
-/** Chooses the answer to a question from the learner's and the stored one, which another device has saved. */
-export type Merge = (
-  question: string,
-  mine: AnswerChange,
-  theirs: AnswerChange,
-) => AnswerChange | Promise<AnswerChange>;
+import { settle } from "./stores.js";
+import type { StoredText } from "./text.js";
 
 const MAX_ANSWERS = 500; // in a request
 // After a restore an operator adds a million to the versions. No client makes half as many writes in between.
@@ -20,26 +17,21 @@ const RESTORED = 500_000;
 
 export class Outbox {
   kept: Kept = nothingKept();
-  storeFailed = false;
-  setAside: string | null = null;
-  /** Resolves when the content is stored, or when the store has failed; it is never rejected. */
-  stored: Promise<void> = Promise.resolve();
-  private unread = false; // the store has content that is not in memory: never overwrite it
   private batch = MAX_ANSWERS;
-  private content: string | null = null; // to be written
-  private writing = false;
 
   constructor(
-    private store: Store,
-    private name: string,
+    readonly text: StoredText,
+    private clock: LogicalClock,
   ) {}
 
   /** Loads the content, or moves it aside if it cannot be used; returns a promise if the store does. */
-  load(): void | Promise<void> {
+  load(olderKey: string): void | Promise<void> {
     return settle(
-      () => this.store.getItem(this.name),
-      (content) => this.take(content),
-      () => this.cannotRead(),
+      () => this.text.load(olderKey, (content) => void (this.kept = parseKept(content))),
+      () => {
+        for (const time of Object.values(this.kept.times)) this.clock.observe(time);
+        if (this.text.setAside || this.text.isUnread) this.keep();
+      },
     );
   }
 
@@ -52,22 +44,43 @@ export class Outbox {
     return Object.keys(this.unsaved).length === 0;
   }
 
-  /** Returns whether the answers are this owner's; those without a user have not been sent yet. */
-  belongsTo({ user_id, quiz_id }: Owner): boolean {
+  /** Returns whether the answers are of this user and quiz; those without a user have not been sent yet. */
+  belongsTo({ user_id, quiz_id }: Assignment): boolean {
     return this.kept.user_id === null || (this.kept.user_id === user_id && this.kept.quiz_id === quiz_id);
   }
 
   /**
-   * Adds an answer that was given at a time, by the device's date; `stored` is the one that the service has, as far as is
-   * known. Ignores an answer that is older than another one to the question.
+   * Adds an answer that was given at a time of the logical clock; `seen` is the one that the service had, as far as is
+   * known. Ignores an answer that is older than another one to the question, or is the same one again.
    */
-  add(question: string, answer: AnswerChange, stored: AnswerChange, time: number): void {
-    const { sent, unsent, times } = this.kept;
-    if (time < (times[question] ?? 0)) return;
+  add({ question, answer, seen, time }: Entry, ended: boolean): void {
+    const { sent, unsent, times, refused, lost } = this.kept;
+    if (question === null) {
+      this.kept.completing = !ended;
+      return;
+    }
+    this.clock.observe(time);
+    if (time <= (times[question] ?? 0)) return;
     times[question] = time;
+    if (ended) {
+      lost[question] = answer;
+      return;
+    }
+    delete refused[question];
     const sentBefore = sent && Object.hasOwn(sent.changes, question) ? sent.changes[question] : undefined;
-    const seen = unsent[question] ? unsent[question].seen : sentBefore ? sentBefore.answer : stored;
-    unsent[question] = { answer, seen };
+    const seenBefore = unsent[question] ? unsent[question].seen : sentBefore ? sentBefore.answer : seen;
+    unsent[question] = { answer, seen: seenBefore };
+  }
+
+  /** Returns what the service has not acknowledged, for the outbox of another tab. */
+  get entries(): Entry[] {
+    const { unsaved } = this;
+    const { sent, unsent, times, completing } = this.kept;
+    const changes = Object.entries({ ...unsent, ...sent?.changes });
+    const entries: Entry[] = changes.map(([question, { seen }]) => {
+      return { question, answer: unsaved[question]!, seen, time: times[question] ?? 0 };
+    });
+    return completing ? [...entries, { question: null, answer: null, seen: null, time: 0 }] : entries;
   }
 
   /** Returns the write in flight, or makes one and emits what was merged; null if no answer can be merged. */
@@ -99,7 +112,7 @@ export class Outbox {
   }
 
   /**
-   * Takes the id, the owner and the version from a session of the service.
+   * Adopts the id, the user, the quiz and the version of a session of the service.
    *
    * A version that is lower than the last one, or higher by RESTORED, is that of a restored database: saved answers
    * that it lacks are unsent again, and are returned. A saved answer that another device has replaced is forgotten.
@@ -152,16 +165,18 @@ export class Outbox {
     this.batch = Math.max(1, Math.floor(Object.keys(this.requeue()).length / 2));
   }
 
-  /** Halves a refused write until the answer that causes the refusal is found; returns that one. */
+  /** Halves a refused write until the answer that causes the refusal is found; returns it, unless it was corrected. */
   refuse(): Dict<AnswerChange> {
     const answers = answersOf(this.kept.sent?.changes ?? {});
     this.shrink();
-    if (Object.keys(answers).length > 1) return {};
+    const refused: Dict<AnswerChange> = dict();
     for (const [question, answer] of Object.entries(answers)) {
-      this.kept.refused[question] = answer;
-      if (same(this.kept.unsent[question]!.answer, answer)) delete this.kept.unsent[question];
+      if (Object.keys(answers).length > 1 || !same(this.kept.unsent[question]!.answer, answer)) continue;
+      refused[question] = answer;
+      delete this.kept.unsent[question];
     }
-    return answers;
+    Object.assign(this.kept.refused, refused);
+    return { ...refused };
   }
 
   /** Collects the answers that came too late: a write whose reply was lost may have been applied. */
@@ -184,83 +199,13 @@ export class Outbox {
   /** Removes the content; answers in it are moved aside. Returns false if that fails. */
   async clear(): Promise<boolean> {
     const answers = { ...this.unsaved, ...this.kept.refused, ...this.kept.lost };
-    if (Object.keys(answers).length > 0 && !(await this.moveAside(JSON.stringify(this.kept)))) return false;
-    this.kept = nothingKept();
+    if (Object.keys(answers).length > 0 && !(await this.text.moveAside(JSON.stringify(this.kept)))) return false;
+    this.kept = { ...nothingKept(), received: this.kept.received };
     return true;
   }
 
-  /** Writes the content; `stored` resolves afterwards. */
+  /** Writes the content; `text.written` resolves afterwards. */
   keep(): void {
-    this.content = JSON.stringify(this.kept);
-    if (this.unread) this.storeFailed = true;
-    else if (!this.writing) this.stored = this.writeAll();
-  }
-
-  private async writeAll(): Promise<void> {
-    this.writing = true;
-    while (this.content !== null) {
-      const content = this.content;
-      this.content = null;
-      const written = this.write(this.name, content);
-      this.storeFailed = !(typeof written === "boolean" ? written : await written);
-    }
-    this.writing = false;
-  }
-
-  private take(content: string | null): void | Promise<void> {
-    if (content === null) return;
-    try {
-      this.kept = parseKept(content);
-    } catch {
-      return settle(
-        () => this.moveAside(content),
-        (moved) => (moved ? this.keep() : this.cannotRead()),
-      );
-    }
-  }
-
-  private cannotRead(): void {
-    this.unread = true;
-    this.keep();
-  }
-
-  private moveAside(content: string): boolean | Promise<boolean> {
-    const name = `${this.name}.${makeKey()}`;
-    return settle(
-      () => this.write(name, content),
-      (moved) => {
-        if (moved) this.setAside = name;
-        else this.storeFailed = true;
-        return moved;
-      },
-    );
-  }
-
-  /** Returns whether the store has taken the content; a full store, or one that is switched off, has not. */
-  private write(name: string, content: string): boolean | Promise<boolean> {
-    return settle(
-      () => this.store.setItem(name, content),
-      () => true,
-      () => false,
-    );
+    this.text.write(JSON.stringify(this.kept));
   }
 }
-
-/** Returns the change to send, merged if another device has changed the answer; null if that fails. */
-async function mergeChange(
-  merge: Merge,
-  question: string,
-  change: Change,
-  theirs: AnswerChange,
-): Promise<Change | null> {
-  const { answer: mine, seen } = change;
-  if (same(theirs, seen) || same(theirs, mine)) return change;
-  try {
-    const answer = copyOf(await merge(question, mine, theirs));
-    const valid = answer !== null || mine === null || theirs === null;
-    return valid ? { answer, seen: theirs } : null;
-  } catch {
-    return null;
-  }
-}
-

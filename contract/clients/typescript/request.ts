@@ -1,8 +1,6 @@
-/** Requests: sends one and reads its reply, whatever it is; reads the clocks for the time left. */
+/** Requests: sends one and reads its reply, whatever it is. */
+import { readClocks, type Clocks } from "./clocks.js";
 import { isObject } from "./json.js";
-
-/** Two clocks, in milliseconds: one that cannot be set, and the device's date, which runs during sleep. */
-export type Clocks = { steady: number; date: number };
 
 /**
  * A reply. `code` is `OK`, the `errorCode` of an error, or `NO_REPLY` if it is not from the service; `now` the
@@ -15,8 +13,6 @@ export type Fetched = { data?: unknown; error?: unknown; response: Response };
 
 const TIMEOUT = 30_000; // milliseconds for a request; the service replies within 5 s
 const MAX_RETRY_AFTER = 300; // seconds
-
-export const readClocks = (): Clocks => ({ steady: performance.now(), date: Date.now() });
 
 /** Sends a request and returns its reply; only JSON of the contract's shape counts as the service's. */
 export async function ask(request: (signal: AbortSignal) => Promise<Fetched>): Promise<Reply> {

@@ -1,11 +1,16 @@
 /** The sender: opens an attempt, sends its outbox, completes it; one request at a time. */
-import type { SessionService } from "./client.js";
+import type { AnswerChange, SessionService } from "./client.js";
+import { readClocks, type ServiceTime } from "./clocks.js";
 import type { Emit } from "./events.js";
-import { isObject, isPageOf, isSession } from "./json.js";
-import { answersOf, type Owner } from "./kept.js";
-import type { Merge, Outbox } from "./outbox.js";
-import { ask, readClocks, type Fetched, type Reply } from "./request.js";
+import type { Entry } from "./inbox.js";
+import { isObject, type Dict } from "./json.js";
+import { answersOf, type Assignment } from "./kept.js";
+import type { Merge } from "./merge.js";
+import type { Outbox } from "./outbox.js";
+import type { State } from "./published.js";
+import { ask, type Fetched, type Reply } from "./request.js";
 import type { Session } from "./schema.js";
+import { hasEnded, isPageOf, isSession } from "./sessions.js";
 
 type Purpose = "open" | "save" | "complete";
 type Headers = { authorization?: string };
@@ -16,28 +21,30 @@ export type Context = {
   headers(): Headers;
   merge: Merge;
   emit: Emit;
-  mayWrite(): boolean;
+  mayWrite(): Promise<boolean>;
 };
 
 const MAX_BACKOFF = 30; // seconds
 // Bytes of a body up to which a browser sends it also after its page was closed (Fetch, "keepalive").
 const MAX_KEEPALIVE = 60_000;
-const ENDED: Session["status"][] = ["completed", "expired"];
+const MAX_REFUSALS = 20; // requests in a row, until a wait
 const WITH_SESSION = ["OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"];
 
-export class Sender {
+export class Sender implements State {
   session: Session | null = null;
   ended = false;
   problem: string | null = null;
-  /** The service's time of the last reply, in milliseconds, and the clocks when its request was sent. */
-  clock = { now: Date.now(), at: readClocks() };
-  /** Of the last `open`, which `flush` repeats as long as there is no session. */
-  owner: Owner | null = null;
+  /** The service's time of the last reply. */
+  time: ServiceTime = { now: Date.now(), at: readClocks() };
   private failures = 0;
+  private refusals = 0; // since the last success
+  private undecided = { questions: new Set<string>(), times: 0, until: 0 };
 
   constructor(
     readonly outbox: Outbox,
     private context: Context,
+    /** Of the last `open`, which `flush` repeats as long as there is no session. */
+    public assignment: Assignment | null,
   ) {}
 
   /** Returns whether answers are to be sent, or the completion. */
@@ -45,104 +52,154 @@ export class Sender {
     return !this.ended && (!this.outbox.isEmpty || this.outbox.kept.completing);
   }
 
-  /** Continues the owner's attempt, or starts one. Returns the seconds to wait before the next call, 0 when done. */
-  async open(owner: Owner, anew: boolean): Promise<number> {
-    this.owner = owner;
+  get unsaved(): Dict<AnswerChange> {
+    return this.outbox.unsaved;
+  }
+
+  get saved(): Dict<AnswerChange> {
+    return this.outbox.kept.saved;
+  }
+
+  get refused(): Dict<AnswerChange> {
+    return this.outbox.kept.refused;
+  }
+
+  get lost(): Dict<AnswerChange> {
+    return this.outbox.kept.lost;
+  }
+
+  get completing(): boolean {
+    return this.outbox.kept.completing;
+  }
+
+  get storeFailed(): boolean {
+    return this.outbox.text.failed;
+  }
+
+  get stored(): boolean {
+    return this.outbox.text.isWritten;
+  }
+
+  /** Adds an answer, or the wish to hand in. */
+  add(entry: Entry): void {
+    this.outbox.add(entry, this.ended);
+  }
+
+  /** Continues an attempt, or starts one. Returns the seconds to wait before the next call, 0 when done. */
+  async open(assignment: Assignment, anew: boolean): Promise<number> {
+    this.assignment = assignment;
     let { kept } = this.outbox;
-    if (kept.id && this.outbox.belongsTo(owner)) {
+    if (kept.id && this.outbox.belongsTo(assignment)) {
       const wait = await this.read(kept.id);
       // After a 404 there is no id any more, and a new attempt is started below.
       if (wait && kept.id) return wait;
     }
-    if (!this.outbox.belongsTo(owner) || (this.ended && anew)) {
+    if (!this.outbox.belongsTo(assignment) || (this.ended && anew)) {
       this.session = null;
       if (!(await this.outbox.clear())) return this.pause("STORE_FAILED");
       [kept, this.ended] = [this.outbox.kept, false];
     }
-    Object.assign(kept, owner);
+    Object.assign(kept, assignment);
     kept.anew ||= anew && !this.session;
     if (!kept.id && !kept.anew) {
-      const wait = await this.find(owner);
+      const wait = await this.find(assignment);
       if (wait) return wait;
     }
     if (kept.id) return this.session ? 0 : this.read(kept.id);
-    return this.took("open", (init) =>
-      this.context.client().POST("/api/sessions/start", { ...init, body: { ...owner, if_active: "resume" } }),
+    return this.request("open", (init) =>
+      this.context.client().POST("/api/sessions/start", { ...init, body: { ...assignment, if_active: "resume" } }),
     );
   }
 
-  /** Sends every unsaved answer, then the completion if it was asked for; returns as `open` does. */
-  async flush(): Promise<number> {
+  /**
+   * Sends every unsaved answer, then the completion if it was asked for; returns as `open` does. Without `decide` those
+   * that `merge` has not decided are left out.
+   */
+  async flush(decide = true): Promise<number> {
     if (!this.session) {
-      if (!this.owner) return this.pause("NOT_OPEN");
-      const wait = await this.open(this.owner, false);
+      if (!this.assignment) return this.pause("NOT_OPEN");
+      const wait = await this.open(this.assignment, false);
       if (wait) return wait;
     }
-    const unmerged = new Set<string>();
+    if (decide) this.undecided.questions.clear();
     while (this.session && !this.ended && !this.outbox.isEmpty) {
-      const wait = await this.save(this.session, unmerged);
+      const wait = await this.save(this.session, decide);
       if (wait) return wait;
     }
+    this.undecided.times = 0;
     if (this.session && this.pending) return this.complete(this.session.id);
     return this.done();
   }
 
-  private async save(session: Session, unmerged: Set<string>): Promise<number> {
-    const write = await this.outbox.nextWrite(session, this.context.merge, unmerged, this.context.emit);
-    if (!write) return this.pause("UNDECIDED");
-    await this.outbox.stored;
+  private async save(session: Session, decide: boolean): Promise<number> {
+    const { merge, emit } = this.context;
+    const write = await this.outbox.nextWrite(session, merge, this.undecided.questions, emit);
+    if (!write) return this.leaveUndecided(decide);
+    await this.outbox.text.written;
     const body = { answers: answersOf(write.changes), version: write.version };
     const params = { path: { id: session.id }, header: { "Idempotency-Key": write.key } };
     const keepalive = JSON.stringify(body).length * 3 <= MAX_KEEPALIVE;
-    return this.took(
+    return this.request(
       "save",
       (init) => this.context.client().PATCH("/api/sessions/{id}/progress", { ...init, params, body, keepalive }),
       write.key,
     );
   }
 
+  private leaveUndecided(decide: boolean): number {
+    const { undecided } = this;
+    if (decide || performance.now() >= undecided.until) {
+      this.failures = undecided.times++;
+      const wait = this.pause("UNDECIDED");
+      undecided.until = performance.now() + wait * 1000;
+      return wait;
+    }
+    this.problem = "UNDECIDED";
+    return (undecided.until - performance.now()) / 1000;
+  }
+
   private complete(id: string): Promise<number> {
-    return this.took("complete", (init) =>
+    return this.request("complete", (init) =>
       this.context.client().POST("/api/sessions/{id}/complete", { ...init, params: { path: { id } } }),
     );
   }
 
   private read(id: string): Promise<number> {
-    return this.took("open", (init) =>
+    return this.request("open", (init) =>
       this.context.client().GET("/api/sessions/{id}", { ...init, params: { path: { id } } }),
     );
   }
 
   /** Looks for attempts made on other devices: takes the one that runs, else the newest. */
-  private async find(owner: Owner): Promise<number> {
+  private async find(assignment: Assignment): Promise<number> {
     const reply = await this.ask((init) =>
-      this.context.client().GET("/api/sessions", { ...init, params: { query: owner } }),
+      this.context.client().GET("/api/sessions", { ...init, params: { query: assignment } }),
     );
     if (reply.code !== "OK") return this.pause(reply.code, reply.retryAfter);
     const page = isObject(reply.content) ? reply.content["items"] : null;
-    if (!isPageOf(page, owner)) return this.pause("NO_REPLY");
-    this.outbox.kept.id = (page.find(({ status }) => !ENDED.includes(status)) ?? page[0])?.id ?? null;
+    if (!isPageOf(page, assignment)) return this.pause("NO_REPLY");
+    this.outbox.kept.id = (page.find((session) => !hasEnded(session)) ?? page[0])?.id ?? null;
     return this.done();
   }
 
-  private ask(request: (init: { signal: AbortSignal; headers: Headers }) => Promise<Fetched>): Promise<Reply> {
-    return ask((signal) => request({ signal, headers: this.context.headers() }));
+  private ask(send: (init: { signal: AbortSignal; headers: Headers }) => Promise<Fetched>): Promise<Reply> {
+    return ask((signal) => send({ signal, headers: this.context.headers() }));
   }
 
   /** Sends a request and applies its reply; returns the seconds to wait before the next request. */
-  private async took(
+  private async request(
     purpose: Purpose,
-    request: (init: { signal: AbortSignal; headers: Headers }) => Promise<Fetched>,
+    send: (init: { signal: AbortSignal; headers: Headers }) => Promise<Fetched>,
     key: string | null = null,
   ): Promise<number> {
-    if (!this.context.mayWrite()) return this.pause("OTHER_TAB");
-    const reply = await this.ask(request);
+    if (!(await this.context.mayWrite())) return this.pause("OTHER_TAB");
+    const reply = await this.ask(send);
     // Another tab sends the same write with the same key.
-    if (!this.context.mayWrite()) return this.pause("OTHER_TAB");
+    if (!(await this.context.mayWrite())) return this.pause("OTHER_TAB");
     const [{ code }, wasEnded] = [reply, this.ended];
     const saves = purpose === "save";
     const session = this.ownSession(reply.content);
-    const running = session !== null && !ENDED.includes(session.status);
+    const running = session !== null && !hasEnded(session);
     if (WITH_SESSION.includes(code)) {
       if (!session || (purpose === "complete" && code === "OK" && running)) {
         return this.pause("NO_REPLY", reply.retryAfter);
@@ -150,10 +207,17 @@ export class Sender {
       this.adopt(session, reply);
     }
     if (code === "OK" && running) {
-      if (key !== null) this.tell("saved", this.outbox.acknowledge(key));
+      this.refusals = 0;
+      if (key !== null) this.report("saved", this.outbox.acknowledge(key));
     } else if (["OK", "SESSION_COMPLETED", "SESSION_EXPIRED"].includes(code)) this.end(wasEnded);
     else if (saves && ["VALIDATION_ERROR", "PAYLOAD_TOO_LARGE"].includes(code)) {
-      this.tell("refused", this.outbox.refuse());
+      this.report("refused", this.outbox.refuse());
+      this.outbox.keep();
+      // A session at its limit refuses each answer.
+      if (++this.refusals % MAX_REFUSALS === 0) return this.pause(code, reply.retryAfter);
+      this.problem = null;
+      this.context.emit({ type: "changed" });
+      return 0;
     } else {
       this.recover(code, saves);
       this.outbox.keep();
@@ -172,8 +236,8 @@ export class Sender {
   private adopt(session: Session, { now, asked }: Reply): void {
     [this.session, this.ended] = [session, false];
     // The clocks of the request's start: the reply's time is later, so the time left is never too long.
-    this.clock = { now, at: asked };
-    this.tell("restored", this.outbox.adopt(session));
+    this.time = { now, at: asked };
+    this.report("restored", this.outbox.adopt(session));
   }
 
   private end(wasEnded: boolean): void {
@@ -198,7 +262,7 @@ export class Sender {
     }
   }
 
-  private tell(type: "saved" | "refused" | "restored", answers: ReturnType<Outbox["acknowledge"]>): void {
+  private report(type: "saved" | "refused" | "restored", answers: ReturnType<Outbox["acknowledge"]>): void {
     if (Object.keys(answers).length > 0) this.context.emit({ type, answers });
   }
 
@@ -213,7 +277,7 @@ export class Sender {
     const backoff = Math.min(MAX_BACKOFF, 2 ** this.failures);
     [this.problem, this.failures] = [problem, this.failures + 1];
     const seconds = (1 + Math.random() / 2) * Math.max(backoff, retryAfter);
-    this.context.emit({ type: "waiting", problem, seconds });
+    this.context.emit({ type: "waiting", problem, seconds, retryAfter });
     return seconds;
   }
 }

@@ -3,8 +3,8 @@ import { createStore, del, get, keys, set } from "idb-keyval";
 
 /**
  * A store of texts by key: `localStorage`, `AsyncStorage` of React Native, `indexedDbStore()`, or one of your own.
- * Its functions may return promises. A store that lists its keys, by `getAllKeys` or as `localStorage` does, can be
- * shared by several tabs; `shared` says that it is.
+ * Its functions may return promises. `shared` says that several tabs use it: such a store has `removeItem`, and lists
+ * its keys, by `getAllKeys` or as `localStorage` does.
  */
 export type Store = {
   getItem(key: string): string | null | Promise<string | null>;
@@ -46,7 +46,7 @@ export function settle<T, R>(
 }
 
 /** Returns whether a value is a promise, also one of another realm or library. */
-function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+export function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return typeof (value as { then?: unknown } | null)?.then === "function";
 }
 
@@ -60,13 +60,12 @@ export function isShared(store: Store): boolean {
   }
 }
 
-/** Returns the keys of the store that begin with the prefix. */
-export async function keysOf(store: Store, prefix: string): Promise<string[]> {
-  if (store.getAllKeys) return (await store.getAllKeys()).filter((key) => key.startsWith(prefix));
-  const found: string[] = [];
-  for (let index = 0; index < (store.length ?? 0); index++) {
-    const key = store.key?.(index);
-    if (key?.startsWith(prefix)) found.push(key);
-  }
-  return found;
+/** Throws a TypeError if the store lacks a function that it needs. */
+export function checkStore(store: Store): void {
+  const needed = ["getItem", "setItem"];
+  if (isShared(store)) needed.push("removeItem", ...("key" in store && "length" in store ? [] : ["getAllKeys"]));
+  const lacking = needed.filter((name) => typeof (store as { [name: string]: unknown })[name] !== "function");
+  if (lacking.length === 0) return;
+  const kind = isShared(store) ? "A store that tabs share" : "A store";
+  throw new TypeError(`${kind} needs ${needed.join(", ")}; this one has no ${lacking.join(", ")}.`);
 }

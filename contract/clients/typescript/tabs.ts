@@ -1,4 +1,7 @@
 /** Tabs of one device: one of them owns an attempt and sends, the others pass their answers and calls to it. */
+import { isEntry, type Entries } from "./inbox.js";
+import { isObject } from "./json.js";
+import { Ownership } from "./ownership.js";
 import { makeKey } from "./request.js";
 
 /** A call of a method of the attempt, which returns the seconds to wait before the next call. */
@@ -7,68 +10,80 @@ export type Call = { method: "open" | "flush"; parameters: unknown[] };
 type Message =
   | ({ type: "call"; id: string } & Call)
   | { type: "result"; id: string; wait: number }
-  | { type: "answered" } // an entry was added to the inbox
-  | { type: "state"; state: unknown }
-  | { type: "joined" };
+  | { type: "answered"; entries: Entries } // of the inbox, or given here if the store has failed
+  | { type: "published"; state: object }
+  | { type: "joined" | "acquired" | "ping" | "pong" };
 
-/** What a tab does with the messages of the others. */
+/** What a tab does with the messages of the others, and when it gets or loses the ownership. */
 export type Handlers = {
-  /** This tab owns the name now. */
-  own(): unknown;
+  acquired(): void;
+  lost(): void;
   /** Runs a call of another tab; only the owner does. */
   run(call: Call): Promise<number>;
-  /** The owner tells its state. */
-  follow(state: unknown): void;
-  /** Another tab has joined, or has added an answer to the inbox; only the owner is told. */
+  /** The owner has published its state. */
+  follow(state: object): void;
+  /** Another tab has joined, or has an answer; only the owner is told. */
   joined(): void;
-  answered(): void;
+  answered(entries: Entries): void;
 };
 
-const LEASE = 5_000; // milliseconds for which a lease is valid
-const RENEWAL = 1_500; // milliseconds between renewals
 const TIMEOUT = 60_000; // milliseconds to wait for the owner
 const AGAIN = 0.1; // seconds after which a call without an owner is made again
-const SETTLE = 150; // milliseconds after which another tab's lease, written at the same time, is visible
+const CHECKS = 3; // of the owner, until it counts as frozen
 
-/** The ownership of a name among the tabs of an origin, and messages between these tabs. */
+/** The ownership of a name, and messages between the tabs. */
 export class Tabs {
   readonly tab = makeKey();
   private channel: BroadcastChannel | null = null;
-  private until = 0; // of the lease; Infinity with a lock
-  private release: () => void = () => undefined;
-
+  private ownership: Ownership;
   private calls = new Map<string, (wait: number) => void>();
+  private checks = 0; // since the owner's last message
+  private timer: ReturnType<typeof setInterval> | undefined;
 
+  /** `takeover` is the time in seconds without a message of the owner after which this tab takes over. */
   constructor(
     private name: string,
+    private takeover: number,
     private handlers: Handlers,
-  ) {}
-
-  /** Returns whether this tab owns the name. A tab that slept may have lost it. */
-  get isOwner(): boolean {
-    return Date.now() < this.until;
+  ) {
+    this.ownership = new Ownership(name, this.tab, {
+      acquired: () => {
+        this.handlers.acquired();
+        this.announce();
+      },
+      lost: () => this.lost(),
+      resumed: () => this.announce(),
+    });
   }
 
-  /** Asks for the ownership, which comes when the tabs that asked before are closed; listens to messages. */
+  get isOwner(): boolean {
+    return this.ownership.isOwner;
+  }
+
+  /** Listens to messages, and asks for the ownership. */
   join(): void {
     if (typeof BroadcastChannel !== "undefined") {
       this.channel = new BroadcastChannel(this.name);
-      this.channel.onmessage = ({ data }: MessageEvent<Message>) => void this.receive(data);
+      this.channel.onmessage = ({ data }: MessageEvent<unknown>) => void this.receive(data);
+      this.timer = setInterval(() => this.watch(), (this.takeover / CHECKS) * 1000);
     }
-    // A page on plain http has no locks.
-    if (typeof navigator !== "undefined" && "locks" in navigator) this.lock();
-    else this.lease();
+    this.ownership.request();
     this.send({ type: "joined" });
   }
 
   /** Owns the name without asking: no other tab uses the store. */
-  own(): void {
-    this.until = Infinity;
-    this.start();
+  claim(): void {
+    this.ownership.claim();
+  }
+
+  /** Returns whether this tab still owns the name, also if it slept. */
+  confirm(): Promise<boolean> {
+    return this.ownership.confirm();
   }
 
   /** Lets the owner run a call; returns its wait. */
   call(call: Call): Promise<number> {
+    if (this.isOwner) return Promise.resolve(AGAIN); // it has become the owner just now
     const id = makeKey();
     return new Promise((resolve) => {
       const done = (wait: number): void => {
@@ -82,100 +97,79 @@ export class Tabs {
     });
   }
 
-  /** Tells the other tabs the owner's state. */
-  tell(state: unknown): void {
-    this.send({ type: "state", state });
+  /** Publishes the owner's state to the other tabs. */
+  publish(state: object): void {
+    this.send({ type: "published", state });
   }
 
-  /** Tells the owner that there is an entry in the inbox. */
-  answered(): void {
-    this.send({ type: "answered" });
+  /** Tells the owner that there is an answer; `entries` are those that the store has not taken. */
+  answered(entries: Entries): void {
+    this.send({ type: "answered", entries });
   }
 
   /** Gives the ownership to the next tab. */
   leave(): void {
-    this.until = 0;
-    this.release();
+    this.ownership.release();
+    clearInterval(this.timer);
     this.channel?.close();
     this.channel = null;
+    this.endCalls();
   }
 
   private send(message: Message): void {
     this.channel?.postMessage(message);
   }
 
-  private start(): void {
-    this.handlers.own();
-    // The owner that they waited for is gone.
+  private announce(): void {
+    this.send({ type: "acquired" });
+    this.endCalls();
+  }
+
+  private lost(): void {
+    this.checks = 0;
+    this.handlers.lost();
+    this.send({ type: "joined" });
+  }
+
+  /** Lets the callers call the new owner: the one that they waited for is gone. */
+  private endCalls(): void {
     for (const done of this.calls.values()) done(AGAIN);
   }
 
-  private async receive(message: Message): Promise<void> {
-    if (message.type === "state") this.handlers.follow(message.state);
-    else if (message.type === "result") this.calls.get(message.id)?.(message.wait);
-    else if (!this.isOwner) return;
-    else if (message.type === "call") {
+  /**
+   * Asks the owner for a sign of life, or takes over. Timers of a hidden tab may be suspended, messages are not:
+   * therefore checks are counted, and not the time.
+   */
+  private watch(): void {
+    if (this.isOwner) this.checks = 0;
+    else if (++this.checks < CHECKS) this.send({ type: "ping" });
+    else {
+      this.checks = 0;
+      this.ownership.steal();
+    }
+  }
+
+  private async receive(data: unknown): Promise<void> {
+    // A tab with another version of this class may send anything.
+    if (!isObject(data)) return;
+    const message = data as Message;
+    if (["published", "result", "pong", "acquired"].includes(message.type)) this.checks = 0;
+    if (message.type === "acquired") this.endCalls();
+    if (message.type === "result") this.calls.get(message.id)?.(message.wait);
+    else if (message.type === "published") {
+      if (!this.isOwner && isObject(message.state)) this.handlers.follow(message.state);
+    } else if (await this.confirm()) await this.serve(message);
+  }
+
+  /** Serves a message to the owner. */
+  private async serve(message: Message): Promise<void> {
+    if (message.type === "ping") this.send({ type: "pong" });
+    else if (message.type === "joined") this.handlers.joined();
+    else if (message.type === "answered") {
+      const { entries } = message;
+      if (Array.isArray(entries)) this.handlers.answered(entries.filter((one) => Array.isArray(one) && isEntry(one[1])));
+    } else if (message.type === "call" && ["open", "flush"].includes(message.method) && Array.isArray(message.parameters)) {
       this.send({ type: "result", id: message.id, wait: await this.handlers.run(message) });
-    } else if (message.type === "joined") this.handlers.joined();
-    else if (message.type === "answered") this.handlers.answered();
-  }
-
-  private lock(): void {
-    const closed = new AbortController();
-    const held = new Promise<void>((resolve) => {
-      this.release = () => {
-        resolve();
-        closed.abort();
-      };
-    });
-    navigator.locks
-      .request(this.name, { signal: closed.signal }, () => {
-        this.own();
-        return held;
-      })
-      // Locks are denied: this tab is on its own. Or it left before it was the owner.
-      .catch(() => closed.signal.aborted || this.own());
-  }
-
-  /** Renews a lease in `localStorage`, or takes one that is free or has run out. */
-  private lease(): void {
-    const key = `${this.name}.lease`;
-    let claimed = 0; // when this tab wrote a lease that it does not hold yet
-    let held = false; // this tab owns the name, and no other tab has since, also if it slept longer than its lease
-    const tick = (): void => {
-      const now = Date.now();
-      let lease: { tab: string; until: number };
-      try {
-        lease = JSON.parse(localStorage.getItem(key) ?? "null") ?? { tab: this.tab, until: 0 };
-        const mine = lease.tab === this.tab;
-        if (!mine && now < lease.until) {
-          [this.until, claimed, held] = [0, 0, false];
-          return;
-        }
-        localStorage.setItem(key, JSON.stringify({ tab: this.tab, until: now + LEASE }));
-        if (!mine || claimed === 0) {
-          [claimed, held] = [now, false];
-          setTimeout(tick, SETTLE);
-          return;
-        }
-      } catch {
-        // Without a store that tabs share, each tab is on its own.
-      }
-      // The lease ends here before others may take it.
-      this.until = now + LEASE - RENEWAL;
-      if (!held) this.start();
-      held = true;
-    };
-    const timer = setInterval(tick, RENEWAL);
-    this.release = () => {
-      clearInterval(timer);
-      try {
-        const lease = JSON.parse(localStorage.getItem(key) ?? "null");
-        if (lease?.tab === this.tab) localStorage.removeItem(key);
-      } catch {
-        // Then the lease runs out.
-      }
-    };
-    tick();
+    }
   }
 }

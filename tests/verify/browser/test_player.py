@@ -221,3 +221,27 @@ def test_the_last_answer_of_two_tabs_counts(player: Player, tmp_path: Path, host
         await_status(browser, "Saved")
         eventually(lambda: typed(browser)["planet"] == "Jupiter", lambda: typed(browser))
     assert player.session()["answers"] == {"planet": "Jupiter"}
+
+
+def test_a_suspended_tab_is_replaced(player: Player, tmp_path: Path) -> None:
+    """A tab that the browser suspends holds up no other tab, and its answers are saved by that one."""
+    with chromium(tmp_path) as browser:
+        player.open(browser)
+        first = browser.current_window_handle
+        cut(browser, offline=True)
+        field(browser, "capital").send_keys("Paris")
+        await_status(browser, "Not saved yet: kept on this device")
+        browser.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "frozen"})
+        browser.switch_to.new_window("tab")
+        second = browser.current_window_handle
+        cut(browser, offline=False)
+        player.open(browser)
+        assert player.session()["answers"] == {"capital": "Paris"}
+        browser.switch_to.window(first)
+        browser.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "active"})
+        cut(browser, offline=False)
+        field(browser, "planet", "Jupiter").click()
+        await_status(browser, "Saved")
+        browser.switch_to.window(second)
+        eventually(lambda: typed(browser)["planet"] == "Jupiter", lambda: typed(browser))
+    assert player.session()["answers"] == {"capital": "Paris", "planet": "Jupiter"}

@@ -60,6 +60,8 @@ class Devices:
         # An ended attempt keeps nothing on the device.
         if not self._backup or any(attempt.ended for attempt in self.attempts):
             return
+        # The network's faults are for the attempts, not for this program.
+        script()
         known = [attempt for attempt in self.attempts if attempt.session]
         if known and state(known[0])[0] == "in_progress":
             PROXY.put("/restore", json={"id": self._backup, "fence": fence}).raise_for_status()

@@ -20,7 +20,7 @@ from harness import (
     until,
 )
 from processes import Other
-from session_service_client import Client, sender
+from session_service_client import Client, pauses
 from session_service_client.api.sessions import start_session
 from session_service_client.autosave import Autosave
 from session_service_client.models import StartSession
@@ -28,7 +28,7 @@ from session_service_client.models import StartSession
 
 def background() -> None:
     """In the background an attempt opens, saves through an outage, and hands in; nothing is raised."""
-    sender.MAX_BACKOFF = 0.05  # seconds
+    pauses.MAX_BACKOFF = 0.05  # seconds
     user, log = new_user(), Log()
     attempt = made("background")
     autosave = Autosave(attempt, user, QUIZ)

@@ -1,4 +1,4 @@
-"""Attempts of docs/client.md on devices that fail or are shared: python device.py URL SCENARIO."""
+"""Attempts on devices that fail or are shared: python device.py URL SCENARIO."""
 
 import asyncio
 import json
@@ -7,14 +7,30 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
-from unittest.mock import patch
 from uuid import uuid4
 
-from harness import CLIENT, FOLDER, NOWHERE, QUIZ, URL, device, finish, never, new_user, run, script, state
-from session_service_client import Client
-from session_service_client.api.sessions import list_sessions, start_session
+from harness import (
+    CLIENT,
+    FOLDER,
+    NOWHERE,
+    QUIZ,
+    URL,
+    attempts,
+    clock,
+    device,
+    finish,
+    never,
+    new_user,
+    run,
+    save,
+    script,
+    state,
+    until,
+)
+from session_service_client import Client, pauses
+from session_service_client.api.sessions import start_session
 from session_service_client.attempt import Answer, Attempt
-from session_service_client.models import SessionPage, StartSession
+from session_service_client.models import StartSession
 
 # Contents of a file that an attempt cannot have written.
 UNREADABLE = [
@@ -27,6 +43,7 @@ UNREADABLE = [
     b'{"unsent": [], "lost": {}}',
     b'{"sent": {"changes": {"1": {"answer": "one", "seen": null}}}}',
     b'{"id": 7}',
+    b'{"times": {"1": "one"}}',
     b"[" * 100_000,
 ]
 
@@ -35,31 +52,33 @@ def undecided() -> None:
     """An answer without a decision stays unsaved, delays no other answer, and blocks the completion."""
     user = new_user()
     decisions: list[Callable[[str], Any]] = []
+    asked: list[object] = []
+    pauses.MAX_BACKOFF = 0.02  # seconds
     here = device("here", user, lambda question, *_: decisions[0](question))
     there = device("there", user)
-    for question in (1, 2):
-        there.answer(question, "theirs")
-    finish(there.flush)
+    save(there, {1: "theirs", 2: "theirs"})
     for question in (1, 2, 3):
         here.answer(question, "mine")
     for bad in (failing, no_return, no_json, later):
-        decisions[:] = [partial(decide_badly, bad)]
-        here.flush()
+        decisions[:], asked[:] = [partial(decide_badly, bad, asked)], []
+        until(lambda: here.flush() > 0 and bool(asked))
         here.answer(4, f"after {bad.__name__}")
-        while here.flush() and here.problem != "UNDECIDED":
-            time.sleep(0.001)
+        until(lambda: here.flush() > 0 and here.problem == "UNDECIDED")
         saved: dict[str, Answer] = {"1": "theirs", "2": "mine", "3": "mine", "4": f"after {bad.__name__}"}
-        assert (here.unsaved, here.refused, here.complete() >= 1) == ({"1": "mine"}, {}, True)
+        assert (here.unsaved, here.refused, here.complete() > 0) == ({"1": "mine"}, {}, True)
         assert state(here) == ("in_progress", saved)
     decisions[:] = [lambda _: "mine"]
-    finish(here.complete)
+    until(lambda: here.complete() == 0)
     assert state(here) == ("completed", saved | {"1": "mine"})
     assert (here.lost, here.refused) == ({}, {})
 
 
-def decide_badly(bad: Callable[[], Any], question: str) -> Any:
+def decide_badly(bad: Callable[[], Any], asked: list[object], question: str) -> Any:
     """Return an invalid decision for the first question, the learner's answer for others."""
-    return bad() if question == "1" else "mine"
+    if question != "1":
+        return "mine"
+    asked.append(bad)
+    return bad()
 
 
 def failing() -> Answer:
@@ -102,7 +121,7 @@ def answered_twice() -> None:
     attempt.answer(2, "shorter")
     attempt.client = CLIENT
     finish(attempt.flush)
-    assert (state(attempt)[1], attempt.refused) == ({"1": "fifth", "2": "shorter"}, {"2": "x\x00"})
+    assert (state(attempt)[1], attempt.refused) == ({"1": "fifth", "2": "shorter"}, {})
 
 
 def full_store() -> None:
@@ -145,7 +164,7 @@ def unreadable_store() -> None:
 
 
 def older_file() -> None:
-    """A file of the guide's first version, without a user, is read, and what waits in it is saved."""
+    """A file of the first version of the class, without a user, is read, and what waits in it is saved."""
     first = device("first", new_user())
     assert first.session
     changes = {"3": {"answer": ["three"], "seen": None}}
@@ -225,13 +244,6 @@ def second_device() -> None:
     assert attempts(user) == ["completed", "expired"]
 
 
-def attempts(user: str) -> list[str]:
-    """Return the status of each of the user's attempts."""
-    page = list_sessions.sync(client=CLIENT, user_id=user)
-    assert isinstance(page, SessionPage)
-    return [session.status.value for session in page.items]
-
-
 def clocks() -> None:
     """The time left is never too long: after sleep, with a date that is set back, after a slow response."""
     attempt = device("clocks", new_user())
@@ -249,17 +261,6 @@ def clocks() -> None:
     finish(lambda: attempt.open(attempt.session.user_id if attempt.session else "", QUIZ))
     assert len(slow) == 1
     assert 1750 < attempt.seconds_left() <= 1780
-
-
-def clock(*, asleep: float = 0, date: float = 0) -> Any:
-    """Fake the process's clocks: seconds of sleep, during which CLOCK_MONOTONIC stops; a date that is set."""
-    real_time, real_clock = time.time, time.clock_gettime
-    ahead = {time.CLOCK_BOOTTIME: asleep, time.CLOCK_REALTIME: asleep + date}
-    return patch.multiple(
-        time,
-        time=lambda: real_time() + asleep + date,
-        clock_gettime=lambda clock: real_clock(clock) + ahead.get(clock, 0),
-    )
 
 
 def unsendable() -> None:

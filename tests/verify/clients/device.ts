@@ -6,8 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createClient, type AnswerChange, type AnswerChanges } from "session-service-client";
 
 import {
-  assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, run, scenario, script,
-  state, URL,
+  assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, run, scenario, script, state, URL,
 } from "./harness.js";
 
 // As on a page on plain http, before anything else.
@@ -53,9 +52,7 @@ async function undecided(): Promise<void> {
   const saved: AnswerChanges = { "1": "theirs", "2": "mine", "3": "mine" };
   const bad: unknown[] = [undefined, null, NaN, [Infinity], 7n, Promise.resolve(undefined)];
   const decisions = bad.map((value) => () => value as AnswerChange);
-  const throws = (): never => {
-    throw new RangeError("a fault of the program");
-  };
+  const throws = (): never => assert.fail("a fault of the program");
   for (decision of [throws, () => Promise.reject(new RangeError("dismissed")), ...decisions]) {
     await here.flush();
     here.answer(4, decision.toString());
@@ -110,7 +107,12 @@ async function answered_twice(): Promise<void> {
   attempt.client = CLIENT;
   await finish(() => attempt.flush());
   await assertSaved(attempt, { "1": "fifth", "2": "shorter" });
-  assert.deepEqual(attempt.refused, { "2": "x\u0000" });
+  assert.deepEqual(attempt.refused, {}); // the learner has corrected it
+  attempt.answer(2, "y\u0000");
+  await finish(() => attempt.flush());
+  assert.deepEqual(attempt.refused, { "2": "y\u0000" });
+  attempt.answer(2, "shorter");
+  assert.deepEqual(attempt.refused, {});
 }
 
 /** A full store stops neither the learner nor the saves; it is complete once there is room. */

@@ -2,16 +2,19 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import sleep
+from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 from session_service_client import AuthenticatedClient, Client
-from session_service_client.api.sessions import get_session
+from session_service_client.api.sessions import get_session, list_sessions
 from session_service_client.attempt import Answer, Attempt, AttemptEvent, Merge
 from session_service_client.events import Changed
-from session_service_client.models import Session, SessionEndedError
+from session_service_client.models import Session, SessionEndedError, SessionPage
 
 URL, ARGUMENTS = sys.argv[1], sys.argv[3:]
 CLIENT = Client(base_url=URL)
@@ -104,6 +107,24 @@ def state(attempt: Attempt, client: Client | AuthenticatedClient = CLIENT) -> tu
     assert isinstance(session, Session)
     answers: dict[str, Answer] = session.answers.to_dict()
     return session.status.value, answers
+
+
+def attempts(user: str) -> list[str]:
+    """Return the status of each of the user's attempts."""
+    page = list_sessions.sync(client=CLIENT, user_id=user)
+    assert isinstance(page, SessionPage)
+    return [session.status.value for session in page.items]
+
+
+def clock(*, asleep: float = 0, date: float = 0) -> Any:
+    """Fake the process's clocks: seconds of sleep, during which CLOCK_MONOTONIC stops; a date that is set."""
+    real_time, real_clock = time.time, time.clock_gettime
+    ahead = {time.CLOCK_BOOTTIME: asleep, time.CLOCK_REALTIME: asleep + date}
+    return patch.multiple(
+        time,
+        time=lambda: real_time() + asleep + date,
+        clock_gettime=lambda clock: real_clock(clock) + ahead.get(clock, 0),
+    )
 
 
 class Log(logging.Handler):

@@ -1,4 +1,4 @@
-/** Helpers of network.ts and device.ts: an attempt on a device, the proxy's script, the service's own state. */
+/** Helpers of the programs: an attempt on a device, its tabs, the proxy's script, the service's own state. */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -24,6 +24,21 @@ export class Memory {
     if (this.full) throw new DOMException("The quota has been exceeded.", "QuotaExceededError");
     this.items.set(name, value);
   };
+}
+
+/** A browser's database, which all tabs of a device share. */
+export class Database {
+  readonly shared = true;
+
+  constructor(
+    readonly memory = new Memory(),
+    private delay = 0,
+  ) {}
+
+  getItem = async (key: string): Promise<string | null> => (await sleep(this.delay), this.memory.getItem(key));
+  setItem = async (key: string, value: string): Promise<void> => (await sleep(this.delay), this.memory.setItem(key, value));
+  removeItem = async (key: string): Promise<void> => void this.memory.items.delete(key);
+  getAllKeys = async (): Promise<string[]> => [...this.memory.items.keys()];
 }
 
 /** Runs the scenario that the command line names. */
@@ -60,6 +75,17 @@ export async function device(store: Memory, user: string, decide: Decide = never
   const attempt = made(store, decide);
   await finish(() => attempt.open(user, QUIZ));
   return attempt;
+}
+
+/** Returns a name that no other test of this process, or of another one, uses for a store, a lock and a channel. */
+export const newName = (): string => `attempt-${randomUUID()}`;
+
+/** Waits until the condition holds. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (let tries = 0; !(await condition()); tries++) {
+    assert.ok(tries < 6000, "the condition never held");
+    await sleep(5);
+  }
 }
 
 /** Returns the name of a new user. */

@@ -96,6 +96,21 @@ def replaced() -> None:
     assert (here.unsaved, state(here)[1]) == ({}, {"1": "theirs"})
 
 
+def ran_again() -> None:
+    """An answer that came after the end is lost until it is given again in an attempt that runs again."""
+    user = new_user()
+    attempt = device("again", user)
+    save(attempt, {1: "one"})
+    back_up(attempt)
+    finish(attempt.complete)
+    attempt.answer(2, "late")
+    assert attempt.lost == {"2": "late"}
+    restore(attempt, fence=True)
+    finish(partial(attempt.open, user, QUIZ))
+    save(attempt, {2: "again"})
+    assert (attempt.lost, state(attempt)) == ({}, ("in_progress", {"1": "one", "2": "again"}))
+
+
 def completed_later() -> None:
     """A completion that was asked for offline is carried out by a later flush, also after a crash."""
     user = new_user()
@@ -261,6 +276,7 @@ if __name__ == "__main__":
     run(
         restored,
         replaced,
+        ran_again,
         completed_later,
         any_text,
         asked_token,

@@ -1,11 +1,10 @@
-/** What an attempt keeps: through a restored database, a crash, a slow store, in the background: node keeping.js URL SCENARIO. */
+/** What an attempt keeps: through a restored database and a crash: node keeping.js URL SCENARIO. */
 import assert from "node:assert/strict";
-import { setTimeout as sleep } from "node:timers/promises";
 
-import { Attempt, Autosave, createClient, type AnswerChange, type AttemptEvent } from "session-service-client";
+import { Attempt, createClient, type AnswerChange, type AttemptEvent } from "session-service-client";
 
 import {
-  ARGUMENTS, assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, requests, run, script, state, URL,
+  ARGUMENTS, assertSaved, CLIENT, device, finish, made, Memory, newUser, NOWHERE, QUIZ, run, script, state, URL,
 } from "./harness.js";
 
 /** Ids that are names of every object in JavaScript, and texts that look like numbers. */
@@ -15,14 +14,6 @@ async function control(name: "backup" | "restore", content: object): Promise<voi
   const done = await fetch(`${URL}/${name}`, { method: "PUT", body: JSON.stringify(content) });
   assert.ok(done.ok);
   await done.text();
-}
-
-/** Waits until the condition holds. */
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; !(await condition()); tries++) {
-    assert.ok(tries < 6000, "the condition never held");
-    await sleep(5);
-  }
 }
 
 /** Collects the types of the attempt's events, but for `changed`. */
@@ -101,104 +92,6 @@ async function completed_later(): Promise<void> {
   await finish(() => second.flush());
   await assertSaved(second, { "1": "one" }, "completed");
   assert.deepEqual([second.ended, second.pending], [true, false]);
-}
-
-/** A store that returns promises, slowly, has every answer before it is sent, and is loaded before it is used. */
-async function slow_store(): Promise<void> {
-  const [user, memory] = [newUser(), new Memory()];
-  let broken = false;
-  const store = {
-    getItem: async (key: string) => (await sleep(5), memory.getItem(key)),
-    setItem: async (key: string, value: string) => {
-      await sleep(5);
-      if (broken) throw new Error("no space left");
-      memory.setItem(key, value);
-    },
-  };
-  const first = new Attempt(CLIENT, store, "attempt");
-  first.client = NOWHERE;
-  const stored = first.answer(0, "before the store was read");
-  assert.deepEqual(first.unsaved, { "0": "before the store was read" });
-  await stored;
-  assert.ok(memory.getItem("attempt")!.includes("before the store was read"));
-  first.client = createClient({
-    baseUrl: URL,
-    fetch: async (request) => {
-      if (broken || request.method !== "PATCH") return fetch(request);
-      const { answers } = await request.clone().json();
-      const { sent } = JSON.parse(memory.getItem("attempt")!);
-      for (const question of Object.keys(answers)) assert.deepEqual(sent?.changes[question].answer, answers[question]);
-      return fetch(request);
-    },
-  });
-  await finish(() => first.open(user, QUIZ));
-  for (let question = 1; question < 20; question++) void first.answer(question, question);
-  await finish(() => first.flush());
-  const saved = Object.fromEntries([...Array(20).keys()].map((n) => [n, n || "before the store was read"]));
-  await assertSaved(first, saved);
-  broken = true;
-  await first.answer(20, "not stored");
-  assert.equal(first.storeFailed, true);
-  await finish(() => first.flush());
-  await assertSaved(first, { ...saved, "20": "not stored" });
-  broken = false;
-  await first.answer(21, "stored");
-  assert.equal(first.storeFailed, false);
-  await finish(() => new Attempt(CLIENT, store, "attempt").open(user, QUIZ));
-}
-
-/** A tab that has just become the owner of a shared store waits for the store, and asks no other tab. */
-async function slow_shared_store(): Promise<void> {
-  const memory = new Memory();
-  const store = {
-    shared: true,
-    getItem: async (key: string) => (await sleep(400), memory.getItem(key)),
-    setItem: memory.setItem,
-    getAllKeys: async () => [...memory.items.keys()],
-    removeItem: (key: string) => memory.items.delete(key),
-  };
-  const calls: unknown[] = [];
-  const channel = new BroadcastChannel("shared");
-  channel.onmessage = ({ data }: MessageEvent<{ type: string }>) => void (data.type === "call" && calls.push(data));
-  const attempt = new Attempt(CLIENT, store, "shared");
-  await attempt.answer(1, "one");
-  const user = newUser();
-  await finish(() => attempt.open(user, QUIZ));
-  await finish(() => attempt.complete());
-  await assertSaved(attempt, { "1": "one" }, "completed");
-  assert.ok(calls.length <= 1);
-}
-
-/** Answers that closed tabs have left are saved, unless there is a later one; what no tab has written is ignored. */
-async function closed_tabs(): Promise<void> {
-  const memory = new Memory();
-  const store = {
-    shared: true,
-    getItem: memory.getItem,
-    setItem: memory.setItem,
-    getAllKeys: async () => [...memory.items.keys()],
-    removeItem: (key: string) => memory.items.delete(key),
-  };
-  const attempt = new Attempt(CLIENT, store, "closed");
-  const user = newUser();
-  await finish(() => attempt.open(user, QUIZ));
-  attempt.answer(1, "later");
-  const left = (question: string, answer: AnswerChange, time: number): string =>
-    JSON.stringify({ question, answer, seen: null, time });
-  memory.setItem("closed.inbox.a.0", left("1", "earlier", Date.now() - 5000));
-  memory.setItem("closed.inbox.a.1", left("2", "the last one", Date.now()));
-  memory.setItem("closed.inbox.b.0", left("2", "the one before", Date.now() - 1));
-  for (const [index, content] of ["", "{", "[1]", "null", '{"question": 7}'].entries()) {
-    memory.setItem(`closed.inbox.c.${index}`, content);
-  }
-  memory.full = true;
-  await finish(() => attempt.flush());
-  await assertSaved(attempt, { "1": "later", "2": "the last one" });
-  assert.ok(memory.getItem("closed.inbox.a.1")); // nothing is removed before it is stored
-  memory.full = false;
-  await finish(() => attempt.complete());
-  await assertSaved(attempt, { "1": "later", "2": "the last one" }, "completed");
-  assert.deepEqual([...memory.items.keys()], ["closed"]);
 }
 
 /** Any text is a question, also a name that every object of JavaScript has. */
@@ -291,56 +184,6 @@ async function events(): Promise<void> {
   assert.deepEqual([seen.at(-1)!.type, here.lost, thrown > 0], ["ended", { "3": "too late" }, true]);
 }
 
-/** In the background an attempt opens, saves through an outage, hands in, and stops by itself never. */
-async function background(): Promise<void> {
-  const [user, attempt] = [newUser(), made(new Memory())];
-  const faults: unknown[] = [];
-  process.on("unhandledRejection", (reason) => faults.push(reason));
-  const autosave = new Autosave(attempt, { user_id: user, quiz_id: QUIZ });
-  attempt.answer(1, "before it was opened");
-  autosave.start();
-  await until(() => attempt.session !== null && !attempt.pending);
-  await assertSaved(attempt, { "1": "before it was opened" });
-  attempt.client = NOWHERE;
-  attempt.answer(2, "offline");
-  await until(() => attempt.problem === "NO_REPLY");
-  assert.deepEqual(attempt.unsaved, { "2": "offline" });
-  attempt.client = CLIENT;
-  await script(["lost reply", "502 page", "pass"]);
-  attempt.answer(3, "online");
-  await until(() => !attempt.pending);
-  await assertSaved(attempt, { "1": "before it was opened", "2": "offline", "3": "online" });
-  attempt.answer(4, "last");
-  void attempt.complete();
-  await until(() => attempt.ended);
-  const answers = { "1": "before it was opened", "2": "offline", "3": "online", "4": "last" };
-  await assertSaved(attempt, answers, "completed");
-  autosave.stop();
-  assert.deepEqual([faults, attempt.lost], [[], {}]);
-}
-
-/** The background waits for as long as Retry-After says: further answers send nothing before. */
-async function background_waits(): Promise<void> {
-  const [user, attempt] = [newUser(), made(new Memory())];
-  const autosave = new Autosave(attempt, { user_id: user, quiz_id: QUIZ });
-  autosave.start();
-  await until(() => attempt.session !== null);
-  const waits: number[] = [];
-  attempt.on((event) => void (event.type === "waiting" && waits.push(event.seconds)));
-  await script(["RateLimitedError"], { "retry-after": "3600" });
-  attempt.answer(1, "one");
-  await until(() => waits.length === 1);
-  assert.ok(waits[0]! >= 300);
-  for (let question = 2; question < 50; question++) {
-    attempt.answer(question, "more");
-    await sleep(5);
-  }
-  assert.equal((await requests("PATCH")).length, 1);
-  autosave.stop();
-  await finish(() => attempt.flush());
-  assert.equal(Object.keys((await state(attempt))[1]).length, 49);
-}
-
 /** Without a rule of its own the attempt keeps this device's answer, and the other devices' other answers. */
 async function default_merge(): Promise<void> {
   const user = newUser();
@@ -356,8 +199,27 @@ async function default_merge(): Promise<void> {
   await assertSaved(here, { "1": "mine", "2": "theirs", "3": "mine" });
 }
 
+/** A session with a status of a later release is one that runs. */
+async function unknown_status(): Promise<void> {
+  const paused = createClient({
+    baseUrl: URL,
+    fetch: async (request) => {
+      const reply = await fetch(request);
+      const text = (await reply.text()).replaceAll('"in_progress"', '"later"');
+      return new Response(text, reply);
+    },
+  });
+  const attempt = made(new Memory());
+  attempt.client = paused;
+  attempt.answer(1, "one");
+  await finish(() => attempt.open(newUser(), QUIZ));
+  await finish(() => attempt.flush());
+  assert.deepEqual([attempt.session!.status, attempt.ended, attempt.pending], ["later", false, false]);
+  await finish(() => attempt.complete());
+  await assertSaved(attempt, { "1": "one" }, "completed");
+}
+
 await run(
-  ...[restored, replaced, completed_later, slow_store, slow_shared_store, closed_tabs, names_of_objects, asked_token, events, background],
-  ...[background_waits, default_merge],
+  ...[restored, replaced, completed_later, names_of_objects, asked_token, events, default_merge, unknown_status],
 );
 process.exit(0);

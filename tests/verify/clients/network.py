@@ -1,4 +1,4 @@
-"""Attempts of docs/client.md on a network that responds with anything: python network.py URL SCENARIO ..."""
+"""Attempts on a network that responds with anything: python network.py URL SCENARIO ..."""
 
 import socket
 from unittest.mock import patch

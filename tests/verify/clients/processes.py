@@ -22,6 +22,11 @@ class Other:
         # A frozen process would outlive a scenario that fails.
         atexit.register(self._process.kill)
 
+    @property
+    def pid(self) -> int:
+        """Return the id of the process."""
+        return self._process.pid
+
     def do(self, command: str) -> str:
         """Carry out a command; return the attempt's problem."""
         self.send(command)
@@ -56,10 +61,12 @@ def other() -> None:
         match line.split():
             case ["open"]:
                 finish(partial(attempt.open, user, QUIZ))
-            case ["answer", question, text]:
-                attempt.answer(question, text)
+            case ["answer", question, *words]:
+                attempt.answer(question, " ".join(words))
             case ["flush"]:
                 finish(attempt.flush)
+            case ["try"]:
+                attempt.flush()
             case ["many", name]:
                 many(attempt, name, user)
         say(str(attempt.problem))

@@ -30,42 +30,51 @@ VALUES = st.one_of(
 )
 
 
-def steps(devices: int) -> st.SearchStrategy[Steps]:
-    """Generate what learners do on so many devices, and what fails meanwhile."""
-    device = st.integers(0, devices - 1)
-    names = ["open", "flush", "flush", "complete", "crash", "online", "offline", "full", "room"]
+def steps(devices: int, *, tabs: bool = False) -> st.SearchStrategy[Steps]:
+    """Generate what learners do on so many devices, in several tabs of each, and what fails meanwhile."""
+    place = {"device": st.integers(0, devices - 1)} | ({"tab": st.integers(0, 2)} if tabs else {})
+    names = ["open", "flush", "flush", "complete", "online", "offline", "full", "room"]
+    names += ["tab", "tab", "close", "sleep"] if tabs else ["crash"]
+    # The device's date is set back, or the device has slept.
+    clock = st.fixed_dictionaries({"do": st.just("clock"), "seconds": st.sampled_from([-7200, 0, 90])})
     # Without the operator's fence a second device can hide that the database was restored.
     fence = st.sampled_from([False, True] if devices == 1 else [True])
     step = st.one_of(
         st.fixed_dictionaries(
             {
                 "do": st.just("answer"),
-                "device": device,
+                **place,
                 "question": st.sampled_from(QUESTIONS),
                 "answer": VALUES,
             }
         ),
-        st.fixed_dictionaries({"do": st.sampled_from(names), "device": device}),
+        st.fixed_dictionaries({"do": st.sampled_from(names), **place}),
         st.fixed_dictionaries(
             {"do": st.just("network"), "replies": st.lists(st.sampled_from(REPLIES), max_size=4)}
         ),
         st.just({"do": "backup"}),
         st.fixed_dictionaries({"do": st.just("restore"), "fence": fence}),
+        *([clock] if tabs else []),
     )
-    return st.lists(step, max_size=25)
+    return st.lists(step, min_size=12 if tabs else 0, max_size=25)
 
 
 def check_promise(
-    command: Sequence[str | Path], project: Path, service: Service, urls: Urls, devices: int
+    command: Sequence[str | Path],
+    project: Path,
+    service: Service,
+    urls: Urls,
+    generated: st.SearchStrategy[Steps],
 ) -> None:
     """Let a program carry out any steps; fail if it prints a broken promise."""
 
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(steps(devices))
+    @given(generated)
     def check(taken: Steps) -> None:
         file = project / "steps.json"
         file.write_text(json.dumps(taken))
         with scripted(service.url, urls) as proxy:
+            devices = 1 + max((step.get("device", 0) for step in taken), default=0)
             ready = [*command, proxy.url, str(devices), file]
             ended = subprocess.run(
                 ready, cwd=project, capture_output=True, text=True, check=False, timeout=120

@@ -2,7 +2,7 @@
 
 import json
 import os
-import signal
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Thread
@@ -16,6 +16,7 @@ from harness import (
     device,
     finish,
     made,
+    never,
     new_user,
     requests,
     run,
@@ -27,53 +28,6 @@ from harness import (
 from processes import Other, done
 from session_service_client import Client
 from session_service_client.attempt import Attempt
-
-
-def owner_killed() -> None:
-    """After the owner was killed in the middle of a write another process saves every answer."""
-    user = new_user()
-    owner = Other("shared", user)
-    for command in ("open", "answer 1 saved", "flush", "answer 2 stored"):
-        assert owner.do(command) == "None"
-    here = made("shared")
-    assert (here.open(user, QUIZ) >= 1, here.problem, here.session) == (True, "OTHER_PROCESS", None)
-    here.answer(3, "here")
-    assert (here.flush() >= 1, here.problem) == (True, "OTHER_PROCESS")
-    here.answer(1, "changed here")
-    assert here.unsaved == {"1": "changed here", "2": "stored", "3": "here"}
-    script("silence")
-    owner.send("flush")
-    until(lambda: len(requests("PATCH")) == 1)
-    owner.kill()
-    finish(partial(here.open, user, QUIZ))
-    finish(here.flush)
-    assert state(here)[1] == {"1": "changed here", "2": "stored", "3": "here"}
-    assert (here.unsaved, list((FOLDER / "shared.inbox").iterdir())) == ({}, [])
-
-
-def owner_frozen() -> None:
-    """While the owner is frozen, answers and the completion are stored; it carries them out later."""
-    user = new_user()
-    owner = Other("shared", user)
-    for command in ("open", "answer 1 owner's", "answer 4 owner's"):
-        owner.do(command)
-    owner.signal(signal.SIGSTOP)
-    here = made("shared")
-    for question, answer in ((1, "here"), (2, "first"), (2, "second")):
-        here.answer(question, answer)
-    assert (here.open(user, QUIZ) >= 1, here.problem) == (True, "OTHER_PROCESS")
-    here.answer(3, ["three"])
-    answers = {"1": "here", "2": "second", "3": ["three"], "4": "owner's"}
-    for attempt in (here, made("shared")):
-        assert (attempt.unsaved, attempt.store_failed) == (answers, False)
-    for call in (here.complete, here.flush, here.complete):
-        assert (call() >= 1, here.problem) == (True, "OTHER_PROCESS")
-    owner.signal(signal.SIGCONT)
-    assert owner.do("flush") == "None"
-    assert (here.flush() >= 1, here.unsaved, here.pending) == (True, {}, False)
-    owner.kill()
-    finish(partial(here.open, user, QUIZ))
-    assert (here.ended, here.lost, state(here)) == (True, {}, ("completed", answers))
 
 
 def crowd() -> None:
@@ -200,6 +154,39 @@ def inbox() -> None:
     assert (second.set_aside.read_bytes(), list(folder.iterdir())) == (b"unreadable", [])
 
 
+def older_answer() -> None:
+    """An older answer of another process replaces no newer one, also after the date was set back."""
+    user, file, folder = new_user(), FOLDER / "older", FOLDER / "older.inbox"
+    owner = Other("older", user)
+    owner.do("open")
+    here = made("older")
+    # The entries cannot be written before the owner has newer answers.
+    folder.touch()
+    for question in (1, 2, 3):
+        here.answer(question, "older")
+    for command in ("answer 1 newer", "flush", "answer 2 newer"):
+        owner.do(command)
+    assert (here.open(user, QUIZ) >= 1, here.store_failed) == (True, True)
+    assert here.unsaved == {"2": "newer", "3": "older"}
+    folder.unlink()
+    assert here.flush() >= 1
+    owner.do("flush")
+    owner.kill()
+    finish(partial(here.open, user, QUIZ))
+    assert (state(here)[1], here.unsaved) == ({"1": "newer", "2": "newer", "3": "older"}, {})
+    here.close()
+    kept = json.loads(file.read_text())
+    kept["times"] = {question: time + 10**18 for question, time in kept["times"].items()}
+    file.write_text(json.dumps(kept))
+    owner = Other("older", user)
+    for command in ("open", "answer 1 latest", "flush"):
+        owner.do(command)
+    for answer in ("later", "latest"):
+        here.answer(2, answer)
+    owner.do("flush")
+    assert state(here)[1] == {"1": "latest", "2": "latest", "3": "older"}
+
+
 def no_lock() -> None:
     """Without a lock answers are in memory only, and are sent; once there is one, they are stored."""
     user, folder = new_user(), FOLDER / "unlocked.lock"
@@ -218,6 +205,25 @@ def no_lock() -> None:
     attempt.client = CLIENT
     finish(attempt.flush)
     assert state(attempt)[1] == {"1": "one", "2": "two"}
+
+
+def no_folder() -> None:
+    """If the folder of the file is removed, the answers are in memory only, and are sent."""
+    attempt = Attempt(CLIENT, FOLDER / "removed" / "file", never)
+    (FOLDER / "removed").mkdir()
+    user = new_user()
+    finish(partial(attempt.open, user, QUIZ))
+    attempt.client = NOWHERE
+    attempt.answer(1, "one")
+    assert (attempt.flush() >= 1, attempt.store_failed) == (True, False)
+    shutil.rmtree(FOLDER / "removed")
+    attempt.answer(2, "two")
+    for _ in range(2):
+        assert (attempt.unsaved, attempt.store_failed) == ({"1": "one", "2": "two"}, True)
+        assert attempt.flush() >= 1
+    attempt.client = CLIENT
+    finish(attempt.flush)
+    assert (state(attempt)[1], attempt.unsaved) == ({"1": "one", "2": "two"}, {})
 
 
 def locked_later() -> None:
@@ -247,8 +253,6 @@ def attempt_user(attempt: Attempt) -> str:
 
 if __name__ == "__main__":
     run(
-        owner_killed,
-        owner_frozen,
         crowd,
         threads,
         not_blocked,
@@ -256,6 +260,8 @@ if __name__ == "__main__":
         forked,
         another_user,
         inbox,
+        older_answer,
         no_lock,
+        no_folder,
         locked_later,
     )

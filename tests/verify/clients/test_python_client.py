@@ -14,7 +14,7 @@ from tests.support.growth import grown
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
-from tests.verify.clients.properties import check_promise
+from tests.verify.clients.properties import check_promise, steps
 
 OPERATIONS = {
     "sessions": {
@@ -31,20 +31,34 @@ OPERATIONS = {
 
 PROGRAMS = (
     "life.py",
-    "guide.py",
+    "learners.py",
     "harness.py",
     "network.py",
     "device.py",
+    "faults.py",
     "keeping.py",
     "background.py",
     "processes.py",
+    "owners.py",
     "sharing.py",
     "anything.py",
 )
-KEEPING = ["background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
+KEEPING = ["ran_again", "background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
+FAULTS = [
+    "corrected",
+    "full_session",
+    "large_answers",
+    "asked_once",
+    "endless_token",
+    "endless_store",
+    "stored_later",
+]
 SHARING = [
     "owner_killed",
     "owner_frozen",
+    "owner_replaced",
+    "owner_unstored",
+    "owner_killed_writing",
     "crowd",
     "threads",
     "not_blocked",
@@ -52,7 +66,9 @@ SHARING = [
     "forked",
     "another_user",
     "inbox",
+    "older_answer",
     "no_lock",
+    "no_folder",
     "locked_later",
 ]
 RUN = (sys.executable, "-W", "error")
@@ -151,9 +167,9 @@ def test_growth(project: Path, service: Service) -> None:
     assert seen >= programs.REACHED_2 | {("startSession", 422)}
 
 
-def test_guide_loses_no_answer(project: Path, service: Service) -> None:
-    """The guide's client keeps or reports every answer on a bad network."""
-    command = [sys.executable, "-W", "error", "guide.py", "URL", "attempt.json"]
+def test_an_attempt_loses_no_answer(project: Path, service: Service) -> None:
+    """Attempts keep or report every answer on a bad network: learners.py describes what learners do."""
+    command = [sys.executable, "-W", "error", "learners.py", "URL", "attempt.json"]
     seen = programs.run(project, service, command, programs.bad_network)
     assert seen >= {
         ("saveAnswers", 200),
@@ -164,15 +180,15 @@ def test_guide_loses_no_answer(project: Path, service: Service) -> None:
 
 
 @pytest.mark.parametrize("scenario", programs.NETWORK)
-def test_guide_on_a_bad_network(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
-    """The guide's client loses no answer and raises nothing: network.py describes each scenario."""
+def test_an_attempt_on_a_bad_network(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """An attempt loses no answer and raises nothing: network.py describes each scenario."""
     arguments = programs.NETWORK[scenario]
     programs.run_scenario(project, service, migrated, [*RUN, "network.py"], scenario, *arguments)
 
 
 @pytest.mark.parametrize("scenario", programs.DEVICE)
-def test_guide_on_a_bad_device(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
-    """The guide's client loses no answer and raises nothing: device.py describes each scenario."""
+def test_an_attempt_on_a_bad_device(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """An attempt loses no answer and raises nothing: device.py describes each scenario."""
     programs.run_scenario(project, service, migrated, [*RUN, "device.py"], scenario)
 
 
@@ -185,16 +201,23 @@ def test_an_attempt_keeps_every_answer(
     programs.run_scenario(project, service, migrated, [*RUN, program], scenario)
 
 
+@pytest.mark.parametrize("scenario", FAULTS)
+def test_an_attempt_survives_faults(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """Refused answers and functions that fail stop no other answer: faults.py describes each scenario."""
+    programs.run_scenario(project, service, migrated, [*RUN, "faults.py"], scenario)
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_whatever_fails(project: Path, service: Service, migrated: Urls, devices: int) -> None:
     """Whatever fails, the answer given last is stored, or the attempt says that it is not saved."""
-    check_promise([*RUN, "anything.py"], project, service, migrated, devices)
+    check_promise([*RUN, "anything.py"], project, service, migrated, steps(devices))
 
 
 @pytest.mark.parametrize("scenario", SHARING)
 def test_processes_share_an_attempt(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
-    """Processes and threads share an attempt, and lose no answer: sharing.py describes each scenario."""
-    programs.run_scenario(project, service, migrated, [*RUN, "sharing.py"], scenario)
+    """Processes and threads share an attempt: owners.py and sharing.py describe each scenario."""
+    program = "owners.py" if scenario.startswith("owner") else "sharing.py"
+    programs.run_scenario(project, service, migrated, [*RUN, program], scenario)
 
 
 def test_an_attempt_asks_for_tokens(project: Path, service_with_tokens: Service, migrated: Urls) -> None:
@@ -204,8 +227,10 @@ def test_an_attempt_asks_for_tokens(project: Path, service_with_tokens: Service,
     programs.run_scenario(project, service_with_tokens, migrated, command, "asked_token", *tokens, "asked")
 
 
-def test_guide_asks_for_a_new_token(project: Path, service_with_tokens: Service, migrated: Urls) -> None:
-    """The guide's client asks for a new token after a 401, and loses nothing until it has one."""
+def test_an_attempt_waits_for_a_new_token(
+    project: Path, service_with_tokens: Service, migrated: Urls
+) -> None:
+    """After a 401 an attempt loses nothing until it has a client with a new token."""
     tokens = KEY.token("python"), KEY.token("python", exp=1)
     programs.run_scenario(
         project, service_with_tokens, migrated, [*RUN, "network.py"], "token", *tokens, "python"

@@ -15,12 +15,46 @@ from tests.support.growth import grown
 from tests.support.issuer import KEY
 from tests.support.service import Service
 from tests.verify.clients import programs
-from tests.verify.clients.properties import check_promise
+from tests.verify.clients.properties import check_promise, steps
 
-PROGRAMS = ["life.ts", "guide.ts", "harness.ts", "network.ts", "device.ts", "keeping.ts", "anything.ts"]
+PROGRAMS = [
+    *("life.ts", "learners.ts", "harness.ts", "tabs.ts", "network.ts", "device.ts"),
+    *("keeping.ts", "storing.ts", "saving.ts", "sharing.ts", "owning.ts", "anything.ts"),
+]
 
-# Scenarios of stores and names that only JavaScript has.
-STORES = ["slow_store", "slow_shared_store", "closed_tabs", "names_of_objects"]
+SAVING = ["background", "background_waits", "hidden_page", "online_again", "undecided_while_typing"]
+KEEPING = [scenario for scenario in programs.KEEPING if scenario not in SAVING]
+STORING = [
+    "slow_store",
+    "late_write",
+    "late_read",
+    "late_token",
+    "stored",
+    "partial_store",
+    "session_at_its_limit",
+]
+SHARING = [
+    "slow_shared_store",
+    "closed_tabs",
+    "follower_hands_in",
+    "date_set_back",
+    "same_millisecond",
+    "closed_before_written",
+    "woken_owner",
+    "full_follower",
+    "entries_that_stay",
+    "waiting_tabs",
+]
+OWNING = [
+    "suspended_owner",
+    "suspended_while_sending",
+    "expired_lease",
+    "new_owner",
+    "denied_locks",
+    "other_version",
+    "unknown_messages",
+    "clock_of_a_follower",
+]
 
 pytestmark = pytest.mark.needs("node")
 
@@ -82,7 +116,7 @@ def test_growth(compiled: Path, service: Service) -> None:
 
 def test_guide_loses_no_answer(compiled: Path, service: Service) -> None:
     """The guide's client keeps or reports every answer on a bad network."""
-    command = ["node", "guide.js", "URL"]
+    command = ["node", "learners.js", "URL"]
     seen = programs.run(compiled, service, command, programs.bad_network)
     assert seen >= {
         ("saveAnswers", 200),
@@ -105,7 +139,7 @@ def test_guide_on_a_bad_device(compiled: Path, service: Service, migrated: Urls,
     programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
-@pytest.mark.parametrize("scenario", [*programs.KEEPING, *STORES])
+@pytest.mark.parametrize("scenario", [*KEEPING, "names_of_objects", "unknown_status"])
 def test_an_attempt_keeps_every_answer(
     compiled: Path, service: Service, migrated: Urls, scenario: str
 ) -> None:
@@ -113,10 +147,42 @@ def test_an_attempt_keeps_every_answer(
     programs.run_scenario(compiled, service, migrated, ["node", "keeping.js"], scenario)
 
 
+@pytest.mark.parametrize("scenario", SAVING)
+def test_autosave(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """Autosave saves each answer without asking too often: saving.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "saving.js"], scenario)
+
+
+@pytest.mark.parametrize("scenario", STORING)
+def test_a_store_that_fails_stops_no_save(
+    compiled: Path, service: Service, migrated: Urls, scenario: str
+) -> None:
+    """A store that is slow, or never returns, stops no save: storing.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "storing.js"], scenario)
+
+
+@pytest.mark.parametrize("scenario", SHARING)
+def test_tabs_share_one_queue(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """Tabs of a device send each answer once, and the last one counts: sharing.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "sharing.js"], scenario)
+
+
+@pytest.mark.parametrize("scenario", OWNING)
+def test_one_tab_owns_the_queue(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """One tab of a device sends, and another one takes over: owning.ts describes each scenario."""
+    programs.run_scenario(compiled, service, migrated, ["node", "owning.js"], scenario)
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_whatever_fails(compiled: Path, service: Service, migrated: Urls, devices: int) -> None:
     """Whatever fails, the answer given last is stored, or the attempt says that it is not saved."""
-    check_promise(["node", "anything.js"], compiled, service, migrated, devices)
+    check_promise(["node", "anything.js"], compiled, service, migrated, steps(devices))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_whatever_tabs_do(compiled: Path, service: Service, migrated: Urls, devices: int) -> None:
+    """Whatever tabs of a device do, and its clock, the answer given last is stored, or said to be unsaved."""
+    check_promise(["node", "anything.js"], compiled, service, migrated, steps(devices, tabs=True))
 
 
 def test_an_attempt_asks_for_tokens(compiled: Path, service_with_tokens: Service, migrated: Urls) -> None:

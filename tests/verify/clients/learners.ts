@@ -1,14 +1,10 @@
-/** Learners on a bad network, with the client of docs/client.md: node guide.js URL. */
+/** Learners on a bad network, with the class of docs/client.md: node learners.js URL. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Attempt, createClient, type AnswerChange, type SessionService } from "session-service-client";
 
-class Memory {
-  private items = new Map<string, string>();
-  getItem = (name: string): string | null => this.items.get(name) ?? null;
-  setItem = (name: string, value: string): void => void this.items.set(name, value);
-}
+import { Memory } from "./harness.js";
 
 const client = createClient({ baseUrl: process.argv[2]! });
 const nowhere = createClient({ baseUrl: "http://127.0.0.1:9" });
@@ -20,7 +16,7 @@ function theirsStay(question: string, _mine: AnswerChange, theirs: AnswerChange)
   return theirs;
 }
 
-/** Repeats a call until it returns 0; a second of the guide is 10 ms here. */
+/** Repeats a call until it returns 0; a second of the class is 10 ms here. */
 async function atLast(attempted: () => Promise<number>): Promise<void> {
   for (let wait = await attempted(); wait; wait = await attempted()) await sleep(wait * 10);
 }

@@ -1,4 +1,4 @@
-"""Learners on a bad network, with the client of docs/client.md: python guide.py URL FILE."""
+"""Learners on a bad network, with the class Attempt: python learners.py URL FILE."""
 
 import sys
 from collections.abc import Callable
@@ -20,7 +20,7 @@ decided: list[str] = []
 
 
 def main() -> None:
-    """Check each of the guide's rules."""
+    """Run each attempt from its start to its end."""
     with Client(base_url=URL) as client:
         after_the_expiry(client)
         through_a_crash(client)
@@ -143,7 +143,7 @@ def answer_and_save(attempt: Attempt, question: int, answer: Answer) -> None:
 
 
 def finish(attempted: Callable[[], float]) -> None:
-    """Repeat a call until it returns 0; a second of the guide is 10 ms here."""
+    """Repeat a call until it returns 0; a second of the class is 10 ms here."""
     while wait := attempted():
         sleep(wait / 100)
 

@@ -1,0 +1,109 @@
+/** A text in a store: written in order, and never over content that could not be read. */
+import type { LimitedStore } from "./limits.js";
+import { makeKey } from "./request.js";
+import { settle } from "./stores.js";
+
+export class StoredText {
+  /** Whether the content is in memory only. */
+  failed = false;
+  /** The key to which content was moved that could not be used. */
+  setAside: string | null = null;
+  /** Resolves when the content is written, or the store has failed; it is never rejected. */
+  written: Promise<void> = Promise.resolve();
+  /** Whether the store has content that is not in memory, and is never overwritten. */
+  isUnread = false;
+  /** Whether another tab uses the text: this one writes nothing any more. */
+  isDetached = false;
+  private content: string | null = null; // to be written
+  private writing = false;
+
+  /** `changed` is called when a store that returns promises has written the content, or has failed. */
+  constructor(
+    private store: LimitedStore,
+    private key: string,
+    private changed: () => void,
+  ) {}
+
+  /** Whether the store has the present content. */
+  get isWritten(): boolean {
+    return !this.failed && !this.writing;
+  }
+
+  /**
+   * Passes the stored content, else that of `olderKey`, to `parse`; moves it aside if `parse` throws. Returns a promise
+   * if the store does.
+   */
+  load(olderKey: string, parse: (content: string) => void): void | Promise<void> {
+    const read = (key: string, otherwise: () => void | Promise<void>): void | Promise<void> =>
+      settle(
+        () => this.store.getItem(key),
+        (content) => (content === null ? otherwise() : this.accept(content, parse)),
+        () => this.cannotRead(),
+      );
+    return read(this.key, () => read(olderKey, () => undefined));
+  }
+
+  /** Writes the content; `written` resolves afterwards. */
+  write(content: string): void {
+    if (this.isDetached) return;
+    this.content = content;
+    if (this.isUnread) this.failed = true;
+    else if (!this.writing) this.written = this.writeAll();
+  }
+
+  detach(): void {
+    this.isDetached = true;
+    this.content = null;
+  }
+
+  /** Stores the content under another key, and returns whether that worked. */
+  moveAside(content: string): boolean | Promise<boolean> {
+    const key = `${this.key}.${makeKey()}`;
+    return settle(
+      () => this.put(key, content),
+      (moved) => {
+        if (moved) this.setAside = key;
+        else this.failed = true;
+        return moved;
+      },
+    );
+  }
+
+  private accept(content: string, parse: (content: string) => void): void | Promise<void> {
+    try {
+      parse(content);
+    } catch {
+      return settle(
+        () => this.moveAside(content),
+        (moved) => void (moved || this.cannotRead()),
+      );
+    }
+  }
+
+  private cannotRead(): void {
+    this.isUnread = this.failed = true;
+  }
+
+  private async writeAll(): Promise<void> {
+    this.writing = true;
+    let waited = false;
+    while (this.content !== null) {
+      const content = this.content;
+      this.content = null;
+      const written = this.put(this.key, content);
+      waited ||= typeof written !== "boolean";
+      this.failed = !(typeof written === "boolean" ? written : await written);
+    }
+    this.writing = false;
+    if (waited && !this.isDetached) this.changed();
+  }
+
+  /** Returns whether the store has taken the content; a full store, or one that is switched off, has not. */
+  private put(key: string, content: string): boolean | Promise<boolean> {
+    return settle(
+      () => this.store.setItem(key, content),
+      () => true,
+      () => false,
+    );
+  }
+}

@@ -1,0 +1,190 @@
+/** Answers of several tabs of a device: node sharing.js URL SCENARIO. tabs.ts has the browser's part. */
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { Attempt, type AnswerChange } from "session-service-client";
+
+import {
+  assertSaved, CLIENT, Database, finish, Memory, newName, newUser, NOWHERE, QUIZ, requests, run, script, until,
+} from "./harness.js";
+import { openTab, openTabs, withLocks, type Opened } from "./tabs.js";
+
+const now = Date.now;
+
+/** A tab that has just become the owner of a shared store waits for the store, and asks no other tab. */
+async function slow_shared_store(): Promise<void> {
+  const [memory, name] = [new Memory(), newName()];
+  const store = new Database(memory);
+  store.getItem = async (key: string) => (await sleep(400), memory.getItem(key));
+  const calls: unknown[] = [];
+  const channel = new BroadcastChannel(`${name}.v1`);
+  channel.onmessage = ({ data }: MessageEvent<{ type: string }>) => void (data.type === "call" && calls.push(data));
+  const attempt = new Attempt(CLIENT, store, name);
+  await attempt.answer(1, "one");
+  const user = newUser();
+  await finish(() => attempt.open(user, QUIZ));
+  await finish(() => attempt.complete());
+  await assertSaved(attempt, { "1": "one" }, "completed");
+  assert.ok(calls.length <= 1);
+}
+
+/** Answers that closed tabs have left are saved, unless there is a later one; content that no tab has written is ignored. */
+async function closed_tabs(): Promise<void> {
+  const [memory, name] = [new Memory(), newName()];
+  const attempt = new Attempt(CLIENT, new Database(memory), name);
+  const user = newUser();
+  await finish(() => attempt.open(user, QUIZ));
+  attempt.answer(1, "later");
+  const left = (question: string, answer: AnswerChange, time: number): string =>
+    JSON.stringify({ question, answer, seen: null, time });
+  memory.setItem(`${name}.v1.inbox.a.0`, left("1", "earlier", Date.now() - 5000));
+  memory.setItem(`${name}.v1.inbox.a.1`, left("2", "the last one", Date.now()));
+  memory.setItem(`${name}.v1.inbox.b.0`, left("2", "the one before", Date.now() - 1));
+  for (const [index, content] of ["", "{", "[1]", "null", '{"question": 7}'].entries()) {
+    memory.setItem(`${name}.v1.inbox.c.${index}`, content);
+  }
+  memory.full = true;
+  await finish(() => attempt.flush());
+  await assertSaved(attempt, { "1": "later", "2": "the last one" });
+  assert.ok(memory.getItem(`${name}.v1.inbox.a.1`)); // nothing is removed before it is stored
+  memory.full = false;
+  await finish(() => attempt.complete());
+  await assertSaved(attempt, { "1": "later", "2": "the last one" }, "completed");
+  assert.deepEqual([...memory.items.keys()], [`${name}.v1`]);
+}
+
+/** A learner hands in with a tab that does not own the queue, while the device is offline. */
+async function follower_hands_in(): Promise<void> {
+  withLocks();
+  const [owner, other] = (await openTabs(2)) as [Opened, Opened];
+  const { client } = owner.attempt;
+  await other.attempt.answer(1, "one");
+  await finish(() => other.attempt.flush());
+  owner.attempt.client = NOWHERE;
+  assert.equal(other.attempt.pending, false);
+  const completing = other.attempt.complete();
+  assert.equal(other.attempt.pending, true);
+  assert.ok((await completing) > 0);
+  assert.deepEqual([other.attempt.pending, owner.attempt.pending], [true, true]);
+  owner.attempt.client = client;
+  await finish(() => owner.attempt.flush());
+  await assertSaved(owner.attempt, { "1": "one" }, "completed");
+  await until(() => other.attempt.ended && !other.attempt.pending);
+}
+
+/** The answer given last counts, also if the date was set back before. */
+async function date_set_back(): Promise<void> {
+  withLocks();
+  const [owner, other] = (await openTabs(2)) as [Opened, Opened];
+  for (const [hours, { attempt }] of [owner, owner, other, owner, other, other].entries()) {
+    Date.now = () => now() - hours * 3_600_000;
+    await attempt.answer(1, `the answer number ${hours}`);
+    await until(() => other.attempt.answers["1"] === `the answer number ${hours}`);
+    await owner.attempt.flush();
+    await until(() => other.attempt.answers["1"] === `the answer number ${hours}` && !other.attempt.pending);
+  }
+  Date.now = now;
+  await finish(() => owner.attempt.flush());
+  await assertSaved(owner.attempt, { "1": "the answer number 5" });
+}
+
+/** Two answers of one millisecond keep their order, in whatever order the store lists them. */
+async function same_millisecond(): Promise<void> {
+  withLocks();
+  const database = new Database();
+  const [owner, other] = (await openTabs(2, database)) as [Opened, Opened];
+  const [date, list] = [now(), database.getAllKeys];
+  database.getAllKeys = async () => (await list()).sort().reverse();
+  Date.now = () => date;
+  await Promise.all([...Array(11).keys()].map((number) => other.attempt.answer(1, number)));
+  Date.now = now;
+  await finish(() => owner.attempt.flush());
+  await assertSaved(owner.attempt, { "1": 10 });
+}
+
+/** A tab that is closed right after an answer gives up the queue only after the store has the answer. */
+async function closed_before_written(): Promise<void> {
+  withLocks();
+  const [memory, name, user] = [new Memory(), newName(), newUser()];
+  const tabs = [0, 1].map(() => openTab(name, new Database(memory, 30), {}));
+  for (const { attempt } of tabs) await finish(() => attempt.open(user, QUIZ));
+  for (const [question, { attempt }] of [...tabs.entries()].reverse()) {
+    void attempt.answer(question, "old");
+    void attempt.answer(question, "new");
+    void attempt.close();
+  }
+  const { attempt } = openTab(name, new Database(memory));
+  await finish(() => attempt.open(user, QUIZ));
+  await finish(() => attempt.flush());
+  await assertSaved(attempt, { "0": "new", "1": "new" });
+}
+
+/** An answer of another tab makes the owner send, also if that tab is closed at once. */
+async function woken_owner(): Promise<void> {
+  withLocks();
+  const [owner, other] = (await openTabs(2)) as [Opened, Opened];
+  await other.attempt.answer(1, "one");
+  await other.attempt.close();
+  await until(() => owner.attempt.session!.answers["1"] === "one");
+  await assertSaved(owner.attempt, { "1": "one" });
+}
+
+/** An answer that the store of another tab does not take reaches the owner all the same. */
+async function full_follower(): Promise<void> {
+  withLocks();
+  const [memory, name, user] = [new Memory(), newName(), newUser()];
+  const owner = openTab(name, new Database(memory));
+  await finish(() => owner.attempt.open(user, QUIZ));
+  const full = new Database(memory);
+  full.setItem = () => Promise.reject(new DOMException("full", "QuotaExceededError"));
+  const other = openTab(name, full);
+  owner.attempt.client = NOWHERE;
+  await owner.attempt.flush();
+  await other.attempt.answer(1, "one");
+  await until(() => owner.attempt.unsaved["1"] === "one" && !other.attempt.storeFailed);
+  await other.attempt.close();
+  owner.attempt.client = CLIENT;
+  await finish(() => owner.attempt.flush());
+  await assertSaved(owner.attempt, { "1": "one" });
+}
+
+/** Entries that the store does not remove are sent once, also after a restart and in a new attempt. */
+async function entries_that_stay(): Promise<void> {
+  withLocks();
+  const database = new Database();
+  database.removeItem = () => Promise.reject(new Error("read only"));
+  const [owner, other] = (await openTabs(2, database)) as [Opened, Opened];
+  await script([]);
+  await other.attempt.answer(1, "one");
+  for (let times = 0; times < 5; times++) await finish(() => owner.attempt.flush());
+  await until(() => !other.attempt.pending);
+  await owner.attempt.close();
+  await other.attempt.answer(2, "two");
+  for (let times = 0; times < 5; times++) await finish(() => other.attempt.flush());
+  const { user_id } = other.attempt.session!;
+  await finish(() => other.attempt.complete());
+  await finish(() => other.attempt.open(user_id, QUIZ, { anew: true }));
+  await finish(() => other.attempt.flush());
+  assert.deepEqual((await requests("PATCH")).map(({ body }) => JSON.parse(body).answers), [{ "1": "one" }, { "2": "two" }]);
+}
+
+/** The wait that the service asked for holds for the answers of all tabs. */
+async function waiting_tabs(): Promise<void> {
+  withLocks();
+  const [owner, other] = (await openTabs(2)) as [Opened, Opened];
+  await script(["RateLimitedError"], { "retry-after": "3600" });
+  await owner.attempt.answer(1, "one");
+  assert.ok((await owner.attempt.flush()) >= 300);
+  for (let question = 2; question < 12; question++) {
+    await owner.attempt.answer(question, "more");
+    await other.attempt.answer(question + 10, "more");
+    assert.ok((await other.attempt.flush()) > 200);
+  }
+  assert.equal((await requests("PATCH")).length, 1);
+}
+
+await run(
+  ...[slow_shared_store, closed_tabs, follower_hands_in, date_set_back, same_millisecond, closed_before_written],
+  ...[woken_owner, full_follower, entries_that_stay, waiting_tabs],
+);
+process.exit(0);
