@@ -20,10 +20,13 @@ from session_service.api.health import HealthChecks
 from session_service.api.operations import Services
 from session_service.api.router import Route, Router
 from session_service.sessions.errors import ServiceError
+from session_service.sessions.feed import EventFeed
+from session_service.sessions.sequencer import Sequencer
 from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
 from session_service.settings import SettingError, Settings
 from session_service.storage import migrations, queries, statements
+from session_service.storage.event_store import EventStore
 from session_service.storage.migrations import MigrationError
 from session_service.storage.pool import ConnectionPool, await_server
 from session_service.storage.readiness import ReadinessCheck
@@ -43,16 +46,13 @@ class Storage:
     redis: RedisClient
     readiness: ReadinessCheck
     sessions: SessionStore
+    events: EventStore
 
 
 def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
     """Return the application; raise ContractError if the contract and the operations differ."""
     storage = _storage(settings)
-    redis = storage.redis
-    health = HealthChecks(
-        postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available
-    )
-    services = Services(SessionService(storage.sessions, learner_starts=settings.learner_starts), health)
+    services = _services(storage, settings)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
 
@@ -60,30 +60,52 @@ def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
     async def lifespan(_: Lifespan) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await _start(storage, access.authenticator, settings, stack)
-            sweeper = asyncio.create_task(sweep(storage.sessions.expire))
-            try:
-                yield
-            finally:
-                sweeper.cancel()
+            await stack.enter_async_context(_rounds(storage, services.feed))
+            yield
 
     return Application(
         _router(services, access, settings.root_path),
         log_access=log_access,
-        begin_shutdown=health.begin_shutdown,
+        begin_shutdown=services.begin_shutdown,
         cors=cors,
         lifespan=Lifespan(lifespan=lifespan),
     )
+
+
+def _services(storage: Storage, settings: Settings) -> Services:
+    redis = storage.redis
+    return Services(
+        SessionService(storage.sessions, learner_starts=settings.learner_starts),
+        EventFeed(storage.events),
+        HealthChecks(postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available),
+    )
+
+
+@asynccontextmanager
+async def _rounds(storage: Storage, feed: EventFeed) -> AsyncIterator[None]:
+    """Run the sweeper and the sequencer in the background."""
+    sequencer = Sequencer(storage.events, feed)
+    storage.sessions.on_event = sequencer.wake
+    rounds = (sweep(storage.sessions.expire), sequencer.run(), sequencer.trim())
+    tasks = [asyncio.create_task(one) for one in rounds]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _storage(settings: Settings) -> Storage:
     pool = statements.pool(settings.database_url, settings.database_pool_size, queries.configure)
     redis = RedisClient(settings.redis_url)
     cache = SessionCache(redis, settings.cache_seconds, settings.batch_size)
+    sessions = SessionStore(pool, cache, settings)
     return Storage(
         pool,
         redis,
         ReadinessCheck(statements.pool(settings.database_url, 1, queries.configure)),
-        SessionStore(pool, cache, settings),
+        sessions,
+        EventStore(pool, cache, settings.events_days, lists=sessions.lists, rounds=sessions.rounds),
     )
 
 

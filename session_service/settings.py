@@ -58,6 +58,7 @@ class Settings:
     session_timeout_seconds: int
     grace_seconds: int
     cache_seconds: int
+    events_days: int
     database_pool_size: int
     batch_size: int
     server: str
@@ -84,6 +85,7 @@ class Settings:
             session_timeout_seconds=_whole(env, "SESSION_TIMEOUT_SECONDS", 1800, 0, 31_536_000),
             grace_seconds=_whole(env, "GRACE_SECONDS", 0, 0, 3600),
             cache_seconds=_whole(env, "CACHE_SECONDS", 30, 1, 3600),
+            events_days=_whole(env, "EVENTS_DAYS", 30, 1, 3650),
             database_pool_size=_whole(env, "DATABASE_POOL_SIZE", 10, 1, 100),
             batch_size=_whole(env, "BATCH_SIZE", 64, 1, 256),
             server=_choice(env, "SERVER", ("hypercorn", "uvicorn")),

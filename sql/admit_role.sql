@@ -25,6 +25,9 @@ begin
   execute format('grant select, insert, update on quiz_sessions to %%I', role);
   -- The journal: a line is never changed.
   execute format('grant select, insert on session_events to %%I', role);
+  -- The feed: a position is never changed, but deleted when it is old.
+  execute format('grant select, insert, delete on unplaced_events, event_positions to %%I', role);
+  execute format('grant select, update on event_feeds to %%I', role);
   execute format('grant select on schema_migrations, installation_secrets to %%I', role);
 end
 $$;

@@ -4,7 +4,7 @@
 --
 -- Ends up to `count` overdue sessions, the longest overdue first. Rows that another transaction has locked are left to
 -- the next round: the sweeper waits for no write, and several sweepers share the work. Each end has its line in the
--- journal.
+-- journal, which is for the feed, too.
 with clock as materialized (
   select date_trunc('milliseconds', clock_timestamp()) as now
 ),
@@ -40,6 +40,12 @@ logged as (
       'completed_at', to_char(completed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
     ))
   from ended
+  returning session_id, version
+),
+unplaced as (
+  insert into unplaced_events (session_id, version)
+  select session_id, version
+  from logged
 )
 select id, version
 from ended;

@@ -14,7 +14,8 @@
 -- run again returns the winner's session. Or its user and quiz have a limit of attempts, which is judged only under the
 -- lock of lock_start: then it has to come again as locked.
 --
--- Each session that is started has its first line in the journal, with `shown` and the fields that are decided here.
+-- Each session that is started has its first line in the journal, with `shown` and the fields that are decided here. The
+-- line is for the feed, too.
 with clock as materialized (
   select date_trunc('milliseconds', clock_timestamp()) as now
 ),
@@ -127,6 +128,12 @@ logged as (
     )
   from started as s
   join asked on asked.id = s.id
+  returning session_id, version
+),
+unplaced as (
+  insert into unplaced_events (session_id, version)
+  select session_id, version
+  from logged
 ),
 found as materialized (
   select id, ordinality, verdict from known

@@ -14,7 +14,8 @@
 -- the kind, an overdue session is ended by its deadline.
 --
 -- The change has `answers`, `annotations` and `current_question`, as far as they are written; null clears a value. Each
--- change of a session writes its line of the journal, with the summary, if there is one, instead of the change.
+-- change of a session writes its line of the journal, with the summary, if there is one, instead of the change. All lines
+-- but those of saves are for the feed.
 --
 -- A batch has at most one write of a session, except writes with must_queue. The statement waits for no lock: the
 -- verdict is `busy` if another transaction holds the row, or if must_queue is set. A write without a row in the result is
@@ -153,6 +154,13 @@ logged as (
         )
       end
   from written
+  returning session_id, version, type
+),
+unplaced as (
+  insert into unplaced_events (session_id, version)
+  select session_id, version
+  from logged
+  where type <> 'session.saved'
 ),
 results as (
   select t as r, verdict, checked_at, (a).ordinality

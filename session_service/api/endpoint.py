@@ -19,9 +19,16 @@ from session_service.api.operations import Services
 from session_service.api.responses import Response, encode_with_id, session_headers, time_headers
 from session_service.api.validation import Input, plain_names
 from session_service.sessions import codec
-from session_service.sessions.models import EncodedSession, History, Provenance, SessionPage, StartResult
+from session_service.sessions.events import FeedPage
+from session_service.sessions.models import (
+    EncodedSession,
+    History,
+    Provenance,
+    SessionPage,
+    StartResult,
+)
 
-Result = EncodedSession | StartResult | SessionPage | History | Health | Liveness | Readiness
+Result = EncodedSession | StartResult | SessionPage | History | FeedPage | Health | Liveness | Readiness
 Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]
 
@@ -36,6 +43,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 _ENCODED = re.compile(rb"([!-$&-~]|%[0-9A-Fa-f]{2})*")
 _JSON = re.compile(rb'application/json(\s*;(\s*charset=("utf-?8"|utf-?8))?)?', re.IGNORECASE)
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _MINIMAL = re.compile(r'(^|,)\s*return="?minimal"?\s*($|[,;])', re.IGNORECASE)
 
 
@@ -93,7 +101,7 @@ class Endpoint:
                 return _session_response(result, arguments.get("if_none_match"), prefer)
             case StartResult():
                 return self._start_response(result)
-            case SessionPage():
+            case SessionPage() | FeedPage():
                 return Response(200, [_NO_STORE], codec.encode(result))
             case History():
                 return Response(200, [*time_headers(result), _NO_STORE], codec.encode(result.page))
@@ -178,9 +186,9 @@ def _types(operation: Operation, function: Function) -> dict[str, Any]:
 
 
 def _query(scope: Scope, declared: Input) -> dict[str, Any]:
-    """Parse the query, with decimal numbers as int if the contract declares integers.
+    """Parse the query, with decimal numbers as int and values as list if the contract declares such types.
 
-    Raise ValidationError if it is not percent-encoded UTF-8, or repeats a name.
+    Raise ValidationError if it is not percent-encoded UTF-8, or repeats the name of a single value.
     """
     raw: bytes = scope["query_string"]
     fits = _ENCODED.fullmatch(raw) is not None
@@ -190,16 +198,18 @@ def _query(scope: Scope, declared: Input) -> dict[str, Any]:
         fits = False
     if not fits:
         raise ValidationError([{"path": "query", "message": "must be percent-encoded UTF-8"}])
-    query = dict(pairs)
-    if len(query) != len(pairs):
-        repeated = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
-        raise ValidationError([{"path": "query", "message": f"has twice: {plain_names(repeated)}"}])
-    kinds = declared.schema["properties"]
-    whole = {name for name in query if kinds.get(name, {}).get("type") == "integer"}
-    return {
-        name: int(text) if name in whole and re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", text) else text
-        for name, text in query.items()
+    kinds = {name: kind.get("type") for name, kind in declared.schema["properties"].items()}
+    values: dict[str, Any] = {
+        name: int(text) if kinds.get(name) == "integer" and _INTEGER.fullmatch(text) else text
+        for name, text in pairs
     }
+    if len(values) < len(pairs) or "array" in kinds.values():
+        times = Counter(name for name, _ in pairs)
+        lists = {name for name in values if kinds.get(name) == "array"}
+        if repeated := [name for name in values if times[name] > 1 and name not in lists]:
+            raise ValidationError([{"path": "query", "message": f"has twice: {plain_names(repeated)}"}])
+        values |= {name: [text for other, text in pairs if other == name] for name in lists}
+    return values
 
 
 def _headers(scope: Scope, declared: dict[bytes, str]) -> dict[str, str]:

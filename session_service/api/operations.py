@@ -7,6 +7,8 @@ from attrs import frozen
 from session_service.api.auth.principal import Principal
 from session_service.api.headers import IfMatch, IfNoneMatch, NoCache
 from session_service.api.health import Health, HealthChecks, Liveness, Readiness
+from session_service.sessions.events import EventCursor, EventFilter, EventType, FeedPage
+from session_service.sessions.feed import EventFeed
 from session_service.sessions.models import (
     CompleteSession,
     Cursor,
@@ -32,7 +34,13 @@ class Services:
     """The services that the operations call."""
 
     sessions: SessionService
+    feed: EventFeed
     health: HealthChecks
+
+    def begin_shutdown(self) -> None:
+        """Begin graceful shutdown: readiness fails, and no request waits for an event."""
+        self.health.begin_shutdown()
+        self.feed.begin_shutdown()
 
 
 async def start_session(
@@ -142,6 +150,20 @@ async def list_session_events(
     services: Services, principal: Principal, *, id: UUID, after: int = 0, limit: int = 100
 ) -> History:
     return await services.sessions.events(principal.user_id, id, after=after, limit=limit)
+
+
+async def list_events(
+    services: Services,
+    principal: Principal,
+    *,
+    after: EventCursor | None = None,
+    types: list[EventType] | None = None,
+    quiz_id: ExternalId | None = None,
+    limit: int = 100,
+    wait: int = 0,
+) -> FeedPage:
+    wanted = EventFilter(after, types, None if quiz_id is None else [quiz_id], limit)
+    return await services.feed.read(principal.user_id, wanted, wait)
 
 
 async def get_health(services: Services) -> Health:

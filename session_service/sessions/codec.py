@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 from cattrs.preconf.orjson import make_converter
 
+from session_service.sessions.events import EventCursor
 from session_service.sessions.models import (
     Changes,
     Cursor,
@@ -25,6 +26,9 @@ from session_service.sessions.models import (
 MAX_EXTERNAL_INTEGER = 2**53 - 1  # the largest integer that I-JSON can be relied on to keep (RFC 7493, 2.2)
 
 _CONTAINERS = (dict, list)
+_CURSOR_FORMAT = b"\1"
+_CURSOR_BYTES = 27
+_FOREIGN = EventCursor(UUID(int=0), 0, 0)  # a cursor of no feed
 _INTEGER = re.compile("0|[1-9][0-9]{0,15}")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
@@ -89,6 +93,28 @@ def _cursor_text(cursor: Cursor) -> str:
 def _cursor(text: str, _: type) -> Cursor:
     place = base64.urlsafe_b64decode(text + "==")
     return Cursor(int.from_bytes(place[:6], "big"), UUID(bytes=place[6:]))
+
+
+@_converter.register_unstructure_hook
+def event_cursor_text(cursor: EventCursor) -> str:
+    """Return the text of the cursor: its format, era, shard and position in base64url."""
+    place = (
+        _CURSOR_FORMAT
+        + cursor.era.bytes
+        + cursor.shard.to_bytes(2, "big")
+        + cursor.position.to_bytes(8, "big")
+    )
+    return base64.urlsafe_b64encode(place).decode()
+
+
+@_converter.register_structure_hook
+def _event_cursor(text: str, _: type) -> EventCursor:
+    place = base64.urlsafe_b64decode(text)
+    if len(place) != _CURSOR_BYTES or not place.startswith(_CURSOR_FORMAT):
+        return _FOREIGN
+    position = int.from_bytes(place[19:], "big")
+    # The database has no larger number.
+    return EventCursor(UUID(bytes=place[1:17]), int.from_bytes(place[17:19], "big"), min(position, 2**63 - 1))
 
 
 def register(into: Any, structure_hook: Callable[[str], Any]) -> None:
@@ -163,7 +189,7 @@ def unstructure(value: object) -> Any:
 
 
 def encode_error(fields: dict[str, Any]) -> bytes:
-    """Encode an error's body; a session in it is embedded as its encoded bytes."""
+    """Encode an error's body; a session in it is embedded as its encoded bytes, a cursor as its text."""
     return orjson.dumps(fields, default=_embed)
 
 
@@ -207,7 +233,9 @@ def _count_members(value: Any) -> int:
     return count
 
 
-def _embed(value: object) -> orjson.Fragment:
+def _embed(value: object) -> orjson.Fragment | str:
     if isinstance(value, EncodedSession):
         return orjson.Fragment(value.body)
+    if isinstance(value, EventCursor):
+        return event_cursor_text(value)
     raise TypeError(type(value))

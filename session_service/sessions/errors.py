@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
+from session_service.sessions.events import EventCursor
 from session_service.sessions.models import EncodedSession
 
 Outcome = Literal["not_applied", "unknown"]
@@ -108,6 +109,19 @@ class SessionNotFoundError(ServiceError):
 
     def fields(self) -> dict[str, Any]:
         return {"sessionId": self.session_id}
+
+
+class EventsGoneError(ServiceError):
+    """A cursor with which events would be missed: of another era, ahead of the feed, or trimmed."""
+
+    status, code = 410, "EVENTS_GONE"
+    message = "The feed does not have all events after this cursor; `oldest` is before the oldest one that it has."
+
+    def __init__(self, oldest: EventCursor) -> None:
+        self.oldest = oldest
+
+    def fields(self) -> dict[str, Any]:
+        return {"oldest": self.oldest}
 
 
 class RefusedError(ServiceError):

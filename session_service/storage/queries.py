@@ -98,6 +98,13 @@ class LockInput:
     ordinality: int
 
 
+@attrs.define(slots=False)
+class PlaceInput:
+    """A record of place_events: an event of list_unplaced_events."""
+
+    arrival: int
+
+
 @attrs.frozen
 class SessionRow(Session):
     """A session after a statement, with the verdict on one record of the batch.
@@ -125,6 +132,41 @@ class HistoryRow:
     expires_at: datetime | None
     overdue: bool
     checked_at: datetime
+
+
+@attrs.frozen
+class UnplacedEvent:
+    """A committed event without a position; the arrival is its number in the order of statements."""
+
+    arrival: int
+    session_id: UUID
+    version: int
+
+
+@attrs.frozen
+class PlacedEvent:
+    """The position of an event in the feed."""
+
+    position: int
+
+
+@attrs.frozen
+class FeedRow:
+    """The state of the feed: its era, the newest position and the last one that was deleted."""
+
+    era: UUID
+    shard: int
+    newest: int
+    trimmed: int
+
+
+@attrs.frozen
+class FeedPageRow(FeedRow):
+    """A page of the feed, the number of its events, and the last position that was looked at."""
+
+    reached: int
+    found: int
+    items: Fragment
 
 
 @attrs.frozen
@@ -197,6 +239,11 @@ lock_starts = statements.batch("lock_starts", LockInput, Lock)
 list_sessions = statements.many("list_sessions", SessionSummary)
 list_session_events = statements.many("list_session_events", HistoryRow)
 expire_sessions = statements.many("expire_sessions", SweptSession)
+list_unplaced_events = statements.many("list_unplaced_events", UnplacedEvent)
+place_events = statements.batch("place_events", PlaceInput, PlacedEvent)
+trim_events = statements.many("trim_events", PlacedEvent)
+get_event_feed = statements.one("get_event_feed", FeedRow)
+list_events = statements.one("list_events", FeedPageRow)
 get_clock = statements.one("get_clock", ClockReading)
 get_digest_key = statements.one("get_digest_key", DigestKey)
 ping = statements.one("ping", Probe)

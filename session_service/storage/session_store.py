@@ -38,11 +38,12 @@ from session_service.storage.statements import RejectedError
 from session_service.traffic.batching import Batcher
 
 Query = Callable[[], Awaitable[list[SessionRow]]]
-ListQuery = Callable[[], Awaitable[list[Any]]]
+AnyQuery = Callable[[], Awaitable[Any]]
 
 # Bytes of a change as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
 LARGE_WRITE = 16 * 1024
-# Connections that lock waits and lists leave: one for each of the four batchers, and one for the sweeper.
+# Connections that lock waits and lists leave: one for each of the four batchers, and one for the rounds of
+# the sweeper and the sequencer.
 RESERVED_CONNECTIONS = 5
 # Shares of the other connections, which lock waits and lists do not take from each other.
 LOCK_WAIT_PERCENT = 60
@@ -80,7 +81,10 @@ class SessionStore:
         left = settings.database_pool_size - RESERVED_CONNECTIONS
         lock_waits, lists = (max(1, left * share // 100) for share in (LOCK_WAIT_PERCENT, LIST_PERCENT))
         self._lock_waits = Batcher(self._wait, concurrency=lock_waits, max_batch_size=1)
-        self._lists = Batcher(self._list, concurrency=lists, max_batch_size=1)
+        self.lists: Batcher[AnyQuery, Any] = Batcher(self._run, concurrency=lists, max_batch_size=1)
+        self.rounds: Batcher[AnyQuery, Any] = Batcher(self._run, concurrency=1, max_batch_size=1)
+        self.on_event: Callable[[], None] = _nothing
+        """Called after a change that may be an event of the feed."""
         # The number of writes that wait for the lock of each session.
         self._locked: Counter[UUID] = Counter()
 
@@ -128,6 +132,8 @@ class SessionStore:
             result = await self._write(WriteInput(result.session.id, wanted.user_id, "close"))
         if result is None:
             raise ServiceUnavailableError("not_applied")
+        if result.verdict == "ok":
+            self.on_event()
         return result
 
     async def expire(self, count: int) -> int:
@@ -137,19 +143,21 @@ class SessionStore:
         right.
         """
         await self._read_clock()
-        swept = await queries.expire_sessions(self._pool, count=count)
+        swept = await self.rounds(partial(queries.expire_sessions, self._pool, count=count))
         if swept:
+            self.on_event()
             await self._cache.raise_versions({session.id: session.version for session in swept})
         return len(swept)
 
     async def _read_clock(self) -> None:
         sent = monotonic_ns()
-        self._clock.set((await queries.get_clock(self._pool)).now, sent)
+        clock = await self.rounds(partial(queries.get_clock, self._pool))
+        self._clock.set(clock.now, sent)
 
     async def find(self, wanted: Filter, owner: str | None) -> list[SessionSummary]:
         """Return the sessions that pass the filter: up to one more than its limit."""
         cursor = wanted.cursor
-        return await self._lists(
+        found: list[SessionSummary] = await self.lists(
             partial(
                 queries.list_sessions,
                 self._pool,
@@ -161,16 +169,17 @@ class SessionStore:
                 count=wanted.limit + 1,
             )
         )
+        return found
 
     async def events(self, session_id: UUID, owner: str | None, *, after: int, limit: int) -> History | None:
         """Return a page of the session's journal; an overdue session is ended first."""
         query = partial(
             queries.list_session_events, self._pool, id=session_id, owner=owner, after=after, count=limit
         )
-        rows = await self._lists(query)
+        rows = await self.lists(query)
         if rows and rows[0].overdue:
             await self._write(WriteInput(session_id, owner, "close"))
-            rows = await self._lists(query)
+            rows = await self.lists(query)
         return await self._history(session_id, rows[0]) if rows else None
 
     async def _history(self, session_id: UUID, row: HistoryRow) -> History:
@@ -188,12 +197,14 @@ class SessionStore:
         batched = attrs.evolve(record, change={}, summary=None, must_queue=True) if large else record
         # The owner is part of the key: another user's writes do not delay the owner's.
         result = await self._writes(batched, (record.id, record.owner))
-        if result is None or result.verdict != "busy":
-            return result
-        try:
-            return await self._lock_waits(partial(self._write_locked, record), record.id)
-        finally:
-            self._locked -= Counter([record.id])
+        if result and result.verdict == "busy":
+            try:
+                result = await self._lock_waits(partial(self._write_locked, record), record.id)
+            finally:
+                self._locked -= Counter([record.id])
+        if result and result.session.status != "in_progress":
+            self.on_event()
+        return result
 
     async def _write_batch(self, writes: list[WriteInput]) -> list[WriteResult | None]:
         # A write queues behind one that waits for the session's lock, so that their order is kept, and behind
@@ -217,7 +228,7 @@ class SessionStore:
         (query,) = batch
         return await self._results(1, query)
 
-    async def _list(self, batch: list[ListQuery]) -> list[list[Any]]:
+    async def _run(self, batch: list[AnyQuery]) -> list[Any]:
         (query,) = batch
         return [await query()]
 
@@ -264,3 +275,7 @@ class SessionStore:
         if row.status == "in_progress" and row.closes_at:
             seconds = min(seconds, (row.closes_at - row.checked_at).total_seconds())
         return int(seconds * 1000)
+
+
+def _nothing() -> None:
+    pass

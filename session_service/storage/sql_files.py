@@ -30,11 +30,13 @@ _TYPES: dict[str, object] = {
     "json": orjson.Fragment,
     "jsonb": orjson.Fragment,
     "text": str,
+    "text[]": list,
     "timestamptz": datetime,
     "uuid": UUID,
 }
 # The types of the columns of a record, which Python encodes as JSON.
 _RECORD_TYPES: dict[str, object] = {
+    "bigint": int,
     "boolean": bool,
     "float8": float,
     "integer": int,

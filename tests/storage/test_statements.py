@@ -18,6 +18,7 @@ from session_service.storage.queries import (
     Lock,
     LockInput,
     Migration,
+    PlaceInput,
     ReadInput,
     SessionRow,
     StartInput,
@@ -33,6 +34,7 @@ ID = UUID("fedcba98-7654-4321-8fed-cba987654321")
 # A record for each statement with records, without a null.
 RECORDS = {
     "get_sessions": ReadInput(ID, "ada", 3),
+    "place_events": PlaceInput(2**40),
     "lock_starts": LockInput("ada", ExternalId("7"), 3),
     "start_sessions": StartInput(
         id=ID,

@@ -1,0 +1,62 @@
+"""Domain values of the feed: its cursors, filters and pages."""
+
+from collections.abc import Sequence
+from typing import Literal
+from uuid import UUID
+
+from attrs import frozen
+from orjson import Fragment
+
+from session_service.sessions.models import ExternalId
+
+EventType = Literal["session.started", "session.completed", "session.expired"]
+"""The types of events in the feed: all but saves."""
+
+
+@frozen
+class EventCursor:
+    """A place in the feed: the position of the last event that a reader has seen.
+
+    Positions of another era are those of another feed: the database was restored, for example.
+    """
+
+    era: UUID
+    shard: int
+    position: int
+
+
+@frozen
+class EventFilter:
+    """The filters of the feed, its page size and its cursor; `quiz_ids` are those that may be read."""
+
+    after: EventCursor | None
+    types: Sequence[EventType] | None
+    quiz_ids: Sequence[ExternalId] | None
+    limit: int
+
+
+@frozen
+class FeedPage:
+    """Events in the order of their commits, as unparsed JSON text.
+
+    `next` is the place up to which the page has read the feed, `newest` the place after the newest event.
+    """
+
+    items: Fragment
+    next: EventCursor
+    newest: EventCursor
+
+
+@frozen
+class FeedRead:
+    """A page of the feed with the number of its events, and the place before the oldest event of the feed."""
+
+    page: FeedPage
+    found: int
+    oldest: EventCursor
+
+    def has_all_after(self, cursor: EventCursor) -> bool:
+        """Return whether the feed has every event after the cursor."""
+        newest = self.page.newest
+        is_same = (cursor.era, cursor.shard) == (newest.era, newest.shard)
+        return is_same and self.oldest.position <= cursor.position <= newest.position
