@@ -6,7 +6,7 @@
 -- last position that was looked at: a page has less events than `count` if its body would have more than 1 MiB, or after
 -- 10 000 positions of which the filters let few pass.
 with feed as materialized (
-  select era, shard, newest, trimmed, greatest(coalesce(%(after)s::bigint, 0), trimmed) as begin
+  select era, shard, newest, trimmed, greatest(least(coalesce(%(after)s::bigint, 0), newest), trimmed) as begin
   from event_feeds
   where shard = 0
 ),
@@ -41,7 +41,7 @@ select
   era, shard, newest, trimmed,
   case
     when found = %(count)s::integer or found < matching then last
-    else greatest(least(begin + 10000, newest), begin)
+    else least(begin + 10000, newest)
   end as reached,
   found::integer as found,
   coalesce(

@@ -115,7 +115,9 @@ class EventsGoneError(ServiceError):
     """A cursor with which events would be missed: of another era, ahead of the feed, or trimmed."""
 
     status, code = 410, "EVENTS_GONE"
-    message = "The feed does not have all events after this cursor; `oldest` is before the oldest one that it has."
+    message = (
+        "The feed does not have all events after this cursor; `oldest` is before the oldest one that it has."
+    )
 
     def __init__(self, oldest: EventCursor) -> None:
         self.oldest = oldest

@@ -84,6 +84,11 @@ PARAMETER_OUTCOMES = {
     "listSessionEvents.id": ("200", "200"),
     "listSessionEvents.after": ("200", "200"),
     "listSessionEvents.limit": ("200", "200"),
+    "listEvents.after": ("410", "410"),
+    "listEvents.types": ("200", "200"),
+    "listEvents.quiz_id": ("200", "200"),
+    "listEvents.limit": ("200", "200"),
+    "listEvents.wait": ("200", "200"),
 }
 
 

@@ -31,6 +31,8 @@ from tests.support.service import Service, running
 from tests.support.waiting import eventually
 
 START = "/api/sessions/start"
+FEED = "/api/events"
+CURSOR = r'(?<=")A[Q-Za-f][A-Za-z0-9_-]{34}(?=")'
 ID, TIME = r"[0-9a-f]{8}-[0-9a-f-]{27}", r"20\d\d-[0-9T:.-]+Z"
 COMPONENTS = DOCUMENT["components"]
 
@@ -67,6 +69,14 @@ def _history(service: Service) -> httpx.Response:
     time.sleep(0.002)
     service.complete(session_id, tab, answers={"4": ["a", "c"]})
     return service.client.get(f"/api/sessions/{session_id}/events")
+
+
+def _handed_in(service: Service) -> httpx.Response:
+    """Complete the only session of the service; return the page of the feed with it."""
+    (session,) = service.client.get("/api/sessions").json()["items"]
+    service.complete(session["id"], {"client-id": "tab-7c1e2f90"})
+    query = {"types": "session.completed"}
+    return _response_when(lambda: service.client.get(FEED, params=query), lambda page: page["items"])
 
 
 def _reuse_a_key(service: Service) -> httpx.Response:
@@ -119,6 +129,7 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
         "SessionEndedError.sessionExpiredError": lambda at: at.save(_expired(at), 4, "a"),
         "SessionEndedError.sessionCompletedError": lambda at: at.save_many(_completed(at), {"4": "a"}),
         "StartForbiddenError.attemptsExhaustedError": _exhaust_attempts,
+        "EventsGoneError.eventsGoneError": lambda at: at.client.get(FEED, params={"after": "AAAA"}),
         "PayloadTooLargeError.payloadTooLargeError": lambda at: at.client.post(START, content=b" " * 262_145),
         "UnsupportedMediaTypeError.unsupportedMediaTypeError": lambda at: at.client.post(START, content="x"),
         "IdempotencyKeyReusedError.idempotencyKeyReusedError": _reuse_a_key,
@@ -142,7 +153,10 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
         ),
     },
     "service_with_rate_limit": {"RateLimitedError.rateLimitedError": _ask_too_often},
-    "service_with_one_session": {"SessionPage.last": lambda at: at.client.get("/api/sessions")},
+    "service_with_one_session": {
+        "SessionPage.last": lambda at: at.client.get("/api/sessions"),
+        "FeedPage.handedIn": _handed_in,
+    },
     "service_without_table": {"InternalServerError.internalServerError": lambda at: at.read(uuid4())},
     "service_without_postgresql": {
         "ServiceUnavailableError.serviceUnavailableError": lambda at: at.read(uuid4()),
@@ -220,7 +234,8 @@ def test_every_request_example_is_accepted(service: Service, database: psycopg.C
 def test_every_parameter_example_works(service: Service, example_session_id: str, name: str) -> None:
     """A parameter example, sent twice to each operation that has it, has the expected status and ETag."""
     operation, parameter = name.split(".")
-    place, example = PARAMETERS[name]["in"], str(PARAMETERS[name]["example"])
+    place, example = PARAMETERS[name]["in"], PARAMETERS[name]["example"]
+    example = example if isinstance(example, list) else str(example)
     headers, query = ({parameter: example} if place == kind else {} for kind in ("header", "query"))
     body = next((body for request, body in REQUESTS.items() if request.startswith(f"{operation}.")), None)
     seen = [
@@ -239,7 +254,7 @@ def test_the_cache_control_example_bypasses_the_cache(service: Service, database
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_every_response_example_is_returned(request: pytest.FixtureRequest, name: str) -> None:
-    """A response equals its example, except for ids and times."""
+    """A response equals its example, except for ids, times and cursors."""
     reply = SCENARIOS[FIXTURES[name]][name](request.getfixturevalue(FIXTURES[name]))
     assert _masked(reply.json()) == _masked(RESPONSES[name])
 
@@ -284,8 +299,10 @@ def _send(service: Service, operation: str, session_id: str, body: object, **ext
 
 
 def _masked(value: object) -> str:
-    """Return the value as JSON with ids and times replaced by their order: equal ones stay equal."""
+    """Return the value as JSON with ids, times and cursors replaced by their order: equal ones stay equal."""
     text = json.dumps(value, sort_keys=True, indent=1)
+    cursors = list(dict.fromkeys(re.findall(CURSOR, text)))
+    text = re.sub(CURSOR, lambda found: f"cursor {cursors.index(found[0])}", text)
     ids, times = list(dict.fromkeys(re.findall(ID, text))), sorted(set(re.findall(TIME, text)))
     text = re.sub(ID, lambda found: f"id {ids.index(found[0])}", text)
     return re.sub(TIME, lambda found: f"time {times.index(found[0])}", text)

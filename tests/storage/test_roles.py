@@ -64,13 +64,18 @@ def test_unneeded_statements_are_denied(migrated: Urls, statement: str) -> None:
 
 
 def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psycopg.Connection) -> None:
-    """The role reads and writes its table, adds to the journal, and reads the migrations and its secret."""
+    """The role writes sessions, adds to the journal, moves events to the feed, and reads what it needs."""
     query = (
         "select table_name, privilege_type from information_schema.role_table_grants "
         "where grantee = 'session_service'"
     )
     migrate(migrated)
     assert sorted(database.execute(query)) == [
+        ("event_feeds", "SELECT"),
+        ("event_feeds", "UPDATE"),
+        ("event_positions", "DELETE"),
+        ("event_positions", "INSERT"),
+        ("event_positions", "SELECT"),
         ("installation_secrets", "SELECT"),
         ("quiz_sessions", "INSERT"),
         ("quiz_sessions", "SELECT"),
@@ -78,6 +83,9 @@ def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psyco
         ("schema_migrations", "SELECT"),
         ("session_events", "INSERT"),
         ("session_events", "SELECT"),
+        ("unplaced_events", "DELETE"),
+        ("unplaced_events", "INSERT"),
+        ("unplaced_events", "SELECT"),
     ]
 
 
