@@ -84,7 +84,7 @@ class SessionStore:
         self.lists: Batcher[AnyQuery, Any] = Batcher(self._run, concurrency=lists, max_batch_size=1)
         self.rounds: Batcher[AnyQuery, Any] = Batcher(self._run, concurrency=1, max_batch_size=1)
         self.on_event: Callable[[], None] = _nothing
-        """Called after a change that may be an event of the feed."""
+        """Called after a statement that may have started or ended a session: an event of the feed."""
         # The number of writes that wait for the lock of each session.
         self._locked: Counter[UUID] = Counter()
 
@@ -132,8 +132,6 @@ class SessionStore:
             result = await self._write(WriteInput(result.session.id, wanted.user_id, "close"))
         if result is None:
             raise ServiceUnavailableError("not_applied")
-        if result.verdict == "ok":
-            self.on_event()
         return result
 
     async def expire(self, count: int) -> int:
@@ -197,14 +195,12 @@ class SessionStore:
         batched = attrs.evolve(record, change={}, summary=None, must_queue=True) if large else record
         # The owner is part of the key: another user's writes do not delay the owner's.
         result = await self._writes(batched, (record.id, record.owner))
-        if result and result.verdict == "busy":
-            try:
-                result = await self._lock_waits(partial(self._write_locked, record), record.id)
-            finally:
-                self._locked -= Counter([record.id])
-        if result and result.session.status != "in_progress":
-            self.on_event()
-        return result
+        if result is None or result.verdict != "busy":
+            return result
+        try:
+            return await self._lock_waits(partial(self._write_locked, record), record.id)
+        finally:
+            self._locked -= Counter([record.id])
 
     async def _write_batch(self, writes: list[WriteInput]) -> list[WriteResult | None]:
         # A write queues behind one that waits for the session's lock, so that their order is kept, and behind
@@ -267,6 +263,8 @@ class SessionStore:
             fills.append((session, asked_at + self._lifetime(row)))
         if fills:
             await self._cache.put_if_newer(fills)
+        if any(session.version == 1 or session.status != "in_progress" for session, _ in fills):
+            self.on_event()
         return results
 
     def _lifetime(self, row: SessionRow) -> int:

@@ -90,7 +90,7 @@ def test_200_with_filters(service: Service) -> None:
         service.complete(session_id)
     await_events(service, begin, [one, other], 4)
 
-    def found(**query: object) -> list[tuple[int, int, str]]:
+    def found(**query: Any) -> list[tuple[int, int, str]]:
         return of_sessions(follow(service, begin, **query)[0], one, other)
 
     assert found(types="session.completed") == [(0, 2, "session.completed"), (1, 2, "session.completed")]
@@ -144,9 +144,8 @@ def test_200_when_an_event_comes(service: Service) -> None:
 
 def test_200_without_an_event(service: Service) -> None:
     """A request that waits in vain is answered with an empty page, which has the cursors."""
-    quiet = {"quiz_id": f"quiz-{uuid4()}", "wait": 1}
     end = newest(service)
-    empty = page(service, after=end, **quiet)
+    empty = page(service, after=end, quiz_id=f"quiz-{uuid4()}", wait=1)
     assert empty["items"] == []
     assert empty["next"] == empty["newest"]
 

@@ -3,19 +3,17 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import UUID
+from uuid import uuid4
 
 import psycopg
 import pytest
 from redis import Redis
 
-from session_service.sessions.ids import new_session_id
-from session_service.sessions.models import ExternalId
 from session_service.storage import statements
-from session_service.storage.queries import PlaceInput, StartInput
+from session_service.storage.queries import PlaceInput
 from session_service.storage.sql_files import FOLDER
 from tests.conftest import Urls, migrate
-from tests.support.feed import PATH, await_events, follow, newest, of_sessions, page
+from tests.support.feed import PATH, await_events, follow, newest, of_sessions, page, start_statement
 from tests.support.service import running
 from tests.support.waiting import eventually
 
@@ -41,28 +39,9 @@ def owner(urls: Urls) -> Iterator[psycopg.Connection]:
 
 def start(connection: psycopg.Connection) -> str:
     """Start a session with the service's own statement, in the connection's transaction; return its id."""
-    record = StartInput(
-        id=new_session_id("ada"),
-        user_id="ada",
-        quiz_id=ExternalId("7"),
-        time_limit_seconds=600,
-        grace_seconds=0,
-        on_expiry="expire",
-        time_factor=1.0,
-        max_attempts=None,
-        metadata={},
-        key=None,
-        digest=None,
-        actor={"type": "anonymous"},
-        client_id=None,
-        request_id="r",
-        shown={},
-        resume=False,
-        locked=False,
-    )
-    text = (FOLDER / "start_sessions.sql").read_text()
-    connection.execute(text, {"starts": statements.encode_records([record])})
-    return str(record.id)
+    session_id = uuid4()
+    connection.execute(*start_statement(session_id=session_id))
+    return str(session_id)
 
 
 @contextmanager
@@ -119,7 +98,7 @@ def _place(connection: psycopg.Connection, count: int) -> int:
     """Place events as an instance does, in the connection's transaction; return their number."""
     query = "select arrival from unplaced_events order by arrival limit %s"
     records = [PlaceInput(arrival) for (arrival,) in connection.execute(query, [count])]
-    text = (FOLDER / "place_events.sql").read_text()
+    text = (FOLDER / "place_events.sql").read_bytes()
     return len(connection.execute(text, {"events": statements.encode_records(records)}).fetchall())
 
 
@@ -195,8 +174,8 @@ def test_old_positions_are_deleted_and_not_used_again(urls: Urls, owner: psycopg
 def test_filters_are_bounded_in_work(urls: Urls, owner: psycopg.Connection) -> None:
     """A page looks at 10 000 events at most: one that a filter leaves empty has the cursor to read on."""
     with running(urls) as service:
-        first, last = UUID(str(service.start()["id"])), service.start(quiz_id="other")["id"]
-        await_events(service, None, [str(first), last], 2)
+        first, last = service.start()["id"], service.start(quiz_id="other")["id"]
+        await_events(service, None, [first, last], 2)
         owner.execute("update event_positions set position = 25000 where position = 2")
         owner.execute("update event_feeds set newest = 25000")
         empty = page(service, quiz_id="other")

@@ -2,11 +2,17 @@
 
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 import attrs
 
 from session_service.sessions import codec
 from session_service.sessions.events import EventCursor
+from session_service.sessions.ids import new_session_id
+from session_service.sessions.models import ExternalId
+from session_service.storage import statements
+from session_service.storage.queries import StartInput
+from session_service.storage.sql_files import FOLDER
 from tests.support.service import Headers, Service
 from tests.support.waiting import eventually
 
@@ -64,7 +70,32 @@ def await_events(service: Service, after: str | None, ids: list[object], count: 
     return found
 
 
-def changed_cursor(text: str, **fields: object) -> str:
+def changed_cursor(text: str, **fields: Any) -> str:
     """Return the cursor with other fields."""
     cursor: EventCursor = codec.structure(text, EventCursor)
     return codec.event_cursor_text(attrs.evolve(cursor, **fields))
+
+
+def start_statement(seconds: int = 600, session_id: UUID | None = None) -> tuple[bytes, dict[str, object]]:
+    """Return the service's own statement that starts a session, with its parameters."""
+    record = StartInput(
+        id=session_id or new_session_id("ada"),
+        user_id="ada",
+        quiz_id=ExternalId("7"),
+        time_limit_seconds=seconds,
+        grace_seconds=0,
+        on_expiry="expire",
+        time_factor=1.0,
+        max_attempts=None,
+        metadata={},
+        key=None,
+        digest=None,
+        actor={"type": "anonymous"},
+        client_id=None,
+        request_id="r",
+        shown={},
+        resume=False,
+        locked=False,
+    )
+    text = (FOLDER / "start_sessions.sql").read_bytes()
+    return text, {"starts": statements.encode_records([record])}

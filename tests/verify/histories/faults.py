@@ -14,6 +14,7 @@ import redis.asyncio
 from tests.verify.histories.checker import Final, Verdict, check, entries
 from tests.verify.histories.client import MAX_ATTEMPTS, Client, Shared
 from tests.verify.histories.cluster import CACHE_SECONDS, Cluster
+from tests.verify.histories.feed import FeedHistory
 
 CLIENTS = 8
 # An entry of the release before contract 2.0.
@@ -31,6 +32,18 @@ async def kill_an_instance(cluster: Cluster) -> None:
     """Kill and restart an instance."""
     instance = random.choice(cluster.instances)
     await asyncio.to_thread(instance.stop, signal.SIGKILL)
+    await asyncio.to_thread(instance.start)
+    await asyncio.sleep(0.5)
+
+
+async def kill_an_instance_that_numbers(cluster: Cluster) -> None:
+    """Kill and restart an instance while the instances wait to give positions to events."""
+    with suppress(psycopg.Error):
+        async with await psycopg.AsyncConnection.connect(cluster.postgres.owner_url) as database:
+            await database.execute("select from event_feeds for update")
+            await asyncio.sleep(random.uniform(0.3, 1))
+            instance = random.choice(cluster.instances)
+            await asyncio.to_thread(instance.stop, signal.SIGKILL)
     await asyncio.to_thread(instance.start)
     await asyncio.sleep(0.5)
 
@@ -189,7 +202,13 @@ async def freeze_redis_for_one(cluster: Cluster) -> None:
 
 
 # While all instances reach Redis no response is stale; during the other faults staleness is bounded.
-STRICT: list[Fault] = [no_fault, kill_an_instance, kill_postgresql, lose_replies]
+STRICT: list[Fault] = [
+    no_fault,
+    kill_an_instance,
+    kill_an_instance_that_numbers,
+    kill_postgresql,
+    lose_replies,
+]
 # As strict, but only in bin/torture: tests/verify/faults has the guarantees during each of them.
 STRICT_AND_LONG: list[Fault] = [
     restart_postgresql,
@@ -226,13 +245,19 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
         Client(shared, f"{name}-{random.randrange(10**9)}-{n}", short=True).run(lambda: is_over(shared))
         for n in range(CLIENTS)
     ]
-    await asyncio.gather(_repeat(cluster, fault, lambda: is_over(shared)), *clients)
+    feed = await FeedHistory.begin(cluster, shared.ports)
+    faults = _repeat(cluster, fault, lambda: is_over(shared))
+    await asyncio.gather(faults, *clients, feed.run(lambda: is_over(shared)))
+    await feed.finish()
     # An instance whose circuit breaker opens, even for a busy machine, counts as one without Redis.
     available = breaker_states == [instance.breaker_state for instance in cluster.instances]
     available = available and not any(is_open for _, is_open in breaker_states)
     strict = fault in STRICT + STRICT_AND_LONG and available
     bound = None if strict else CACHE_SECONDS
-    return shared, check(shared.operations, final_state(cluster, shared), bound, MAX_ATTEMPTS)
+    events = feed.observations(operation.session for operation in shared.operations)
+    verdict = check(shared.operations + events, final_state(cluster, shared), bound, MAX_ATTEMPTS)
+    verdict.violations += feed.violations(shared.operations)
+    return shared, verdict
 
 
 async def _repeat(cluster: Cluster, fault: Fault, is_over: Callable[[], bool]) -> None:

@@ -4,6 +4,7 @@ from tests.verify.mutations import (
     api,
     auth,
     cache,
+    feed,
     journal,
     server,
     sessions,
@@ -17,6 +18,19 @@ from tests.verify.mutations.mutation import Mutation
 
 MUTATIONS: list[Mutation] = [
     mutation
-    for module in (api, auth, cache, journal, server, sessions, settings, sql, sql_ends, storage, traffic)
+    for module in (
+        api,
+        auth,
+        cache,
+        feed,
+        journal,
+        server,
+        sessions,
+        settings,
+        sql,
+        sql_ends,
+        storage,
+        traffic,
+    )
     for mutation in module.MUTATIONS
 ]

@@ -22,7 +22,7 @@ MUTATIONS = [
     Mutation(
         "line of each write",
         WRITES,
-        replace_sql("from written ), results", "from written where false ), results"),
+        replace_sql("from written returning", "from written where false returning"),
         "tests/sessions/test_replay.py::test_the_journal_gives_the_session",
     ),
     Mutation(
@@ -36,7 +36,7 @@ MUTATIONS = [
     Mutation(
         "line of each session that the sweeper ends",
         EXPIRES,
-        replace_sql("from ended ) select", "from ended where false ) select"),
+        replace_sql("from ended returning", "from ended where false returning"),
         "tests/sessions/test_replay.py::test_the_journal_gives_the_session",
     ),
     Mutation(
