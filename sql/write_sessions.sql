@@ -154,13 +154,12 @@ logged as (
         )
       end
   from written
-  returning session_id, version, type
 ),
 unplaced as (
   insert into unplaced_events (session_id, version)
-  select session_id, version
-  from logged
-  where type <> 'session.saved'
+  select (t).id, (t).version
+  from written
+  where (t).status <> 'in_progress'
 ),
 results as (
   select t as r, verdict, checked_at, (a).ordinality

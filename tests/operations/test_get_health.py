@@ -59,7 +59,16 @@ def test_503_unhealthy_without_the_table(service_without_table: Service) -> None
     eventually(lambda: fault in service_without_table.log.read_text())
 
 
-@pytest.mark.parametrize(("right", "table"), [("update", "quiz_sessions"), ("select", "session_events")])
+@pytest.mark.parametrize(
+    ("right", "table"),
+    [
+        ("update", "quiz_sessions"),
+        ("select", "session_events"),
+        ("select", "unplaced_events"),
+        ("select", "event_positions"),
+        ("update", "event_feeds"),
+    ],
+)
 def test_503_unhealthy_without_privileges_on_a_table(fresh_database: Urls, right: str, table: str) -> None:
     """Without privileges on a table the health is unhealthy; it recovers with the privileges."""
     migrate(fresh_database)
