@@ -248,7 +248,7 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     feed = await FeedHistory.begin(cluster, shared.ports)
     faults = _repeat(cluster, fault, lambda: is_over(shared))
     await asyncio.gather(faults, *clients, feed.run(lambda: is_over(shared)))
-    await feed.finish()
+    required = await feed.finish()
     # An instance whose circuit breaker opens, even for a busy machine, counts as one without Redis.
     available = breaker_states == [instance.breaker_state for instance in cluster.instances]
     available = available and not any(is_open for _, is_open in breaker_states)
@@ -256,7 +256,7 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     bound = None if strict else CACHE_SECONDS
     events = feed.observations(operation.session for operation in shared.operations)
     verdict = check(shared.operations + events, final_state(cluster, shared), bound, MAX_ATTEMPTS)
-    verdict.violations += feed.violations(shared.operations)
+    verdict.violations += feed.violations(required, shared.operations)
     return shared, verdict
 
 

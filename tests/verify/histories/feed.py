@@ -92,22 +92,24 @@ class FeedHistory:
         writers = (self._write_slowly(until) for _ in range(SLOW_WRITERS))
         await asyncio.gather(self._all.run(until), self._ends.run(until), *writers)
 
-    async def finish(self) -> None:
-        """Let the readers read everything that is in the journal by now."""
+    async def finish(self) -> set[Line]:
+        """Let the readers read everything that is in the journal by now, and return it."""
         lines = self._journal()
         end = monotonic() + LIMIT
         await asyncio.gather(
             self._all.run(lambda: lines <= {*self._all.lines} or monotonic() > end),
             self._ends.run(lambda: _ends(lines) <= {*self._ends.lines} or monotonic() > end),
         )
+        return lines
 
     def observations(self, sessions: Iterable[str]) -> list[Operation]:
         """Return each event of these sessions as an operation that has shown a version."""
         known = {*sessions}
         return [event for event in [*self._all.events, *self._ends.events] if event.session in known]
 
-    def violations(self, operations: Iterable[Operation]) -> list[str]:
-        """Return the violations of the feed's guarantees."""
+    def violations(self, required: set[Line], operations: Iterable[Operation]) -> list[str]:
+        """Return the violations of the feed's guarantees; the readers must have seen the required lines."""
+        # Sessions have ended since.
         journal = self._journal()
         own = {session for session, _, _ in journal}
         seen, ends = ([line for line in one.lines if line[0] in own] for one in (self._all, self._ends))
@@ -115,7 +117,7 @@ class FeedHistory:
         return [
             *self._all.violations,
             *self._ends.violations,
-            *check_feed(seen, journal, operations),
+            *check_feed(seen, required, journal, operations),
             # The reader that has finished first may lack the newest ends.
             *([] if shown[: len(ends)] == ends[: len(shown)] else ["two readers saw two orders"]),
         ]
@@ -144,9 +146,11 @@ class FeedHistory:
         return {*rows}
 
 
-def check_feed(seen: list[Line], journal: set[Line], operations: Iterable[Operation]) -> list[str]:
+def check_feed(
+    seen: list[Line], required: set[Line], journal: set[Line], operations: Iterable[Operation]
+) -> list[str]:
     """Return the violations in what a reader saw: each line but saves exactly once, versions in order."""
-    found = [f"{line} is in the journal and not in the feed" for line in journal - {*seen}]
+    found = [f"{line} is in the journal and not in the feed" for line in required - {*seen}]
     found += [f"{line} is in the feed and not in the journal" for line in {*seen} - journal]
     versions: dict[str, int] = {}
     for session, version, _ in seen:
