@@ -7,6 +7,7 @@ from typing import Any, Literal, assert_type
 from uuid import UUID, uuid4
 
 from session_service_client import Client
+from session_service_client.api.events import list_events
 from session_service_client.api.health import get_health
 from session_service_client.api.sessions import (
     complete_session,
@@ -22,6 +23,9 @@ from session_service_client.models import (
     AnswerChanges,
     CompleteSession,
     EndedBy,
+    EventsGoneError,
+    FeedEventType,
+    FeedPage,
     Health,
     HealthStatus,
     IdempotencyKeyReusedError,
@@ -56,6 +60,7 @@ def main() -> None:
         health(client)
         session = life(client)
         history(client, session)
+        feed(client, session)
         without_end(client)
         attempts(client)
         conflict(client)
@@ -139,6 +144,21 @@ def history(client: Client, session: Session) -> None:
     assert isinstance(last, SessionEventPage)
     assert [line.type_ for line in last.items] == ["session.saved", "session.completed"]
     assert last.items[1].data.ended_by is EndedBy.LEARNER
+
+
+def feed(client: Client, session: Session) -> None:
+    """Follow the feed of two types to the end of the session; a cursor of another feed is refused."""
+    found: list[tuple[str, int]] = []
+    types = [FeedEventType.SESSION_STARTED, FeedEventType.SESSION_COMPLETED]
+    page = list_events.sync(client=client, types=types, quiz_id=QUIZ)
+    while len(found) < 2:
+        assert isinstance(page, FeedPage)
+        found += [(event.type_, event.version) for event in page.items if event.session_id == session.id]
+        page = list_events.sync(client=client, types=types, quiz_id=QUIZ, after=page.next_, wait=1)
+    assert found == [("session.started", 1), ("session.completed", session.version)]
+    gone = list_events.sync(client=client, after="AAAA")
+    assert isinstance(gone, EventsGoneError)
+    assert_type(gone.oldest, str)
 
 
 def without_end(client: Client) -> None:

@@ -93,6 +93,22 @@ async function history(session: Session): Promise<void> {
   assert.deepEqual(last.data?.items.map((line) => line.type), ["session.saved", "session.completed"]);
 }
 
+async function feed(session: Session): Promise<void> {
+  const types: ("session.started" | "session.completed")[] = ["session.started", "session.completed"];
+  const found: (string | number)[][] = [];
+  let after: string | undefined;
+  while (found.length < 2) {
+    const query = { types, quiz_id: String(quiz), wait: 1, ...(after === undefined ? {} : { after }) };
+    const page = await client.GET("/api/events", { params: { query } });
+    const own = page.data!.items.filter((event) => event.session_id === session.id);
+    found.push(...own.map((event) => [event.type, event.version]));
+    after = page.data!.next;
+  }
+  assert.deepEqual(found, [["session.started", 1], ["session.completed", session.version]]);
+  const gone = await client.GET("/api/events", { params: { query: { after: "AAAA" } } });
+  assert.equal(gone.response.status, 410);
+}
+
 async function withoutEnd(): Promise<void> {
   const started = await start({ user_id: `${user}-practice`, time_limit_seconds: 0 });
   assert.deepEqual([started.expires_at, started.closes_at], [null, null]);
@@ -165,6 +181,7 @@ async function pages(newestFirst: string[]): Promise<void> {
 await health();
 const completed = await life();
 await history(completed);
+await feed(completed);
 await withoutEnd();
 await attempts();
 await conflict();

@@ -26,6 +26,7 @@ OPERATIONS = {
         "start_session",
         "update_progress",
     },
+    "events": {"list_events"},
     "health": {"get_health", "get_liveness", "get_readiness"},
 }
 
