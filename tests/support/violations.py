@@ -91,6 +91,10 @@ def of_body(schema: Schema, valid: dict[str, Any]) -> Iterator[Violation]:
 def of_parameter(schema: Schema) -> Iterator[Violation]:
     """Yield texts that violate each keyword of a parameter's schema."""
     kind = merged(schema).get("type")
+    if kind == "array":
+        # One value is a list, too.
+        yield from (one.within(one.value, "0") for one in of_parameter(schema["items"]))
+        return
     for one in violations(schema):
         if kind == "integer" or isinstance(one.value, str):
             yield evolve(one, value=str(one.value))
