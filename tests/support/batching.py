@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import psycopg
 from redis import Redis
 
 from tests.conftest import Urls, migrate
@@ -44,11 +45,20 @@ def migrated_service(urls: Urls) -> Iterator[Service]:
 
 @contextmanager
 def count_batches(urls: Urls) -> Iterator[Callable[[], int]]:
-    """Yield a function that returns the number of batches so far: each one writes to the cache once."""
-    with Redis.from_url(urls["REDIS_URL"]) as redis:
+    """Yield a function that returns the number of batches so far: each one writes to the cache once.
+
+    The sequencer, which writes to the cache, too, finds no events meanwhile.
+    """
+    owner = psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True)
+    with Redis.from_url(urls["REDIS_URL"]) as redis, owner:
+        eventually(lambda: owner.execute("select from unplaced_events").rowcount == 0)
+        owner.execute("revoke select on unplaced_events from session_service")
 
         def count_writes() -> int:
             return int(redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
 
         before = count_writes()
-        yield lambda: count_writes() - before
+        try:
+            yield lambda: count_writes() - before
+        finally:
+            owner.execute("grant select on unplaced_events to session_service")
