@@ -1,7 +1,7 @@
 """The feed of events for other services: checks the caller and the cursor, and waits for new events."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import attrs
@@ -31,6 +31,8 @@ class EventFeed:
         # The place up to which each waiting request has read the feed.
         self._waiting: dict[asyncio.Future[bool], EventCursor] = {}
         self._ends = False
+        self.on_wait: Callable[[], None] = _nothing
+        """Called when a request begins to wait."""
 
     @property
     def has_waiting(self) -> bool:
@@ -78,8 +80,13 @@ class EventFeed:
             return False
         announced: asyncio.Future[bool] = loop.create_future()
         self._waiting[announced] = place
+        self.on_wait()
         try:
             await asyncio.wait({announced}, timeout=seconds)
         finally:
             del self._waiting[announced]
         return announced.done() and announced.result()
+
+
+def _nothing() -> None:
+    pass

@@ -13,6 +13,7 @@ from session_service.sessions.feed import EventFeed
 BATCH_SIZE = 250  # events that get their positions in one statement
 INTERVAL = 0.25  # seconds between two rounds while there are events or waiting readers
 IDLE_INTERVAL = 1.0  # seconds until the next round otherwise; another instance may have left an event behind
+RETRY_INTERVAL = 2.0  # seconds until the next round after one that failed, so that an outage logs few lines
 TRIM_BATCH_SIZE = 1000  # positions that are deleted in one statement
 TRIM_INTERVAL = 600.0  # seconds between two deletions of old positions
 
@@ -39,9 +40,10 @@ class Sequencer:
         self._events = events
         self._feed = feed
         self._woken = asyncio.Event()
+        feed.on_wait = self.wake
 
     def wake(self) -> None:
-        """Begin the next round as soon as INTERVAL has passed: there is an event to place."""
+        """Begin the next round once INTERVAL has passed: there is an event to place, or a reader waits."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -52,8 +54,8 @@ class Sequencer:
                     async with asyncio.timeout(IDLE_INTERVAL):
                         await self._woken.wait()
             self._woken.clear()
-            await _attempt(self._round())
-            await asyncio.sleep(INTERVAL)
+            succeeded = await _attempt(self._round())
+            await asyncio.sleep(INTERVAL if succeeded else RETRY_INTERVAL)
 
     async def trim(self) -> None:
         """Delete old positions until cancelled."""
@@ -72,11 +74,14 @@ class Sequencer:
             pass
 
 
-async def _attempt(work: Awaitable[None]) -> None:
-    """Await the work; log why it fails, since the next round may succeed."""
+async def _attempt(work: Awaitable[None]) -> bool:
+    """Return whether the work succeeds; log why it fails, since the next round may succeed."""
     try:
         await work
     except ServiceError as error:
         _log.warning("the feed of events was not served: %s", error)
     except Exception as error:  # noqa: BLE001 - the next round may succeed
         _log.error("the feed of events was not served", exc_info=error)
+    else:
+        return True
+    return False
