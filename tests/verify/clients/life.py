@@ -24,7 +24,6 @@ from session_service_client.models import (
     CompleteSession,
     EndedBy,
     EventsGoneError,
-    FeedEventType,
     FeedPage,
     Health,
     HealthStatus,
@@ -149,7 +148,7 @@ def history(client: Client, session: Session) -> None:
 def feed(client: Client, session: Session) -> None:
     """Follow the feed of two types to the end of the session; a cursor of another feed is refused."""
     found: list[tuple[str, int]] = []
-    types = [FeedEventType.SESSION_STARTED, FeedEventType.SESSION_COMPLETED]
+    types = ["session.started", "session.completed"]
     page = list_events.sync(client=client, types=types, quiz_id=QUIZ)
     while len(found) < 2:
         assert isinstance(page, FeedPage)

@@ -94,7 +94,7 @@ async function history(session: Session): Promise<void> {
 }
 
 async function feed(session: Session): Promise<void> {
-  const types: ("session.started" | "session.completed")[] = ["session.started", "session.completed"];
+  const types = ["session.started", "session.completed"];
   const found: (string | number)[][] = [];
   let after: string | undefined;
   while (found.length < 2) {
