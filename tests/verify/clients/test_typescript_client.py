@@ -45,6 +45,7 @@ SHARING = [
     "closed_tabs",
     "follower_hands_in",
     "date_set_back",
+    "date_set_back_in_between",
     "same_millisecond",
     "closed_before_written",
     "woken_owner",
