@@ -2,9 +2,9 @@
 import type { AnswerChange, SessionService } from "./client.js";
 import { LogicalClock, readClocks, type ServiceTime } from "./clocks.js";
 import type { AttemptEvent } from "./events.js";
-import { Inbox, type Entries, type Entry } from "./inbox.js";
+import { Inbox, type Entries, type Entry, type NewEntry } from "./inbox.js";
 import { answerIn, canonicalId, copyOf } from "./json.js";
-import { FORMAT, type Assignment } from "./kept.js";
+import { FORMAT, timesOf, type Assignment } from "./kept.js";
 import { LimitedStore } from "./limits.js";
 import { keepMine, type Merge } from "./merge.js";
 import { Outbox } from "./outbox.js";
@@ -67,7 +67,7 @@ export class Attempt extends View {
     const late = (of: "store" | "token") => (): void => this.emit({ type: "timeout", of });
     this.texts = new LimitedStore(store, timeout, { late: late("store"), recovered: () => this.recover() });
     this.token = new Token(token, timeout, late("token"));
-    this.tabs = new Tabs(this.key, takeover, {
+    this.tabs = new Tabs(this.key, takeover, this.clock, {
       acquired: () => this.load(),
       lost: () => this.unload(),
       run: (call) => this.runFor(call),
@@ -75,9 +75,11 @@ export class Attempt extends View {
       joined: () => this.welcome(),
       answered: (entries) => this.receive(entries),
     });
-    this.inbox = new Inbox(this.texts, `${this.key}.inbox.`, this.tabs.tab);
-    if (this.shared) this.tabs.join();
-    else this.tabs.claim();
+    this.inbox = new Inbox(this.texts, `${this.key}.inbox.`, this.tabs.tab, this.clock);
+    if (this.shared) {
+      this.inbox.start(async () => timesOf(await this.texts.getItem(this.key)));
+      this.tabs.join();
+    } else this.tabs.claim();
   }
 
   /** The sender, if this tab owns the attempt and the store is loaded. */
@@ -114,7 +116,7 @@ export class Attempt extends View {
     const copy = copyOf(answer); // a list that its owner changes later must not change a write that was sent
     const name = String(question);
     const seen = answerIn(this.session?.answers ?? this.state?.saved ?? {}, name);
-    return this.put({ question: name, answer: copy, seen, time: this.clock.next() });
+    return this.put({ question: name, answer: copy, seen });
   }
 
   /** Sends every answer that is not saved yet; calls that overlap are one. Without `decide` it does not ask `merge` again. */
@@ -129,7 +131,7 @@ export class Attempt extends View {
 
   /** Completes the attempt, after every answer was saved or refused; later flushes go on with it. */
   complete(): Promise<number> {
-    void this.put({ question: null, answer: null, seen: null, time: 0 });
+    void this.put({ question: null, answer: null, seen: null });
     return this.inTurn({ method: "flush", parameters: [] }, (sender) => sender.flush());
   }
 
@@ -148,8 +150,9 @@ export class Attempt extends View {
     this.loaded = null;
     const text = new StoredText(this.texts, this.key, () => this.emit({ type: "changed" }));
     const outbox = (this.loading = new Outbox(text, this.clock));
+    const read = settle(() => this.inbox.reading, () => outbox.load(this.name));
     const loaded = settle(
-      () => outbox.load(this.name),
+      () => read,
       () => {
         if (this.loading !== outbox) return text.detach();
         const sender = (this.loaded = this.senderOf(outbox));
@@ -194,10 +197,10 @@ export class Attempt extends View {
   }
 
   /** Adds an entry to the outbox, or passes it to the tab that has it; resolves once it is stored. */
-  private put(entry: Entry): Promise<void> {
+  private put(entry: NewEntry): Promise<void> {
     let stored: Promise<void>;
     if (this.sender) {
-      this.sender.add(entry);
+      this.sender.add({ ...entry, time: this.clock.next() });
       this.sender.outbox.keep();
       stored = this.sender.outbox.text.written;
     } else stored = this.passOn(entry);
@@ -206,7 +209,7 @@ export class Attempt extends View {
     return stored;
   }
 
-  private async passOn(entry: Entry): Promise<void> {
+  private async passOn(entry: NewEntry | Entry): Promise<void> {
     await this.inbox.put(entry, this.shared);
     this.tabs.answered(this.inbox.unwritten);
     if (this.shared) this.notify({ type: "changed" });
@@ -272,7 +275,6 @@ export class Attempt extends View {
   private follow(message: object): void {
     if (!isPublished(message)) return;
     this.inbox.forget(message.received);
-    this.clock.observe(message.latest);
     this.published = message.state;
     this.publishedTime = timeHere(message);
     this.notify(message.event);
@@ -289,6 +291,6 @@ export class Attempt extends View {
   /** Publishes the state to the other tabs. */
   private publish(event: AttemptEvent, received: string[]): void {
     if (!this.shared || !this.sender) return;
-    this.tabs.publish(published(this.sender, event, received, this.clock.latest));
+    this.tabs.publish(published(this.sender, event, received));
   }
 }

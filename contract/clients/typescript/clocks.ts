@@ -30,6 +30,6 @@ export class LogicalClock {
   }
 
   observe(time: number): void {
-    this.latest = Math.max(this.latest, time);
+    if (time > this.latest) this.latest = time;
   }
 }

@@ -1,5 +1,6 @@
 /** The inbox: answers of tabs that do not own the attempt, until the tab that owns it has received them. */
 import type { AnswerChange } from "./client.js";
+import type { LogicalClock } from "./clocks.js";
 import { dict, isObject, type Dict } from "./json.js";
 import type { LimitedStore } from "./limits.js";
 import type { Outbox } from "./outbox.js";
@@ -11,6 +12,8 @@ import { settle } from "./stores.js";
  */
 export type Entry = { question: string | null; answer: AnswerChange; seen: AnswerChange; time: number };
 export type Entries = [key: string, entry: Entry][];
+/** An entry whose time is not known yet. */
+export type NewEntry = Omit<Entry, "time">;
 
 /** The outbox with its sender, which knows whether the attempt has ended. */
 type Receiver = { readonly outbox: Outbox; add(entry: Entry): void };
@@ -20,12 +23,37 @@ export class Inbox {
   /** The entries of this tab that the owner has not acknowledged yet. */
   private own = new Map<string, { entry: Entry; state: "new" | "stored" | "failed" }>();
   private count = 0;
+  /** Resolves once the clock has seen the times in the store; undefined afterwards. */
+  reading: Promise<void> | undefined;
 
   constructor(
     private store: LimitedStore,
     private prefix: string,
     private tab: string,
+    private clock: LogicalClock,
   ) {}
+
+  /** Sets the clock by the stored times: those of the entries, and those that `others` reads. No entry is written before. */
+  start(others: () => Promise<number[]>): void {
+    const read = async (): Promise<void> => {
+      try {
+        for (const time of await others()) this.clock.observe(time);
+        for (const key of await this.store.keys(this.prefix)) {
+          this.clock.observe(parseEntry(await this.store.getItem(key))?.time ?? 0);
+        }
+      } catch {
+        // The store cannot be read now: the date has to do.
+      }
+      this.date();
+      this.reading = undefined;
+    };
+    this.reading = read();
+  }
+
+  /** Sets the time of the entries that have none yet: the clock has seen the times of earlier answers. */
+  private date(): void {
+    for (const { entry } of this.own.values()) if (entry.question !== null) entry.time ||= this.clock.next();
+  }
 
   /** The answers of this tab that the owner has not acknowledged yet. */
   get answers(): Dict<AnswerChange> {
@@ -56,10 +84,13 @@ export class Inbox {
   }
 
   /** Adds an entry; resolves once it is stored, if the store is shared, or the store has failed. */
-  put(entry: Entry, isShared: boolean): void | Promise<void> {
+  put(entry: NewEntry | Entry, isShared: boolean): void | Promise<void> {
     const key = `${this.prefix}${this.tab}.${this.count++}`;
-    this.own.set(key, { entry, state: "new" });
-    if (isShared) return this.write(key); // else the outbox is still being loaded, and gets it from memory
+    this.own.set(key, { entry: { time: 0, ...entry }, state: "new" });
+    if (!isShared) return; // the outbox is still being loaded, and gets it from memory
+    if (this.reading) return this.reading.then(() => this.write(key));
+    this.date();
+    return this.write(key);
   }
 
   /** Writes the entries that could not be written before. */
@@ -74,6 +105,7 @@ export class Inbox {
 
   /** Moves this tab's entries to the outbox, which it owns now. */
   moveOwn(receiver: Receiver): void {
+    this.date();
     for (const { entry } of this.own.values()) receiver.add(entry);
     this.own.clear();
   }

@@ -33,3 +33,6 @@ const sortedJson = (value: unknown): string =>
 /** Returns the answer to a question; `null` if there is none. */
 export const answerIn = (answers: Dict<AnswerChange>, question: string): AnswerChange =>
   Object.hasOwn(answers, question) ? answers[question]! : null;
+
+/** Returns the size of a value as JSON in UTF-8, in bytes; a character beyond ASCII counts as its maximum. */
+export const sizeOf = (value: unknown): number => JSON.stringify(value).replace(/[^\x00-\x7f]/g, "xxx").length;

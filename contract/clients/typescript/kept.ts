@@ -62,3 +62,12 @@ export function parseKept(content: string): Kept {
   [kept.unsent, kept.times] = [dict(kept.unsent), dict(kept.times)];
   return kept;
 }
+
+/** Returns the times of the answers in stored content; none if it is not an attempt's. */
+export function timesOf(content: string | null): number[] {
+  try {
+    return content === null ? [] : Object.values(parseKept(content).times);
+  } catch {
+    return [];
+  }
+}

@@ -3,7 +3,7 @@ import type { AnswerChange } from "./client.js";
 import type { LogicalClock } from "./clocks.js";
 import type { Emit } from "./events.js";
 import type { Entry } from "./inbox.js";
-import { answerIn, dict, same, type Dict } from "./json.js";
+import { answerIn, dict, same, sizeOf, type Dict } from "./json.js";
 import { answersOf, nothingKept, parseKept, type Assignment, type Changes, type Kept, type Write } from "./kept.js";
 import { mergeChange, type Merge } from "./merge.js";
 import { makeKey } from "./request.js";
@@ -12,6 +12,7 @@ import { settle } from "./stores.js";
 import type { StoredText } from "./text.js";
 
 const MAX_ANSWERS = 500; // in a request
+const MAX_BYTES = 256 * 1024 - 100; // of the answers in a request; the body has its version, too
 // After a restore an operator adds a million to the versions. No client makes half as many writes in between.
 const RESTORED = 500_000;
 
@@ -88,13 +89,16 @@ export class Outbox {
     if (this.kept.sent) return this.kept.sent;
     const changes: Changes = dict();
     const taken: Changes = dict();
+    let size = 0;
     for (const [question, change] of Object.entries(this.kept.unsent)) {
-      if (Object.keys(changes).length === this.batch) break;
       if (unmerged.has(question)) continue;
+      const added = sizeOf({ [question]: change.answer });
+      const count = Object.keys(changes).length;
+      if (count === this.batch || (count > 0 && size + added > MAX_BYTES)) break;
       const theirs = answerIn(session.answers, question);
       const merged = await mergeChange(merge, question, change, theirs);
       if (!merged) unmerged.add(question);
-      else [changes[question], taken[question]] = [merged, change];
+      else [changes[question], taken[question], size] = [merged, change, size + added];
       if (merged && merged !== change) {
         emit({ type: "merged", question, mine: change.answer, theirs, answer: merged.answer });
       }

@@ -23,8 +23,8 @@ export type State = {
 type Owner = State & { time: ServiceTime };
 
 /**
- * A message of the owner: `age` are the milliseconds since the clocks of `time` were read, `latest` is the time of the
- * logical clock, `received` are the keys of entries of the inbox that the owner has now.
+ * A message of the owner: `age` are the milliseconds since the clocks of `time` were read, `received` are the keys of
+ * entries of the inbox that the owner has now.
  */
 export type Published = {
   state: State;
@@ -32,7 +32,6 @@ export type Published = {
   received: string[];
   time: ServiceTime;
   age: number;
-  latest: number;
 };
 
 /** Returns a copy of the state, for a message. */
@@ -42,9 +41,9 @@ export function copyState({ session, ended, problem, unsaved, refused, lost, com
 }
 
 /** Returns the owner's message to the other tabs. */
-export function published(owner: Owner, event: AttemptEvent, received: string[], latest: number): Published {
+export function published(owner: Owner, event: AttemptEvent, received: string[]): Published {
   const { time } = owner;
-  return { state: copyState(owner), event, received, time, age: since(time.at), latest };
+  return { state: copyState(owner), event, received, time, age: since(time.at) };
 }
 
 /** Returns whether a message is one of an owner. */

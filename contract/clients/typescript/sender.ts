@@ -3,7 +3,7 @@ import type { AnswerChange, SessionService } from "./client.js";
 import { readClocks, type ServiceTime } from "./clocks.js";
 import type { Emit } from "./events.js";
 import type { Entry } from "./inbox.js";
-import { isObject, type Dict } from "./json.js";
+import { isObject, sizeOf, type Dict } from "./json.js";
 import { answersOf, type Assignment } from "./kept.js";
 import type { Merge } from "./merge.js";
 import type { Outbox } from "./outbox.js";
@@ -138,7 +138,7 @@ export class Sender implements State {
     await this.outbox.text.written;
     const body = { answers: answersOf(write.changes), version: write.version };
     const params = { path: { id: session.id }, header: { "Idempotency-Key": write.key } };
-    const keepalive = JSON.stringify(body).length * 3 <= MAX_KEEPALIVE;
+    const keepalive = sizeOf(body) <= MAX_KEEPALIVE;
     return this.request(
       "save",
       (init) => this.context.client().PATCH("/api/sessions/{id}/progress", { ...init, params, body, keepalive }),

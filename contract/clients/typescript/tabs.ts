@@ -1,4 +1,5 @@
 /** Tabs of one device: one of them owns an attempt and sends, the others pass their answers and calls to it. */
+import type { LogicalClock } from "./clocks.js";
 import { isEntry, type Entries } from "./inbox.js";
 import { isObject } from "./json.js";
 import { Ownership } from "./ownership.js";
@@ -40,10 +41,14 @@ export class Tabs {
   private checks = 0; // since the owner's last message
   private timer: ReturnType<typeof setInterval> | undefined;
 
-  /** `takeover` is the time in seconds without a message of the owner after which this tab takes over. */
+  /**
+   * `takeover` is the time in seconds without a message of the owner after which this tab takes over. Each message has the
+   * time of the logical clock.
+   */
   constructor(
     private name: string,
     private takeover: number,
+    private clock: LogicalClock,
     private handlers: Handlers,
   ) {
     this.ownership = new Ownership(name, this.tab, {
@@ -117,7 +122,7 @@ export class Tabs {
   }
 
   private send(message: Message): void {
-    this.channel?.postMessage(message);
+    this.channel?.postMessage({ ...message, latest: this.clock.latest });
   }
 
   private announce(): void {
@@ -152,7 +157,8 @@ export class Tabs {
   private async receive(data: unknown): Promise<void> {
     // A tab with another version of this class may send anything.
     if (!isObject(data)) return;
-    const message = data as Message;
+    const message = data as Message & { latest: number };
+    this.clock.observe(message.latest);
     if (["published", "result", "pong", "acquired"].includes(message.type)) this.checks = 0;
     if (message.type === "acquired") this.endCalls();
     if (message.type === "result") this.calls.get(message.id)?.(message.wait);
@@ -165,9 +171,8 @@ export class Tabs {
   private async serve(message: Message): Promise<void> {
     if (message.type === "ping") this.send({ type: "pong" });
     else if (message.type === "joined") this.handlers.joined();
-    else if (message.type === "answered") {
-      const { entries } = message;
-      if (Array.isArray(entries)) this.handlers.answered(entries.filter((one) => Array.isArray(one) && isEntry(one[1])));
+    else if (message.type === "answered" && Array.isArray(message.entries)) {
+      this.handlers.answered(message.entries.filter((one) => Array.isArray(one) && isEntry(one[1])));
     } else if (message.type === "call" && ["open", "flush"].includes(message.method) && Array.isArray(message.parameters)) {
       this.send({ type: "result", id: message.id, wait: await this.handlers.run(message) });
     }

@@ -166,5 +166,20 @@ async function undecided_while_typing(): Promise<void> {
   await assertSaved(here, { "1": "theirs", "2": text });
 }
 
-await run(background, background_waits, hidden_page, online_again, undecided_while_typing);
+/** Offline answers are sent in writes within the limit of a body, whatever their alphabet. */
+async function large_answers(): Promise<void> {
+  const attempt = await device(new Memory(), newUser());
+  const answers: { [question: string]: AnswerChange } = { long: "\u5b66".repeat(80_000) };
+  for (let question = 0; question < 12; question++) answers[question] = "\u5b66".repeat(15_000);
+  for (const [question, answer] of Object.entries(answers)) attempt.answer(question, answer);
+  await script([]);
+  await finish(() => attempt.flush());
+  const sizes = (await requests("PATCH")).map(({ body }) => Buffer.byteLength(body));
+  assert.ok(Math.max(...sizes) <= 256 * 1024);
+  assert.ok(sizes.length <= 5);
+  assert.deepEqual(attempt.refused, {});
+  await assertSaved(attempt, answers);
+}
+
+await run(background, background_waits, hidden_page, large_answers, online_again, undecided_while_typing);
 process.exit(0);

@@ -7,7 +7,7 @@ import { Attempt, type AnswerChange } from "session-service-client";
 import {
   assertSaved, CLIENT, Database, finish, Memory, newName, newUser, NOWHERE, QUIZ, requests, run, script, until,
 } from "./harness.js";
-import { openTab, openTabs, withLocks, type Opened } from "./tabs.js";
+import { openTab, openTabs, Tab, withLocks, type Opened } from "./tabs.js";
 
 const now = Date.now;
 
@@ -86,6 +86,28 @@ async function date_set_back(): Promise<void> {
   Date.now = now;
   await finish(() => owner.attempt.flush());
   await assertSaved(owner.attempt, { "1": "the answer number 5" });
+}
+
+/** An answer given before the store was read counts, also if the date was set back since the last one. */
+async function date_set_back_in_between(): Promise<void> {
+  withLocks();
+  for (const collected of [true, false]) {
+    const [memory, name, user] = [new Memory(), newName(), newUser()];
+    const before = new Tab();
+    const first = before.run(() => new Attempt(CLIENT, new Database(memory), name));
+    if (collected) await finish(() => first.open(user, QUIZ));
+    await first.answer(1, "before");
+    await before.run(() => first.close());
+    Date.now = () => now() - 3_600_000;
+    const attempt = new Tab().run(() => new Attempt(CLIENT, new Database(memory), name));
+    attempt.answer(1, "one");
+    await attempt.answer(1, "last");
+    await finish(() => attempt.open(user, QUIZ));
+    await finish(() => attempt.flush());
+    Date.now = now;
+    await assertSaved(attempt, { "1": "last" });
+    await attempt.close();
+  }
 }
 
 /** Two answers of one millisecond keep their order, in whatever order the store lists them. */
@@ -184,7 +206,7 @@ async function waiting_tabs(): Promise<void> {
 }
 
 await run(
-  ...[slow_shared_store, closed_tabs, follower_hands_in, date_set_back, same_millisecond, closed_before_written],
-  ...[woken_owner, full_follower, entries_that_stay, waiting_tabs],
+  ...[slow_shared_store, closed_tabs, follower_hands_in, date_set_back, date_set_back_in_between],
+  ...[same_millisecond, closed_before_written, woken_owner, full_follower, entries_that_stay, waiting_tabs],
 );
 process.exit(0);

@@ -1,4 +1,4 @@
-"""Tests of the generated TypeScript client (openapi-typescript, openapi-fetch) and of docs/client.md."""
+"""Tests of the TypeScript client: its types, the life of a session, and the class Attempt."""
 
 import json
 import re
@@ -22,7 +22,14 @@ PROGRAMS = [
     *("keeping.ts", "storing.ts", "saving.ts", "sharing.ts", "owning.ts", "anything.ts"),
 ]
 
-SAVING = ["background", "background_waits", "hidden_page", "online_again", "undecided_while_typing"]
+SAVING = [
+    "background",
+    "background_waits",
+    "hidden_page",
+    "large_answers",
+    "online_again",
+    "undecided_while_typing",
+]
 KEEPING = [scenario for scenario in programs.KEEPING if scenario not in SAVING]
 STORING = [
     "slow_store",
@@ -38,6 +45,7 @@ SHARING = [
     "closed_tabs",
     "follower_hands_in",
     "date_set_back",
+    "date_set_back_in_between",
     "same_millisecond",
     "closed_before_written",
     "woken_owner",
@@ -114,8 +122,8 @@ def test_growth(compiled: Path, service: Service) -> None:
     assert seen >= programs.REACHED_2
 
 
-def test_guide_loses_no_answer(compiled: Path, service: Service) -> None:
-    """The guide's client keeps or reports every answer on a bad network."""
+def test_an_attempt_loses_no_answer(compiled: Path, service: Service) -> None:
+    """Attempts keep or report every answer on a bad network: learners.ts describes what learners do."""
     command = ["node", "learners.js", "URL"]
     seen = programs.run(compiled, service, command, programs.bad_network)
     assert seen >= {
@@ -127,15 +135,15 @@ def test_guide_loses_no_answer(compiled: Path, service: Service) -> None:
 
 
 @pytest.mark.parametrize("scenario", programs.NETWORK)
-def test_guide_on_a_bad_network(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
-    """The guide's client loses no answer and never rejects: network.ts describes each scenario."""
+def test_an_attempt_on_a_bad_network(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """An attempt loses no answer and never rejects: network.ts describes each scenario."""
     arguments = programs.NETWORK[scenario]
     programs.run_scenario(compiled, service, migrated, ["node", "network.js"], scenario, *arguments)
 
 
 @pytest.mark.parametrize("scenario", [*programs.DEVICE, "insecure_page", "slow_decision"])
-def test_guide_on_a_bad_device(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
-    """The guide's client loses no answer and never rejects: device.ts describes each scenario."""
+def test_an_attempt_on_a_bad_device(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """An attempt loses no answer and never rejects: device.ts describes each scenario."""
     programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
@@ -149,7 +157,7 @@ def test_an_attempt_keeps_every_answer(
 
 @pytest.mark.parametrize("scenario", SAVING)
 def test_autosave(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
-    """Autosave saves each answer without asking too often: saving.ts describes each scenario."""
+    """Autosave saves each answer with few requests: saving.ts describes each scenario."""
     programs.run_scenario(compiled, service, migrated, ["node", "saving.js"], scenario)
 
 
@@ -192,8 +200,10 @@ def test_an_attempt_asks_for_tokens(compiled: Path, service_with_tokens: Service
     programs.run_scenario(compiled, service_with_tokens, migrated, command, "asked_token", *tokens, "asked")
 
 
-def test_guide_asks_for_a_new_token(compiled: Path, service_with_tokens: Service, migrated: Urls) -> None:
-    """The guide's client asks for a new token after a 401, and loses nothing until it has one."""
+def test_an_attempt_waits_for_a_new_token(
+    compiled: Path, service_with_tokens: Service, migrated: Urls
+) -> None:
+    """After a 401 an attempt loses nothing until it has a client with a new token."""
     tokens = KEY.token("typescript"), KEY.token("typescript", exp=1)
     command = ["node", "network.js"]
     programs.run_scenario(compiled, service_with_tokens, migrated, command, "token", *tokens, "typescript")
