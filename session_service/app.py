@@ -20,11 +20,13 @@ from session_service.api.health import HealthChecks
 from session_service.api.operations import Services
 from session_service.api.router import Route, Router
 from session_service.sessions.errors import ServiceError
+from session_service.sessions.orders import OrderService
 from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
 from session_service.settings import SettingError, Settings
 from session_service.storage import migrations, queries, statements
 from session_service.storage.migrations import MigrationError
+from session_service.storage.order_store import OrderStore
 from session_service.storage.pool import ConnectionPool, await_server
 from session_service.storage.readiness import ReadinessCheck
 from session_service.storage.redis import RedisClient, UnreachableError
@@ -43,6 +45,7 @@ class Storage:
     redis: RedisClient
     readiness: ReadinessCheck
     sessions: SessionStore
+    orders: OrderStore
 
 
 def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
@@ -52,7 +55,8 @@ def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
     health = HealthChecks(
         postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available
     )
-    services = Services(SessionService(storage.sessions, learner_starts=settings.learner_starts), health)
+    sessions = SessionService(storage.sessions, learner_starts=settings.learner_starts)
+    services = Services(sessions, OrderService(storage.orders, sessions), health)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
 
@@ -79,11 +83,13 @@ def _storage(settings: Settings) -> Storage:
     pool = statements.pool(settings.database_url, settings.database_pool_size, queries.configure)
     redis = RedisClient(settings.redis_url)
     cache = SessionCache(redis, settings.cache_seconds, settings.batch_size)
+    sessions = SessionStore(pool, cache, settings)
     return Storage(
         pool,
         redis,
         ReadinessCheck(statements.pool(settings.database_url, 1, queries.configure)),
-        SessionStore(pool, cache, settings),
+        sessions,
+        OrderStore(pool, sessions, settings.batch_size),
     )
 
 

@@ -82,7 +82,7 @@ class Endpoint:
         principals = [await self._authenticate(scope)] if self._operation.secured else []
         arguments = self._parameters(scope, path)
         if self._operation.body is not None:
-            arguments["body"] = self._body(scope)
+            arguments["body"] = self._body(scope, arguments)
         prefer = arguments.pop("prefer", None)
         if self._has_provenance:
             client_id = arguments.pop("client_id", None)
@@ -131,7 +131,7 @@ class Endpoint:
             arguments[argument] = structure(value)
         return arguments
 
-    def _body(self, scope: Scope) -> Any:
+    def _body(self, scope: Scope, parameters: Values) -> Any:
         content: bytes = scope["body"]
         if not content:
             if self._operation.body_required:
@@ -153,6 +153,9 @@ class Endpoint:
         given = {
             name: field for name, field in value.items() if field is not None or name in declared.required
         }
+        for name, header in self._operation.needed_headers.items():
+            if name in given and snake(header) not in parameters:
+                raise ValidationError([{"path": "header", "message": f"must have {header} with {name}"}])
         return codec.structure(given, self._body_type)
 
 

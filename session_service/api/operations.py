@@ -24,6 +24,14 @@ from session_service.sessions.models import (
     Status,
     Write,
 )
+from session_service.sessions.order_models import (
+    ChangeDeadline,
+    Order,
+    PauseSession,
+    ReopenSession,
+    ResumeSession,
+)
+from session_service.sessions.orders import OrderService
 from session_service.sessions.service import SessionService
 
 
@@ -32,6 +40,7 @@ class Services:
     """The services that the operations call."""
 
     sessions: SessionService
+    orders: OrderService
     health: HealthChecks
 
 
@@ -136,6 +145,74 @@ async def complete_session(
         key=idempotency_key,
     )
     return await services.sessions.write(principal.user_id, id, write, provenance)
+
+
+async def change_deadline(
+    services: Services,
+    principal: Principal,
+    *,
+    id: UUID,
+    body: ChangeDeadline,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey | None = None,
+) -> EncodedSession:
+    order = Order(
+        "deadline",
+        expires_at=body.expires_at,
+        extra_seconds=body.extra_seconds,
+        time_limit_seconds=body.time_limit_seconds,
+        reason=body.reason,
+        version=body.version,
+        key=idempotency_key,
+    )
+    return await services.orders.order(principal.user_id, id, order, provenance)
+
+
+async def pause_session(
+    services: Services,
+    principal: Principal,
+    *,
+    id: UUID,
+    body: PauseSession | None,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> EncodedSession:
+    asked = body or PauseSession()
+    order = Order("pause", reason=asked.reason, version=asked.version, key=idempotency_key)
+    return await services.orders.order(principal.user_id, id, order, provenance)
+
+
+async def resume_session(
+    services: Services,
+    principal: Principal,
+    *,
+    id: UUID,
+    body: ResumeSession | None,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> EncodedSession:
+    asked = body or ResumeSession()
+    order = Order("resume", reason=asked.reason, version=asked.version, key=idempotency_key)
+    return await services.orders.order(principal.user_id, id, order, provenance)
+
+
+async def reopen_session(
+    services: Services,
+    principal: Principal,
+    *,
+    id: UUID,
+    body: ReopenSession,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> EncodedSession:
+    order = Order(
+        "reopen",
+        time_limit_seconds=body.time_limit_seconds,
+        reason=body.reason,
+        version=body.version,
+        key=idempotency_key,
+    )
+    return await services.orders.order(principal.user_id, id, order, provenance)
 
 
 async def list_session_events(

@@ -21,6 +21,9 @@ from session_service.sessions.models import (
     StartSession,
     Write,
 )
+from session_service.sessions.order_models import (
+    Order,
+)
 
 MAX_EXTERNAL_INTEGER = 2**53 - 1  # the largest integer that I-JSON can be relied on to keep (RFC 7493, 2.2)
 
@@ -141,7 +144,7 @@ def encode_session(session: Session, read_at: datetime) -> EncodedSession:
         version=session.version,
         user_id=session.user_id,
         quiz_id=session.quiz_id,
-        expires_at=timestamp_or_none(session.expires_at),
+        expires_at=timestamp_or_none(session.expires_at if session.status != "paused" else None),
         body=orjson.dumps(_converter.unstructure(session, Session)),
         read_at=milliseconds(read_at),
     )
@@ -183,7 +186,7 @@ class Digester:
         fingerprint = hmac.digest(self._key, b"fingerprint", "sha256").hex()[:8]
         self._prefix = f"{self._FORMAT}-{fingerprint}"
 
-    def __call__(self, write: StartSession | Write) -> str:
+    def __call__(self, write: StartSession | Write | Order) -> str:
         """Return the write's digest."""
         sent = {name: value for name, value in _converter.unstructure(write).items() if value is not None}
         return self._digest(orjson.dumps(sent, option=orjson.OPT_SORT_KEYS))

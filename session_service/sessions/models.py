@@ -30,10 +30,12 @@ Verdict = Literal[
     "ok",
     "resumed",
     "repeated",
+    "unchanged",
     "key_reused",
     "exhausted",
     "completed",
     "expired",
+    "paused",
     "overdue",
     "conflict",
     "too_large",
@@ -136,14 +138,15 @@ class Session:
     ended_by: EndedBy | None
     created_at: datetime
     updated_at: datetime
+    paused_at: datetime | None
 
 
 @frozen
 class EncodedSession:
     """One version of a session as the bytes of its response, which are cached and sent unchanged.
 
-    `expires_at` is a timestamp of the contract, or `none`. `read_at` is the database's time at which the
-    session was read, in milliseconds since 1970.
+    `expires_at` is a timestamp of the contract, or `none` without an end and in a pause. `read_at` is the
+    database's time at which the session was read, in milliseconds since 1970.
     """
 
     id: UUID

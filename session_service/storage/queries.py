@@ -17,6 +17,9 @@ from session_service.sessions.models import (
     SessionSummary,
     Verdict,
 )
+from session_service.sessions.order_models import (
+    OrderKind,
+)
 from session_service.storage import statements
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
@@ -87,6 +90,31 @@ class StartInput:
     resume: bool
     locked: bool
     ordinality: int = 0
+
+
+@attrs.define(slots=False)
+class OrderInput:
+    """A record of order_sessions: a change of the time of one session.
+
+    A deadline has one of `expires_at`, `extra_seconds` and `time_limit_seconds`, where 0 is no end. With
+    `brief` the row of the result has no answers. `must_queue` is as in a WriteInput.
+    """
+
+    id: UUID
+    kind: OrderKind
+    expires_at: datetime | None
+    extra_seconds: int | None
+    time_limit_seconds: int | None
+    expected_version: int | None
+    reason: str | None
+    key: str | None
+    digest: str | None
+    actor: Mapping[str, str] | None
+    client_id: ClientId | None
+    request_id: str | None
+    brief: bool = False
+    ordinality: int = 0
+    must_queue: bool = False
 
 
 @attrs.define(slots=False)
@@ -191,6 +219,7 @@ list_unfit_settings = statements.many("list_unfit_settings", UnfitSetting)
 get_sessions = statements.batch("get_sessions", ReadInput, SessionRow)
 start_sessions = statements.batch("start_sessions", StartInput, SessionRow)
 write_sessions = statements.batch("write_sessions", WriteInput, SessionRow)
+order_sessions = statements.batch("order_sessions", OrderInput, SessionRow)
 lock_session = statements.count("lock_session")
 lock_start = statements.count("lock_start")
 lock_starts = statements.batch("lock_starts", LockInput, Lock)

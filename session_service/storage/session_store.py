@@ -42,11 +42,12 @@ ListQuery = Callable[[], Awaitable[list[Any]]]
 
 # Bytes of a change as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
 LARGE_WRITE = 16 * 1024
-# Connections that lock waits and lists leave: one for each of the four batchers, and one for the sweeper.
-RESERVED_CONNECTIONS = 5
+# Connections that lock waits and lists leave: one for each of the four batchers here, for that of OrderStore,
+# and for the sweeper.
+RESERVED_CONNECTIONS = 6
 # Shares of the other connections, which lock waits and lists do not take from each other.
-LOCK_WAIT_PERCENT = 60
-LIST_PERCENT = 40
+LOCK_WAIT_PERCENT = 50
+LIST_PERCENT = 50
 
 
 class SessionStore:
@@ -86,7 +87,7 @@ class SessionStore:
 
     async def open(self, digest_key: str) -> None:
         """Set the key of the digests by which repeats are recognised, and read the database's clock."""
-        self._digest = codec.Digester(digest_key)
+        self.digest = codec.Digester(digest_key)
         await self._read_clock()
 
     async def read(
@@ -105,7 +106,7 @@ class SessionStore:
         self, session_id: UUID, owner: str | None, write: Write, provenance: Provenance
     ) -> WriteResult | None:
         """Return the session after the write, applied or not; None if it does not exist."""
-        record, size = records.write_record(session_id, owner, write, provenance, self._digest)
+        record, size = records.write_record(session_id, owner, write, provenance, self.digest)
         return await self._write(record, large=size > LARGE_WRITE)
 
     async def start(self, wanted: StartSession, key: str | None, provenance: Provenance) -> WriteResult:
@@ -114,7 +115,7 @@ class SessionStore:
         Resumes of a user's quiz, and starts with a limit of attempts, are processed one after the other, so
         that concurrent ones start one session, and no more than the limit.
         """
-        record = records.start_record(wanted, key, provenance, self._digest, self._settings)
+        record = records.start_record(wanted, key, provenance, self.digest, self._settings)
         if record.locked:
             result = await self._locked_starts(record, (wanted.user_id, wanted.quiz_id))
         else:
@@ -129,6 +130,10 @@ class SessionStore:
         if result is None:
             raise ServiceUnavailableError("not_applied")
         return result
+
+    async def wait_for_lock(self, query: Query, session_id: UUID) -> WriteResult | None:
+        """Return the result of a query that waits for the lock of the session's row."""
+        return await self._lock_waits(query, session_id)
 
     async def expire(self, count: int) -> int:
         """End up to `count` overdue sessions; return the number of those ended.
@@ -181,7 +186,7 @@ class SessionStore:
 
     async def _read(self, reads: list[ReadInput]) -> list[WriteResult | None]:
         query = partial(queries.get_sessions, self._pool, records.numbered(reads))
-        return await self._results(len(reads), query)
+        return await self.results(len(reads), query)
 
     async def _write(self, record: WriteInput, *, large: bool = False) -> WriteResult | None:
         # A large write would delay the batch. There it only keeps its place in the order of its session.
@@ -191,7 +196,7 @@ class SessionStore:
         if result is None or result.verdict != "busy":
             return result
         try:
-            return await self._lock_waits(partial(self._write_locked, record), record.id)
+            return await self.wait_for_lock(partial(self._write_locked, record), record.id)
         finally:
             self._locked -= Counter([record.id])
 
@@ -202,20 +207,20 @@ class SessionStore:
         for write in records.numbered(writes):
             write.must_queue |= write.id in self._locked or write.ordinality in repeated
         query = partial(queries.write_sessions, self._pool, writes)
-        results = await self._results(len(writes), query)
+        results = await self.results(len(writes), query)
         self._locked.update(one.session.id for one in results if one and one.verdict == "busy")
         return results
 
     async def _start(self, starts: list[StartInput]) -> list[WriteResult | None]:
         query = partial(queries.start_sessions, self._pool, records.numbered(starts))
-        return await self._results(len(starts), query)
+        return await self.results(len(starts), query)
 
     async def _start_with_locks(self, starts: list[StartInput]) -> list[WriteResult | None]:
-        return await self._results(len(starts), partial(self._start_lockable, records.numbered(starts)))
+        return await self.results(len(starts), partial(self._start_lockable, records.numbered(starts)))
 
     async def _wait(self, batch: list[Query]) -> list[WriteResult | None]:
         (query,) = batch
-        return await self._results(1, query)
+        return await self.results(1, query)
 
     async def _list(self, batch: list[ListQuery]) -> list[list[Any]]:
         (query,) = batch
@@ -239,7 +244,7 @@ class SessionStore:
             await queries.lock_session(connection, id=write.id, owner=write.owner)
             return await queries.write_sessions(connection, records.numbered([write]))
 
-    async def _results(self, count: int, query: Query) -> list[WriteResult | None]:
+    async def results(self, count: int, query: Query) -> list[WriteResult | None]:
         """Return the results of `count` requests, once the cache has no older version of their sessions.
 
         A session is cached for CACHE_SECONDS from a moment before the query, a running one at most until it

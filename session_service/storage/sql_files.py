@@ -42,6 +42,7 @@ _RECORD_TYPES: dict[str, object] = {
     "jsonb": Mapping,
     "text": str,
     "text[]": tuple[str, ...],
+    "timestamptz": datetime,
     "uuid": UUID,
 }
 _NAME = re.compile(r"-- name: (\w+) :(one|many|count)( unprepared)?\n")

@@ -53,6 +53,14 @@ REQUEST_OUTCOMES = {
     "saveAnswers.onVersion": ('200 "2"', '409 "2"'),
     "completeSession.plain": ('200 "2"', '200 "3"'),
     "completeSession.lastAnswers": ('200 "2"', '409 "2"'),
+    "changeDeadline.extra": ('200 "2"', '200 "3"'),
+    "changeDeadline.end": ('200 "2"', '409 "2"'),
+    "changeDeadline.limit": ('200 "2"', '200 "3"'),
+    "pauseSession.plain": ('200 "2"', '200 "3"'),
+    "pauseSession.reason": ('200 "2"', '200 "3"'),
+    "resumeSession.plain": ('200 "1"', '200 "2"'),
+    "resumeSession.reason": ('200 "1"', '200 "2"'),
+    "reopenSession.handedIn": ('200 "1"', '200 "2"'),
 }
 
 # Status and ETag with each parameter example: on a session at version 3, and when it is repeated.
@@ -84,6 +92,18 @@ PARAMETER_OUTCOMES = {
     "listSessionEvents.id": ("200", "200"),
     "listSessionEvents.after": ("200", "200"),
     "listSessionEvents.limit": ("200", "200"),
+    "changeDeadline.id": ('200 "4"', '200 "5"'),
+    "changeDeadline.Idempotency-Key": ('200 "4"', '200 "4"'),
+    "changeDeadline.Client-Id": ('200 "4"', '200 "5"'),
+    "pauseSession.id": ('200 "4"', '200 "4"'),
+    "pauseSession.Idempotency-Key": ('200 "4"', '200 "4"'),
+    "pauseSession.Client-Id": ('200 "4"', '200 "4"'),
+    "resumeSession.id": ('200 "3"', '200 "3"'),
+    "resumeSession.Idempotency-Key": ('200 "3"', '200 "3"'),
+    "resumeSession.Client-Id": ('200 "3"', '200 "3"'),
+    "reopenSession.id": ('200 "3"', '200 "3"'),
+    "reopenSession.Idempotency-Key": ('200 "3"', '200 "3"'),
+    "reopenSession.Client-Id": ('200 "3"', '200 "3"'),
 }
 
 

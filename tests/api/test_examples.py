@@ -26,6 +26,7 @@ from tests.api.test_health import readiness_during_shutdown
 from tests.conftest import Urls, migrate
 from tests.support.conformance import DOCUMENT, resolved, validator
 from tests.support.issuer import bearer
+from tests.support.orders import order
 from tests.support.raw_http import HEALTH, exchange
 from tests.support.service import Service, running
 from tests.support.waiting import eventually
@@ -67,6 +68,11 @@ def _history(service: Service) -> httpx.Response:
     time.sleep(0.002)
     service.complete(session_id, tab, answers={"4": ["a", "c"]})
     return service.client.get(f"/api/sessions/{session_id}/events")
+def _paused(service: Service) -> str:
+    session_id = _session(service, 2)
+    time.sleep(0.002)  # as in _session
+    order(service, "pause", session_id)
+    return session_id
 
 
 def _reuse_a_key(service: Service) -> httpx.Response:
@@ -117,6 +123,10 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
         "SessionConflictError.sessionConflictError": lambda at: at.save(_session(at, 2), 4, "a", version=1),
         "SessionExpiredError.sessionExpiredError": lambda at: at.read(_expired(at)),
         "SessionEndedError.sessionExpiredError": lambda at: at.save(_expired(at), 4, "a"),
+        "SessionCompletedError.sessionCompletedError": lambda at: order(
+            at, "deadline", _completed(at), {"extra_seconds": 60}
+        ),
+        "SessionPausedError.sessionPausedError": lambda at: at.save(_paused(at), 4, "a"),
         "SessionEndedError.sessionCompletedError": lambda at: at.save_many(_completed(at), {"4": "a"}),
         "StartForbiddenError.attemptsExhaustedError": _exhaust_attempts,
         "PayloadTooLargeError.payloadTooLargeError": lambda at: at.client.post(START, content=b" " * 262_145),
@@ -278,7 +288,11 @@ def test_every_example_fits_its_schema() -> None:
 
 def _send(service: Service, operation: str, session_id: str, body: object, **extra: Any) -> str:
     """Send a request; return the status and the ETag of its response."""
-    method, path, _ = OPERATIONS[operation]
+    method, path, spec = OPERATIONS[operation]
+    if spec["tags"] == ["Orders"]:
+        extra["headers"] = {"idempotency-key": str(uuid4())} | {
+            name.lower(): value for name, value in extra.get("headers", {}).items()
+        }
     reply = service.client.request(method, path.format(id=session_id), json=body, **extra)
     return f"{reply.status_code} {reply.headers.get('etag', '')}".rstrip()
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -18,6 +19,7 @@ from session_service.storage.queries import (
     Lock,
     LockInput,
     Migration,
+    OrderInput,
     ReadInput,
     SessionRow,
     StartInput,
@@ -53,6 +55,23 @@ RECORDS = {
         resume=True,
         locked=True,
         ordinality=3,
+    ),
+    "order_sessions": OrderInput(
+        id=ID,
+        kind="deadline",
+        expires_at=datetime(2026, 11, 23, 9, 45, tzinfo=UTC),
+        extra_seconds=-60,
+        time_limit_seconds=0,
+        expected_version=2,
+        reason="é",
+        key="k",
+        digest="d",
+        actor={"type": "staff", "subject": "é"},
+        client_id=ClientId("tab-1"),
+        request_id="r",
+        brief=True,
+        ordinality=3,
+        must_queue=True,
     ),
     "write_sessions": WriteInput(
         id=ID,

@@ -1,0 +1,12 @@
+-- squawk-ignore-file prefer-robust-stmts
+--
+-- Orders: time that a teacher moves. A default that is a constant rewrites no row.
+alter table quiz_sessions
+  -- Since when the session is paused.
+  add column paused_at      timestamptz(3),
+  -- `key digest` of the last 16 keyed orders, newest first; only the keys of those before an end.
+  add column recent_orders  text[] not null default '{}',
+  -- A release that knows no pauses may complete a paused session, and leaves its paused_at.
+  add constraint quiz_sessions_paused_has_time check (status <> 'paused' or paused_at is not null) not valid,
+  add constraint quiz_sessions_paused_closes_never check (status <> 'paused' or closes_at is null) not valid,
+  add constraint quiz_sessions_recent_orders_few check (cardinality(recent_orders) <= 16) not valid;
