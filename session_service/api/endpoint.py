@@ -20,8 +20,9 @@ from session_service.api.responses import Response, encode_with_id, session_head
 from session_service.api.validation import Input, plain_names
 from session_service.sessions import codec
 from session_service.sessions.models import EncodedSession, History, Provenance, SessionPage, StartResult
+from session_service.sessions.order_models import OrderReport
 
-Result = EncodedSession | StartResult | SessionPage | History | Health | Liveness | Readiness
+Result = EncodedSession | StartResult | SessionPage | History | OrderReport | Health | Liveness | Readiness
 Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]
 
@@ -93,7 +94,7 @@ class Endpoint:
                 return _session_response(result, arguments.get("if_none_match"), prefer)
             case StartResult():
                 return self._start_response(result)
-            case SessionPage():
+            case SessionPage() | OrderReport():
                 return Response(200, [_NO_STORE], codec.encode(result))
             case History():
                 return Response(200, [*time_headers(result), _NO_STORE], codec.encode(result.page))

@@ -26,10 +26,15 @@ from session_service.sessions.models import (
 )
 from session_service.sessions.order_models import (
     ChangeDeadline,
+    ChangeDeadlines,
     Order,
+    OrderReport,
     PauseSession,
+    PauseSessions,
+    QuizOrder,
     ReopenSession,
     ResumeSession,
+    ResumeSessions,
 )
 from session_service.sessions.orders import OrderService
 from session_service.sessions.service import SessionService
@@ -67,6 +72,52 @@ async def list_sessions(
 ) -> SessionPage:
     wanted = Filter(user_id, quiz_id, status, limit, cursor)
     return await services.sessions.list(principal.user_id, wanted)
+
+
+async def change_deadlines(
+    services: Services,
+    principal: Principal,
+    *,
+    body: ChangeDeadlines,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey | None = None,
+) -> OrderReport:
+    order = Order(
+        "deadline",
+        expires_at=body.expires_at,
+        extra_seconds=body.extra_seconds,
+        time_limit_seconds=body.time_limit_seconds,
+        reason=body.reason,
+        key=idempotency_key,
+    )
+    quiz_order = QuizOrder(body.quiz_id, body.user_ids, order)
+    return await services.orders.order_quiz(principal.user_id, quiz_order, provenance)
+
+
+async def pause_sessions(
+    services: Services,
+    principal: Principal,
+    *,
+    body: PauseSessions,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> OrderReport:
+    order = Order("pause", reason=body.reason, key=idempotency_key)
+    quiz_order = QuizOrder(body.quiz_id, body.user_ids, order)
+    return await services.orders.order_quiz(principal.user_id, quiz_order, provenance)
+
+
+async def resume_sessions(
+    services: Services,
+    principal: Principal,
+    *,
+    body: ResumeSessions,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> OrderReport:
+    order = Order("resume", reason=body.reason, key=idempotency_key)
+    quiz_order = QuizOrder(body.quiz_id, body.user_ids, order)
+    return await services.orders.order_quiz(principal.user_id, quiz_order, provenance)
 
 
 async def get_session(

@@ -21,9 +21,7 @@ from session_service.sessions.models import (
     StartSession,
     Write,
 )
-from session_service.sessions.order_models import (
-    Order,
-)
+from session_service.sessions.order_models import Order, QuizOrder
 
 MAX_EXTERNAL_INTEGER = 2**53 - 1  # the largest integer that I-JSON can be relied on to keep (RFC 7493, 2.2)
 
@@ -186,7 +184,7 @@ class Digester:
         fingerprint = hmac.digest(self._key, b"fingerprint", "sha256").hex()[:8]
         self._prefix = f"{self._FORMAT}-{fingerprint}"
 
-    def __call__(self, write: StartSession | Write | Order) -> str:
+    def __call__(self, write: StartSession | Write | Order | QuizOrder) -> str:
         """Return the write's digest."""
         sent = {name: value for name, value in _converter.unstructure(write).items() if value is not None}
         return self._digest(orjson.dumps(sent, option=orjson.OPT_SORT_KEYS))

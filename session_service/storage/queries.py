@@ -139,6 +139,31 @@ class SessionRow(Session):
 
 
 @attrs.frozen
+class QuizOrderRow:
+    """An order for a quiz: the number of sessions that it has changed, and whether it has reached all."""
+
+    digest: str
+    began_at: datetime
+    changed: int
+    finished: bool
+
+
+@attrs.frozen
+class ChangedCount:
+    """The number of sessions that an order for a quiz has changed."""
+
+    changed: int
+
+
+@attrs.frozen
+class RunningSession:
+    """A session that an order for a quiz has to reach."""
+
+    id: UUID
+    created_at: datetime
+
+
+@attrs.frozen
 class HistoryRow:
     """A page of a session's journal, with what the session's row shows of it.
 
@@ -220,6 +245,9 @@ get_sessions = statements.batch("get_sessions", ReadInput, SessionRow)
 start_sessions = statements.batch("start_sessions", StartInput, SessionRow)
 write_sessions = statements.batch("write_sessions", WriteInput, SessionRow)
 order_sessions = statements.batch("order_sessions", OrderInput, SessionRow)
+begin_quiz_order = statements.one("begin_quiz_order", QuizOrderRow)
+advance_quiz_order = statements.one("advance_quiz_order", ChangedCount)
+find_running_sessions = statements.many("find_running_sessions", RunningSession)
 lock_session = statements.count("lock_session")
 lock_start = statements.count("lock_start")
 lock_starts = statements.batch("lock_starts", LockInput, Lock)

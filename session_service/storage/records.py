@@ -76,8 +76,10 @@ def write_record(
     return record, size
 
 
-def order_record(session_id: UUID, order: Order, provenance: Provenance, digester: Digester) -> OrderInput:
-    """Return the record of an order."""
+def order_record(
+    session_id: UUID, order: Order, provenance: Provenance, digest: str | None, *, brief: bool = False
+) -> OrderInput:
+    """Return the record of an order; with `brief` its session comes back without answers."""
     return OrderInput(
         id=session_id,
         kind=order.kind,
@@ -87,10 +89,11 @@ def order_record(session_id: UUID, order: Order, provenance: Provenance, digeste
         expected_version=order.version,
         reason=order.reason,
         key=order.key,
-        digest=digester(order) if order.key else None,
+        digest=digest,
         actor=provenance.actor,
         client_id=provenance.client_id,
         request_id=provenance.request_id,
+        brief=brief,
     )
 
 

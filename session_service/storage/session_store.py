@@ -1,10 +1,10 @@
 """Reads and writes sessions: batched statements in PostgreSQL behind the cache in Redis."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import monotonic_ns
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import attrs
@@ -39,6 +39,7 @@ from session_service.traffic.batching import Batcher
 
 Query = Callable[[], Awaitable[list[SessionRow]]]
 ListQuery = Callable[[], Awaitable[list[Any]]]
+Found = TypeVar("Found")
 
 # Bytes of a change as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
 LARGE_WRITE = 16 * 1024
@@ -150,6 +151,14 @@ class SessionStore:
     async def _read_clock(self) -> None:
         sent = monotonic_ns()
         self._clock.set((await queries.get_clock(self._pool)).now, sent)
+
+    async def in_turn(self, query: Callable[[], Awaitable[list[Found]]]) -> list[Found]:
+        """Return the result of a query that takes its turn with the lists."""
+        return await self._lists(query)
+
+    async def raise_versions(self, versions: Mapping[UUID, int]) -> None:
+        """Ensure that no version below these is read from the cache from now on."""
+        await self._cache.raise_versions(versions)
 
     async def find(self, wanted: Filter, owner: str | None) -> list[SessionSummary]:
         """Return the sessions that pass the filter: up to one more than its limit."""

@@ -30,6 +30,7 @@ _TYPES: dict[str, object] = {
     "json": orjson.Fragment,
     "jsonb": orjson.Fragment,
     "text": str,
+    "text[]": list[str],
     "timestamptz": datetime,
     "uuid": UUID,
 }

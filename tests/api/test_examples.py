@@ -26,7 +26,7 @@ from tests.api.test_health import readiness_during_shutdown
 from tests.conftest import Urls, migrate
 from tests.support.conformance import DOCUMENT, resolved, validator
 from tests.support.issuer import bearer
-from tests.support.orders import order
+from tests.support.orders import order, order_quiz
 from tests.support.raw_http import HEALTH, exchange
 from tests.support.service import Service, running
 from tests.support.waiting import eventually
@@ -68,11 +68,20 @@ def _history(service: Service) -> httpx.Response:
     time.sleep(0.002)
     service.complete(session_id, tab, answers={"4": ["a", "c"]})
     return service.client.get(f"/api/sessions/{session_id}/events")
+
+
 def _paused(service: Service) -> str:
     session_id = _session(service, 2)
     time.sleep(0.002)  # as in _session
     order(service, "pause", session_id)
     return session_id
+
+
+def _pause_a_quiz(service: Service) -> httpx.Response:
+    quiz = f"quiz-{uuid4()}"
+    paused, _ = (service.start(quiz_id=quiz)["id"] for _ in range(2))
+    order(service, "pause", paused)
+    return order_quiz(service, "pause", {"quiz_id": quiz})
 
 
 def _reuse_a_key(service: Service) -> httpx.Response:
@@ -126,6 +135,7 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
         "SessionCompletedError.sessionCompletedError": lambda at: order(
             at, "deadline", _completed(at), {"extra_seconds": 60}
         ),
+        "OrderReport.finished": _pause_a_quiz,
         "SessionPausedError.sessionPausedError": lambda at: at.save(_paused(at), 4, "a"),
         "SessionEndedError.sessionCompletedError": lambda at: at.save_many(_completed(at), {"4": "a"}),
         "StartForbiddenError.attemptsExhaustedError": _exhaust_attempts,
@@ -206,6 +216,8 @@ def example_session_id(service: Service, database: psycopg.Connection, cache: Re
     def clear() -> None:
         database.execute("delete from quiz_sessions where id = %s or start_key = %s", [session_id, key])
         database.execute("delete from session_events where session_id = %s", [session_id])
+        # Several operations have the same example of a key.
+        database.execute("delete from quiz_orders")
         cache.delete(f"session:{session_id}")
 
     # Schemathesis also sends the examples.

@@ -52,3 +52,12 @@ def from_now(seconds: float) -> str:
     """Return the time that is so many seconds ahead."""
     time = datetime.now(UTC) + timedelta(seconds=seconds)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def order_quiz(
+    service: Service, kind: str, body: object, key: str | None = "", **headers: str
+) -> httpx.Response:
+    """Give an order for a quiz, with a new key unless there is one; a key of None is none."""
+    if key is not None:
+        headers["idempotency-key"] = key or f"order-{uuid4()}"
+    return service.client.post(f"/api/sessions/{kind}", json=body, headers=headers)
