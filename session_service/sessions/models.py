@@ -177,7 +177,7 @@ class StartResult:
 
 @frozen
 class SessionSummary:
-    """A session in a list."""
+    """A session in a list; an overdue one, whose end is not stored yet, has no version."""
 
     id: UUID
     user_id: str
@@ -190,6 +190,23 @@ class SessionSummary:
     completed_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    version: int | None
+    answered: int
+    late_saves: int
+    paused_at: datetime | None
+    ended_by: EndedBy | None
+    attempt: int | None
+    metadata: Fragment
+
+
+@frozen
+class StatusCounts:
+    """The number of sessions with each status."""
+
+    in_progress: int
+    paused: int
+    completed: int
+    expired: int
 
 
 @frozen
@@ -202,10 +219,14 @@ class Cursor:
 
 @frozen
 class SessionPage:
-    """Sessions, newest first, and the cursor of the next page, None on the last one."""
+    """Sessions, newest first, and the cursor of the next page, None on the last one.
+
+    `counts` are those of all sessions of the quiz that the caller may see, None in a list of several quizzes.
+    """
 
     items: list[SessionSummary]
     next_cursor: Cursor | None
+    counts: StatusCounts | None
 
 
 @frozen

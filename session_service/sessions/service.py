@@ -30,6 +30,7 @@ from session_service.sessions.models import (
     SessionSummary,
     StartResult,
     StartSession,
+    StatusCounts,
     Write,
     WriteResult,
 )
@@ -65,6 +66,9 @@ class Store(Protocol):
 
     def find(self, wanted: Filter, owner: str | None, /) -> Awaitable[list[SessionSummary]]:
         """Return the sessions that pass the filter: up to one more than its limit."""
+
+    def count(self, wanted: Filter, owner: str | None, /) -> Awaitable[StatusCounts]:
+        """Return the number of sessions of the filter's quiz, and of its user, with each status."""
 
     def events(
         self, session_id: UUID, owner: str | None, /, *, after: int, limit: int
@@ -106,7 +110,8 @@ class SessionService:
             _check_owner(owner, wanted.user_id)
         found = await self._store.find(wanted, owner)
         items = found[: wanted.limit]
-        return SessionPage(items, _cursor_after(items[-1]) if len(found) > wanted.limit else None)
+        counts = None if wanted.quiz_id is None else await self._store.count(wanted, owner)
+        return SessionPage(items, _cursor_after(items[-1]) if len(found) > wanted.limit else None, counts)
 
     async def read(
         self, owner: str | None, session_id: UUID, *, seen_version: int = 0, fresh: bool = False

@@ -15,6 +15,7 @@ from session_service.sessions.models import (
     OnExpiry,
     Session,
     SessionSummary,
+    StatusCounts,
     Verdict,
 )
 from session_service.sessions.order_models import (
@@ -251,6 +252,7 @@ find_running_sessions = statements.many("find_running_sessions", RunningSession)
 lock_session = statements.count("lock_session")
 lock_start = statements.count("lock_start")
 lock_starts = statements.batch("lock_starts", LockInput, Lock)
+count_sessions = statements.one("count_sessions", StatusCounts)
 list_sessions = statements.many("list_sessions", SessionSummary)
 list_session_events = statements.many("list_session_events", HistoryRow)
 expire_sessions = statements.many("expire_sessions", SweptSession)

@@ -18,6 +18,7 @@ from session_service.sessions.models import (
     Provenance,
     SessionSummary,
     StartSession,
+    StatusCounts,
     Write,
     WriteResult,
 )
@@ -43,12 +44,12 @@ Found = TypeVar("Found")
 
 # Bytes of a change as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
 LARGE_WRITE = 16 * 1024
-# Connections that lock waits and lists leave: one for each of the four batchers here, for that of OrderStore,
-# and for the sweeper.
-RESERVED_CONNECTIONS = 6
+# Connections that lock waits and lists leave: one for each of the four batchers here, and one for the sweeper and
+# the batches of orders, which wait a moment for each other.
+RESERVED_CONNECTIONS = 5
 # Shares of the other connections, which lock waits and lists do not take from each other.
-LOCK_WAIT_PERCENT = 50
-LIST_PERCENT = 50
+LOCK_WAIT_PERCENT = 60
+LIST_PERCENT = 40
 
 
 class SessionStore:
@@ -158,12 +159,13 @@ class SessionStore:
 
     async def raise_versions(self, versions: Mapping[UUID, int]) -> None:
         """Ensure that no version below these is read from the cache from now on."""
-        await self._cache.raise_versions(versions)
+        if versions:
+            await self._cache.raise_versions(versions)
 
     async def find(self, wanted: Filter, owner: str | None) -> list[SessionSummary]:
         """Return the sessions that pass the filter: up to one more than its limit."""
         cursor = wanted.cursor
-        return await self._lists(
+        found: list[SessionSummary] = await self._lists(
             partial(
                 queries.list_sessions,
                 self._pool,
@@ -175,6 +177,20 @@ class SessionStore:
                 count=wanted.limit + 1,
             )
         )
+        # A list shows versions: as with every other reply, no later read may be older.
+        await self.raise_versions({one.id: one.version for one in found if one.version is not None})
+        return found
+
+    async def count(self, wanted: Filter, owner: str | None) -> StatusCounts:
+        """Return the number of sessions of the filter's quiz, and of its user, with each status."""
+        user_id = owner or wanted.user_id
+        counts: list[StatusCounts] = await self._lists(
+            partial(self._count, quiz_id=wanted.quiz_id, user_id=user_id)
+        )
+        return counts[0]
+
+    async def _count(self, **filters: object) -> list[StatusCounts]:
+        return [await queries.count_sessions(self._pool, **filters)]
 
     async def events(self, session_id: UUID, owner: str | None, *, after: int, limit: int) -> History | None:
         """Return a page of the session's journal; an overdue session is ended first."""
