@@ -73,19 +73,16 @@ ended as materialized (
     end as aim
   from timed
 ),
--- A session begins before it ends, and its end is a time that every client can read.
 aimed as materialized (
   select
     *,
-    case
-      when aim is not null then
-        least(
-          greatest(aim, (s).started_at + pause + interval '1 millisecond'),
-          timestamptz '2999-12-31 23:59:59.999+00'
-        )::timestamptz(3)
-    end as ends_at,
-    coalesce(aim + (s).grace_seconds * interval '1 second' > checked_at, true) as ahead
+    -- In the milliseconds in which it is stored, and no later than the last end that an order may name.
+    case when aim is not null then least(aim, timestamptz '2999-12-31 23:59:59.999+00')::timestamptz(3) end as ends_at
   from ended
+),
+reached as materialized (
+  select *, coalesce(ends_at + (s).grace_seconds * interval '1 second' > checked_at, true) as ahead
+  from aimed
 ),
 judged as materialized (
   select
@@ -120,7 +117,7 @@ judged as materialized (
         then 'unchanged'
       else 'ok'
     end as verdict
-  from aimed
+  from reached
 ),
 decided as materialized (
   select
@@ -151,12 +148,12 @@ written as (
       when verdict <> 'ok' then t.closes_at
       when next = 'paused' then null
       when next = 'in_progress' then ends_at + t.grace_seconds * interval '1 second'
-      else greatest(checked_at, ends_at)
+      else checked_at
     end,
     paused_at = case when next = 'paused' then coalesce(t.paused_at, checked_at) end,
     completed_at = case
       when next <> 'completed' then null
-      when verdict = 'ok' then greatest(checked_at, ends_at)
+      when verdict = 'ok' then checked_at
       when overdue then t.closes_at
       else t.completed_at
     end,

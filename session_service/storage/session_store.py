@@ -44,8 +44,8 @@ Found = TypeVar("Found")
 
 # Bytes of a change as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
 LARGE_WRITE = 16 * 1024
-# Connections that lock waits and lists leave: one for each of the four batchers here, and one for the sweeper and
-# the batches of orders, which wait a moment for each other.
+# Connections that lock waits and lists leave: one for each of the four batchers here, and one for the sweeper
+# and the batches of orders, which wait a moment for each other.
 RESERVED_CONNECTIONS = 5
 # Shares of the other connections, which lock waits and lists do not take from each other.
 LOCK_WAIT_PERCENT = 60
