@@ -147,7 +147,7 @@ written as (
   from judged
   where t.id = (s).id
     and (verdict = 'ok' or overdue)
-  returning t, a, verdict, overdue, checked_at
+  returning t, a, judged.status as found, verdict, overdue, checked_at
 ),
 logged as (
   insert into session_events (session_id, version, type, at, actor, client_id, request_id, data)
@@ -166,6 +166,12 @@ logged as (
           'ended_by', (t).ended_by,
           'completed_at', to_char((t).completed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
         )
+      end
+      || case
+        when found = 'paused' and (t).status = 'completed' then jsonb_build_object(
+          'closes_at', to_char((t).closes_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'paused_at', null
+        )
+        else '{}'
       end
   from written
 ),

@@ -104,7 +104,7 @@ class Stage:
         return session_id
 
     def _while_overdue(self, session_id: str, call: Callable[[], httpx.Response]) -> httpx.Response:
-        """Call while the session is overdue, and the sweeper cannot end it: the call waits for the row's lock."""
+        """Call while the session is overdue and its row locked, so that the sweeper cannot end it."""
         with psycopg.connect(self.url) as holder, ThreadPoolExecutor(1) as client:
             holder.execute("select from quiz_sessions where id = %s for update", [session_id])
             age(holder, self.cache, session_id, 700)
