@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.ageing import stored
 from tests.support.issuer import SERVICE_SCOPE, bearer
-from tests.support.orders import given, order_quiz
+from tests.support.orders import given, order, order_quiz
 from tests.support.service import Service
 
 KINDS = {"changeDeadlines": "deadline", "pauseSessions": "pause", "resumeSessions": "resume"}
@@ -143,6 +143,27 @@ def test_200_for_many_sessions_and_callers(
     assert all(report["changed"] <= 601 and report["unchanged"] == [] for report in reports)
     query = "select distinct version from quiz_sessions where quiz_id = %s"
     assert len(database.execute(query, [quiz]).fetchall()) == 1
+
+
+@ORDERS
+def test_200_changes_nothing_after_the_last_call(service: Service, operation: str) -> None:
+    """Once an order has reached every session, a repeat changes none, also if one has another state since."""
+    quiz = _quiz()
+    (session_id,) = _prepared(service, operation, quiz)
+    # It has the wanted state, so that its row need not have the key.
+    opposite = {"pauseSessions": "pause", "resumeSessions": "resume"}.get(operation)
+    if opposite:
+        given(service, opposite, session_id)
+    first = _order(service, operation, quiz, "k").json()
+    assert first["unfinished"] is False
+    for number in range(17):
+        order(service, "deadline", session_id, {"extra_seconds": 1}, f"other-{number}")
+    if opposite:
+        given(service, "resume" if opposite == "pause" else "pause", session_id)
+    session = service.read(session_id).json()
+    again = _order(service, operation, quiz, "k").json()
+    assert again == {"changed": first["changed"], "unchanged": [], "unfinished": False}
+    assert service.read(session_id).json() == session
 
 
 COPIES = """

@@ -5,6 +5,7 @@ from tests.verify.mutations import (
     auth,
     cache,
     journal,
+    orders,
     server,
     sessions,
     settings,
@@ -17,6 +18,19 @@ from tests.verify.mutations.mutation import Mutation
 
 MUTATIONS: list[Mutation] = [
     mutation
-    for module in (api, auth, cache, journal, server, sessions, settings, sql, sql_ends, storage, traffic)
+    for module in (
+        api,
+        auth,
+        cache,
+        journal,
+        orders,
+        server,
+        sessions,
+        settings,
+        sql,
+        sql_ends,
+        storage,
+        traffic,
+    )
     for mutation in module.MUTATIONS
 ]
