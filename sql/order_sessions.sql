@@ -17,6 +17,8 @@
 -- enough, since nothing has shown the end with a version. An order that finds the state that it asks for is `unchanged`:
 -- only its key is stored. Each other change writes its line of the journal.
 --
+-- The steps of the judgement are not materialized, since each copy of a session has its answers.
+--
 -- A batch has at most one order of a session, except orders with must_queue. The statement waits for no lock: the
 -- verdict is `busy` if another transaction holds the row, or if must_queue is set. An order without a row in the result
 -- is for a session that does not exist.
@@ -44,7 +46,7 @@ clocked as materialized (
   select a, s, date_trunc('milliseconds', clock_timestamp()) as checked_at
   from held
 ),
-timed as materialized (
+timed as (
   select
     *,
     coalesce((s).status = 'in_progress' and (s).closes_at <= checked_at, false) as overdue,
@@ -52,7 +54,7 @@ timed as materialized (
     case when (s).status = 'paused' then checked_at - (s).paused_at else interval '0' end as pause
   from clocked
 ),
-ended as materialized (
+ended as (
   select
     *,
     case
@@ -73,18 +75,18 @@ ended as materialized (
     end as aim
   from timed
 ),
-aimed as materialized (
+aimed as (
   select
     *,
     -- In the milliseconds in which it is stored, and no later than the last end that an order may name.
     case when aim is not null then least(aim, timestamptz '2999-12-31 23:59:59.999+00')::timestamptz(3) end as ends_at
   from ended
 ),
-reached as materialized (
+reached as (
   select *, coalesce(ends_at + (s).grace_seconds * interval '1 second' > checked_at, true) as ahead
   from aimed
 ),
-judged as materialized (
+judged as (
   select
     *,
     case

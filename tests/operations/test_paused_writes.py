@@ -92,6 +92,20 @@ def test_the_keys_of_orders_stay_when_a_session_ends(service: Service, database:
     assert stored(database, session_id, "recent_orders") == (["r", "p"],)
 
 
+@pytest.mark.parametrize("end", [{"extra_seconds": -86_400}, {"expires_at": "2000-01-01T00:00:00Z"}])
+def test_the_keys_of_orders_stay_when_an_order_ends_the_session(
+    service: Service, database: psycopg.Connection, end: dict[str, object]
+) -> None:
+    """An order that ends a session leaves the keys of its orders and saves, without their digests."""
+    session_id = service.start()["id"]
+    order(service, "pause", session_id, {}, "p")
+    order(service, "resume", session_id, {}, "r")
+    service.save(session_id, 1, "x", KEY)
+    order(service, "deadline", session_id, end, "e")
+    kept = stored(database, session_id, "recent_orders", "recent_writes", "start_digest")
+    assert kept == (["e", "r", "p"], ["k"], None)
+
+
 def test_the_last_sixteen_keys_of_orders_are_kept(service: Service, database: psycopg.Connection) -> None:
     """A session keeps the keys of its last sixteen orders, newest first."""
     session_id = service.start()["id"]
