@@ -10,7 +10,8 @@ select id, created_at
 from quiz_sessions
 where quiz_id = %(quiz_id)s::text
   and (%(user_ids)s::text[] is null or user_id = any (%(user_ids)s::text[]))
-  and created_at < %(began_at)s::timestamptz
+  -- Both are whole milliseconds: a session of the same one may have been acknowledged before.
+  and created_at <= %(began_at)s::timestamptz
   and (status = 'paused' or (status = 'in_progress' and (closes_at is null or closes_at > clock_timestamp())))
   and (%(done)s::text is null or %(done)s::text <> all (recent_orders))
   and (

@@ -106,12 +106,17 @@ def test_200_lists_the_sessions_that_have_the_wanted_state(service: Service, ope
 def test_200_leaves_locked_sessions_to_the_next_call(
     service: Service, migrated: dict[str, str], operation: str
 ) -> None:
-    """A locked session is left out and the order is unfinished; the next call changes only that session."""
+    """A locked session is left out and the order is unfinished; the next call changes only that session.
+
+    A session that was started since the first call is not covered.
+    """
     quiz = _quiz()
     ids = _prepared(service, operation, quiz, 3)
     with psycopg.connect(migrated["MIGRATION_DATABASE_URL"]) as holder:
         holder.execute("select from quiz_sessions where id = %s for update", [ids[1]])
         first = _order(service, operation, quiz, "k").json()
+        (later,) = _prepared(service, operation, quiz)
+        before = service.read(later).json()
         again = _order(service, operation, quiz, "k").json()
         assert first == again == {"changed": 2, "unchanged": [], "unfinished": True}
         holder.rollback()
@@ -121,6 +126,7 @@ def test_200_leaves_locked_sessions_to_the_next_call(
         "unfinished": False,
     }
     assert len({service.read(session_id).json()["version"] for session_id in ids}) == 1
+    assert service.read(later).json() == before
 
 
 @ORDERS

@@ -176,8 +176,8 @@ MUTATIONS = [
     Mutation(
         "sessions from before the first call of an order for a quiz",
         "sql/find_running_sessions.sql",
-        remove_sql("and created_at < %(began_at)s::timestamptz"),
-        f"{EVERY_QUIZ}::test_200_covers_the_running_sessions_of_the_quiz",
+        replace_sql("and created_at <= %(began_at)s", "and now() >= %(began_at)s"),
+        f"{EVERY_QUIZ}::test_200_leaves_locked_sessions_to_the_next_call",
     ),
     Mutation(
         "order for a quiz that has reached every session",
