@@ -55,6 +55,7 @@ REQUEST_OUTCOMES = {
     "completeSession.lastAnswers": ('200 "2"', '409 "2"'),
     "changeDeadlines.extra": ("200", "200"),
     "changeDeadlines.some": ("200", "200"),
+    "changeDeadlines.limit": ("200", "200"),
     "pauseSessions.all": ("200", "200"),
     "resumeSessions.all": ("200", "200"),
     "changeDeadline.extra": ('200 "2"', '200 "3"'),

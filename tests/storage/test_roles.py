@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 FORBIDDEN = [
     "delete from quiz_sessions",
     "truncate quiz_sessions",
+    "delete from quiz_orders",
     "drop table quiz_sessions",
     "delete from session_events",
     "update session_events set data = '{}'",
@@ -64,7 +65,7 @@ def test_unneeded_statements_are_denied(migrated: Urls, statement: str) -> None:
 
 
 def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psycopg.Connection) -> None:
-    """The role reads and writes its table, adds to the journal, and reads the migrations and its secret."""
+    """The role reads and writes its tables, adds to the journal, and reads the migrations and its secret."""
     query = (
         "select table_name, privilege_type from information_schema.role_table_grants "
         "where grantee = 'session_service'"
@@ -72,6 +73,9 @@ def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psyco
     migrate(migrated)
     assert sorted(database.execute(query)) == [
         ("installation_secrets", "SELECT"),
+        ("quiz_orders", "INSERT"),
+        ("quiz_orders", "SELECT"),
+        ("quiz_orders", "UPDATE"),
         ("quiz_sessions", "INSERT"),
         ("quiz_sessions", "SELECT"),
         ("quiz_sessions", "UPDATE"),
