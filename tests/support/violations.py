@@ -190,7 +190,8 @@ def _of_branches(schema: Schema, depth: int) -> Iterator[Violation]:
     for branch, applies in (("then", True), ("else", False)):
         inner = merged(schema.get(branch, {}))
         if inner.get("not") == {}:
-            wrong = next(value for value in (None, {}) if condition.is_valid(value) == applies)
+            neither: tuple[object, ...] = (None, {})
+            wrong = next(value for value in neither if condition.is_valid(value) == applies)
             yield Violation("not", wrong)
         for one in violations(inner, depth):
             # The rule of the schema itself is the stricter one.
