@@ -34,6 +34,8 @@ _converter.register_structure_hook_func(
     lambda kind: kind in (Changes, dict[str, Any]), lambda value, _: value
 )
 _converter.register_structure_hook(UUID, lambda text, _: UUID(text))
+# In UTC: PostgreSQL knows no offset of 16 hours or more.
+_converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text).astimezone(UTC))
 _converter.register_unstructure_hook(orjson.Fragment, lambda fragment: fragment)
 _converter.register_structure_hook_func(lambda kind: kind is ExternalId, lambda value, _: external_id(value))
 

@@ -1,7 +1,5 @@
 """changeDeadline: PUT /api/sessions/{id}/deadline."""
 
-from datetime import datetime
-
 import psycopg
 import pytest
 from redis import Redis
@@ -21,8 +19,13 @@ BAD: list[object] = [
     {"expires_at": "2100-02-30T00:00:00Z"},
     {"expires_at": "2100-01-01T24:00:00Z"},
     {"expires_at": "2100-01-01T00:00:60Z"},
-    {"expires_at": "2100-01-01T00:00:00+00:00"},
-    {"expires_at": "2100-01-01T00:00:00.1234Z"},
+    {"expires_at": "2100-01-01T00:00:00"},
+    {"expires_at": "2100-01-01T00:00:00+24:00"},
+    {"expires_at": "2100-01-01T00:00:00-00:60"},
+    {"expires_at": "2100-01-01T00:00:00+99:99"},
+    {"expires_at": "2100-01-01T00:00:00.Z"},
+    {"expires_at": "2100-01-01t00:00:00z"},
+    {"expires_at": "1999-01-01T00:00:00Z"},
     {"expires_at": "3000-01-01T00:00:00Z"},
     {"expires_at": 0},
     {"extra_seconds": 2_592_001},
@@ -51,14 +54,20 @@ def test_200_adds_seconds_to_the_end(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "end", ["2100-01-01T10:00:00Z", "2999-12-31T23:59:59.9Z", "2096-02-29T00:00:00.120Z"]
+    ("end", "shown"),
+    [
+        ("2100-01-01T10:00:00Z", "2100-01-01T10:00:00.000Z"),
+        ("2096-02-29T00:00:00.120Z", "2096-02-29T00:00:00.120Z"),
+        ("2100-01-01T10:00:00.123456789+05:30", "2100-01-01T04:30:00.123Z"),
+        ("2999-12-31T23:59:59.9-23:59", "2999-12-31T23:59:59.999Z"),
+    ],
 )
-def test_200_sets_the_end(service: Service, end: str) -> None:
+def test_200_sets_the_end(service: Service, end: str, shown: str) -> None:
     """expires_at is the new end; the same order again changes nothing, with or without a key."""
     session_id = service.start()["id"]
     first = order(service, "deadline", session_id, {"expires_at": end}, None)
     assert (first.status_code, first.headers["etag"]) == (200, '"2"')
-    assert moment(first.json(), "expires_at").isoformat() == datetime.fromisoformat(end).isoformat()
+    assert first.json()["expires_at"] == shown
     for key in (None, "k", "k"):
         assert order(service, "deadline", session_id, {"expires_at": end}, key).json() == first.json()
 
