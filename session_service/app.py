@@ -21,6 +21,7 @@ from session_service.api.operations import Services
 from session_service.api.router import Route, Router
 from session_service.sessions.errors import ServiceError
 from session_service.sessions.feed import EventFeed
+from session_service.sessions.orders import OrderService
 from session_service.sessions.sequencer import Sequencer
 from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
@@ -28,6 +29,7 @@ from session_service.settings import SettingError, Settings
 from session_service.storage import migrations, queries, statements
 from session_service.storage.event_store import EventStore
 from session_service.storage.migrations import MigrationError
+from session_service.storage.order_store import OrderStore
 from session_service.storage.pool import ConnectionPool, await_server
 from session_service.storage.readiness import ReadinessCheck
 from session_service.storage.redis import RedisClient, UnreachableError
@@ -46,6 +48,7 @@ class Storage:
     redis: RedisClient
     readiness: ReadinessCheck
     sessions: SessionStore
+    orders: OrderStore
     events: EventStore
 
 
@@ -74,8 +77,10 @@ def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
 
 def _services(storage: Storage, settings: Settings) -> Services:
     redis = storage.redis
+    sessions = SessionService(storage.sessions, learner_starts=settings.learner_starts)
     return Services(
-        SessionService(storage.sessions, learner_starts=settings.learner_starts),
+        sessions,
+        OrderService(storage.orders, sessions),
         EventFeed(storage.events),
         HealthChecks(postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available),
     )
@@ -105,6 +110,7 @@ def _storage(settings: Settings) -> Storage:
         redis,
         ReadinessCheck(statements.pool(settings.database_url, 1, queries.configure)),
         sessions,
+        OrderStore(pool, sessions, settings.batch_size),
         EventStore(pool, cache, settings.events_days, lists=sessions.lists, rounds=sessions.rounds),
     )
 

@@ -22,7 +22,7 @@ begin
   if not has_schema_privilege(role, current_schema(), 'usage') then
     execute format('grant usage on schema %%I to %%I', current_schema(), role);
   end if;
-  execute format('grant select, insert, update on quiz_sessions to %%I', role);
+  execute format('grant select, insert, update on quiz_sessions, quiz_orders to %%I', role);
   -- The journal: a line is never changed.
   execute format('grant select, insert on session_events to %%I', role);
   -- The feed: a position is never changed, but deleted when it is old.

@@ -5,6 +5,6 @@ select
 from pg_class
 where oid in (
     'quiz_sessions'::regclass, 'session_events'::regclass, 'schema_migrations'::regclass,
-    'unplaced_events'::regclass, 'event_positions'::regclass, 'event_feeds'::regclass
+    'quiz_orders'::regclass, 'unplaced_events'::regclass, 'event_positions'::regclass, 'event_feeds'::regclass
   )
   and pg_has_role(relowner, 'usage');

@@ -25,6 +25,7 @@ ended as (
     ended_by = 'deadline',
     version = s.version + 1,
     recent_writes = array(select split_part(recent, ' ', 1) from unnest(s.recent_writes) as recent),
+    recent_orders = array(select split_part(recent, ' ', 1) from unnest(s.recent_orders) as recent),
     start_digest = null,
     updated_at = now
   from due, clock

@@ -10,7 +10,8 @@
 -- The lines are read one by one, since they differ much in size: a page of them has at most 1 MiB, less the rest of the
 -- body, but at least one line.
 with recursive session as materialized (
-  select id, version, expires_at, status, closes_at, date_trunc('milliseconds', clock_timestamp()) as checked_at
+  select
+    id, version, case when status <> 'paused' then expires_at end as expires_at, status, closes_at, date_trunc('milliseconds', clock_timestamp()) as checked_at
   from quiz_sessions
   where id = %(id)s
     and (%(owner)s::text is null or user_id = %(owner)s::text)

@@ -2,23 +2,32 @@
 -- in:  user_id text?, quiz_id text?, status text?, before_ms bigint?, before_id uuid?, count integer
 -- out: id uuid, user_id text, quiz_id text, current_question text, status text, started_at timestamptz,
 -- out: expires_at timestamptz?, last_saved_at timestamptz, completed_at timestamptz?, created_at timestamptz,
--- out: updated_at timestamptz
+-- out: updated_at timestamptz, version integer?, answered integer, late_saves integer, paused_at timestamptz?,
+-- out: ended_by text?, attempt integer?, metadata jsonb
 --
--- Lists sessions, newest first; an overdue one is shown as ended, which is not stored. Unprepared, so that it is planned
--- for the filters in use: each combination of them has its own index.
+-- Lists sessions, newest first; an overdue one is shown as ended, which is not stored, and without a version. Unprepared,
+-- so that it is planned for the filters in use: each combination of them has its own index.
 with clock as materialized (
   select clock_timestamp() as now
 )
 select
   id, user_id, quiz_id, current_question, shown.status, started_at, expires_at, last_saved_at,
   case when shown.status = 'completed' then coalesce(completed_at, closes_at) end as completed_at,
-  created_at, updated_at
+  created_at, updated_at,
+  case when not overdue then version end as version,
+  (select count(*) from jsonb_object_keys(answers))::integer as answered,
+  late_saves, paused_at,
+  case when overdue then 'deadline' else ended_by end as ended_by,
+  attempt, metadata
 from quiz_sessions as s
 cross join clock
 cross join lateral (
+  select coalesce(s.status = 'in_progress' and closes_at <= now, false) as overdue
+) as timed
+cross join lateral (
   select
     case
-      when not coalesce(s.status = 'in_progress' and closes_at <= now, false) then s.status
+      when not overdue then s.status
       when on_expiry = 'complete' then 'completed'
       else 'expired'
     end as status

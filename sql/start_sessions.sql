@@ -6,8 +6,8 @@
 -- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
 -- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
 -- out: closes_at timestamptz?, on_expiry text, late_saves integer, last_saved_at timestamptz, completed_at timestamptz?,
--- out: ended_by text?, created_at timestamptz, updated_at timestamptz, verdict text, checked_at timestamptz,
--- out: ordinality integer
+-- out: ended_by text?, created_at timestamptz, updated_at timestamptz, paused_at timestamptz?, verdict text,
+-- out: checked_at timestamptz, ordinality integer
 --
 -- A batch has at most one start of a user's key or, under locks, of a user's quiz. A start without a row has lost a
 -- race against another transaction with the same key, which committed after this statement's snapshot: the statement
@@ -53,8 +53,7 @@ running as materialized (
     from quiz_sessions as s
     where s.user_id = a.user_id
       and s.quiz_id = a.quiz_id
-      and s.status = 'in_progress'
-      and (s.closes_at is null or s.closes_at > now)
+      and (s.status = 'paused' or (s.status = 'in_progress' and (s.closes_at is null or s.closes_at > now)))
     order by s.created_at desc, s.id desc
     limit 1
   ) as newest
@@ -150,6 +149,6 @@ results as (
 select
   id, status, version, user_id, quiz_id, current_question, answers,
   annotations, attempt, metadata, started_at, expires_at, closes_at, on_expiry,
-  late_saves, last_saved_at, completed_at, ended_by, created_at, updated_at,
+  late_saves, last_saved_at, completed_at, ended_by, created_at, updated_at, paused_at,
   verdict, now as checked_at, ordinality
 from results, clock;

@@ -6,8 +6,8 @@
 -- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
 -- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
 -- out: closes_at timestamptz?, on_expiry text, late_saves integer, last_saved_at timestamptz, completed_at timestamptz?,
--- out: ended_by text?, created_at timestamptz, updated_at timestamptz, verdict text, checked_at timestamptz,
--- out: ordinality integer
+-- out: ended_by text?, created_at timestamptz, updated_at timestamptz, paused_at timestamptz?, verdict text,
+-- out: checked_at timestamptz, ordinality integer
 --
 -- Saves answers, completes sessions and closes overdue ones: locks, checks and updates the rows of a batch in one round
 -- trip. The kind is `save`, `complete`, or `close` for a request that changes nothing but an overdue session. Whatever
@@ -77,6 +77,8 @@ judged as materialized (
           else 'completed'
         end
       when status = 'expired' then 'expired'
+      -- Writes that were on their way when the session was paused.
+      when status = 'paused' and (s).paused_at + (s).grace_seconds * interval '1 second' <= checked_at then 'paused'
       when (a).key || ' ' || (a).digest = any ((s).recent_writes) then 'repeated'
       -- Digests by another DIGEST_KEY or release, and keys without one, cannot be compared: they count as equal.
       when exists (
@@ -111,7 +113,10 @@ written as (
       when verdict = 'ok' then coalesce((a).current_question, t.current_question) else t.current_question
     end,
     version = t.version + 1,
-    late_saves = t.late_saves + case when verdict = 'ok' and saves and t.expires_at <= checked_at then 1 else 0 end,
+    late_saves = t.late_saves + case
+      -- The time of a paused session stands still.
+      when verdict = 'ok' and saves and t.expires_at <= coalesce(t.paused_at, checked_at) then 1 else 0
+    end,
     last_saved_at = case when verdict = 'ok' and saves then checked_at else t.last_saved_at end,
     updated_at = checked_at,
     status = case when verdict = 'ok' and (a).kind = 'complete' then 'completed' else judged.status end,
@@ -120,6 +125,11 @@ written as (
       when judged.status = 'completed' then t.closes_at
     end,
     ended_by = case when overdue then 'deadline' when (a).kind = 'complete' then 'learner' end,
+    closes_at = case
+      when t.status = 'paused' and (a).kind = 'complete' then t.expires_at + t.grace_seconds * interval '1 second'
+      else t.closes_at
+    end,
+    paused_at = case when (a).kind <> 'complete' then t.paused_at end,
     -- The keys outlive the digests, which would help to guess a cleared answer.
     recent_writes = case
       when overdue then array(select split_part(recent, ' ', 1) from unnest(t.recent_writes) as recent)
@@ -129,29 +139,40 @@ written as (
       when (a).key is null then t.recent_writes
       else array_prepend((a).key || ' ' || (a).digest, t.recent_writes[:15])
     end,
+    recent_orders = case
+      when overdue or (a).kind = 'complete'
+        then array(select split_part(recent, ' ', 1) from unnest(t.recent_orders) as recent)
+      else t.recent_orders
+    end,
     start_digest = case when overdue or (a).kind = 'complete' then null else t.start_digest end
   from judged
   where t.id = (s).id
     and (verdict = 'ok' or overdue)
-  returning t, a, verdict, overdue, checked_at
+  returning t, a, judged.status as found, verdict, overdue, checked_at
 ),
 logged as (
   insert into session_events (session_id, version, type, at, actor, client_id, request_id, data)
   select
     (t).id, (t).version,
-    case when (t).status = 'in_progress' then 'session.saved' else 'session.' || (t).status end,
+    case when (t).status in ('in_progress', 'paused') then 'session.saved' else 'session.' || (t).status end,
     checked_at,
     case when overdue then '{"type": "system"}' else (a).actor end,
     case when not overdue then (a).client_id end,
     case when not overdue then (a).request_id end,
     case when overdue then '{}' else coalesce((a).summary, (a).change) end
       || case
-        when (t).status = 'in_progress' then '{}'
+        when (t).status in ('in_progress', 'paused') then '{}'
         when (t).status = 'expired' then jsonb_build_object('ended_by', (t).ended_by)
         else jsonb_build_object(
           'ended_by', (t).ended_by,
           'completed_at', to_char((t).completed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
         )
+      end
+      || case
+        when found = 'paused' and (t).status = 'completed' then jsonb_build_object(
+          'closes_at', to_char((t).closes_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'paused_at', null
+        )
+        else '{}'
       end
   from written
 ),
@@ -159,7 +180,7 @@ unplaced as (
   insert into unplaced_events (session_id, version)
   select (t).id, (t).version
   from written
-  where (t).status <> 'in_progress'
+  where (t).status not in ('in_progress', 'paused')
 ),
 results as (
   select t as r, verdict, checked_at, (a).ordinality
@@ -179,5 +200,6 @@ select
   (r).id, (r).status, (r).version, (r).user_id, (r).quiz_id, (r).current_question, (r).answers,
   (r).annotations, (r).attempt, (r).metadata, (r).started_at, (r).expires_at, (r).closes_at, (r).on_expiry,
   (r).late_saves, (r).last_saved_at, (r).completed_at, (r).ended_by, (r).created_at, (r).updated_at,
+  (r).paused_at,
   verdict, checked_at, ordinality
 from results;

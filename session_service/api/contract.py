@@ -24,7 +24,8 @@ class Operation:
     """An operation of the contract; `id` is its operationId in snake_case.
 
     `parameters` are the inputs by `path`, `query` and `header`. `successes` are the declared statuses below
-    400. `secured` operations authenticate their requests if AUTH is set.
+    400. `secured` operations authenticate their requests if AUTH is set. `needed_headers` has the
+    header that a body with a field needs, by the field: `x-needs-header`.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Operation:
     body_required: bool
     successes: frozenset[int]
     secured: bool
+    needed_headers: Mapping[str, str]
 
     @property
     def names(self) -> set[str]:
@@ -74,16 +76,21 @@ def _operation(
     document: dict[str, Any], path: str, method: str, spec: dict[str, Any], shared: list[dict[str, Any]]
 ) -> Operation:
     listed = [_resolved(document, parameter) for parameter in shared + spec.get("parameters", [])]
-    body = spec.get("requestBody")
+    body = _body_schema(document, spec)
     return Operation(
         id=snake(spec["operationId"]),
         path=path,
         method=method.upper(),
         parameters={kind: _parameters(document, kind, listed) for kind in ("path", "query", "header")},
-        body=_body(document, body) if body else None,
-        body_required=bool(body and body.get("required")),
+        body=Input.build(document["components"], "body", body) if body else None,
+        body_required=bool(spec.get("requestBody", {}).get("required")),
         successes=frozenset(int(status) for status in spec["responses"] if status < "4"),
         secured=bool(spec.get("security", document["security"])),
+        needed_headers={
+            name: field["x-needs-header"]
+            for name, field in body.get("properties", {}).items()
+            if "x-needs-header" in field
+        },
     )
 
 
@@ -100,9 +107,11 @@ def _parameters(document: dict[str, Any], kind: str, listed: list[dict[str, Any]
     return Input.build(document["components"], kind, schema)
 
 
-def _body(document: dict[str, Any], body: dict[str, Any]) -> Input:
-    schema = _resolved(document, body["content"]["application/json"]["schema"])
-    return Input.build(document["components"], "body", schema)
+def _body_schema(document: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the operation's body; an empty one if it takes none."""
+    if "requestBody" not in spec:
+        return {}
+    return _resolved(document, spec["requestBody"]["content"]["application/json"]["schema"])
 
 
 def _resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:

@@ -20,15 +20,20 @@ from session_service.api.responses import Response, encode_with_id, session_head
 from session_service.api.validation import Input, plain_names
 from session_service.sessions import codec
 from session_service.sessions.events import FeedPage
-from session_service.sessions.models import (
-    EncodedSession,
-    History,
-    Provenance,
-    SessionPage,
-    StartResult,
-)
+from session_service.sessions.models import EncodedSession, History, Provenance, SessionPage, StartResult
+from session_service.sessions.order_models import OrderReport
 
-Result = EncodedSession | StartResult | SessionPage | History | FeedPage | Health | Liveness | Readiness
+Result = (
+    EncodedSession
+    | StartResult
+    | SessionPage
+    | History
+    | FeedPage
+    | OrderReport
+    | Health
+    | Liveness
+    | Readiness
+)
 Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]
 
@@ -90,7 +95,7 @@ class Endpoint:
         principals = [await self._authenticate(scope)] if self._operation.secured else []
         arguments = self._parameters(scope, path)
         if self._operation.body is not None:
-            arguments["body"] = self._body(scope)
+            arguments["body"] = self._body(scope, arguments)
         prefer = arguments.pop("prefer", None)
         if self._has_provenance:
             client_id = arguments.pop("client_id", None)
@@ -101,7 +106,7 @@ class Endpoint:
                 return _session_response(result, arguments.get("if_none_match"), prefer)
             case StartResult():
                 return self._start_response(result)
-            case SessionPage() | FeedPage():
+            case SessionPage() | FeedPage() | OrderReport():
                 return Response(200, [_NO_STORE], codec.encode(result))
             case History():
                 return Response(200, [*time_headers(result), _NO_STORE], codec.encode(result.page))
@@ -139,7 +144,7 @@ class Endpoint:
             arguments[argument] = structure(value)
         return arguments
 
-    def _body(self, scope: Scope) -> Any:
+    def _body(self, scope: Scope, parameters: Values) -> Any:
         content: bytes = scope["body"]
         if not content:
             if self._operation.body_required:
@@ -161,6 +166,9 @@ class Endpoint:
         given = {
             name: field for name, field in value.items() if field is not None or name in declared.required
         }
+        for name, header in self._operation.needed_headers.items():
+            if name in given and snake(header) not in parameters:
+                raise ValidationError([{"path": "header", "message": f"must have {header} with {name}"}])
         return codec.structure(given, self._body_type)
 
 

@@ -26,6 +26,19 @@ from session_service.sessions.models import (
     Status,
     Write,
 )
+from session_service.sessions.order_models import (
+    ChangeDeadline,
+    ChangeDeadlines,
+    Order,
+    OrderReport,
+    PauseSession,
+    PauseSessions,
+    QuizOrder,
+    ReopenSession,
+    ResumeSession,
+    ResumeSessions,
+)
+from session_service.sessions.orders import OrderService
 from session_service.sessions.service import SessionService
 
 
@@ -34,6 +47,7 @@ class Services:
     """The services that the operations call."""
 
     sessions: SessionService
+    orders: OrderService
     feed: EventFeed
     health: HealthChecks
 
@@ -66,6 +80,52 @@ async def list_sessions(
 ) -> SessionPage:
     wanted = Filter(user_id, quiz_id, status, limit, cursor)
     return await services.sessions.list(principal.user_id, wanted)
+
+
+async def change_deadlines(
+    services: Services,
+    principal: Principal,
+    *,
+    body: ChangeDeadlines,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey | None = None,
+) -> OrderReport:
+    order = Order(
+        "deadline",
+        expires_at=body.expires_at,
+        extra_seconds=body.extra_seconds,
+        time_limit_seconds=body.time_limit_seconds,
+        reason=body.reason,
+        key=idempotency_key,
+    )
+    quiz_order = QuizOrder(body.quiz_id, body.user_ids, order)
+    return await services.orders.order_quiz(principal.user_id, quiz_order, provenance)
+
+
+async def pause_sessions(
+    services: Services,
+    principal: Principal,
+    *,
+    body: PauseSessions,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> OrderReport:
+    order = Order("pause", reason=body.reason, key=idempotency_key)
+    quiz_order = QuizOrder(body.quiz_id, body.user_ids, order)
+    return await services.orders.order_quiz(principal.user_id, quiz_order, provenance)
+
+
+async def resume_sessions(
+    services: Services,
+    principal: Principal,
+    *,
+    body: ResumeSessions,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> OrderReport:
+    order = Order("resume", reason=body.reason, key=idempotency_key)
+    quiz_order = QuizOrder(body.quiz_id, body.user_ids, order)
+    return await services.orders.order_quiz(principal.user_id, quiz_order, provenance)
 
 
 async def get_session(
@@ -144,6 +204,74 @@ async def complete_session(
         key=idempotency_key,
     )
     return await services.sessions.write(principal.user_id, id, write, provenance)
+
+
+async def change_deadline(
+    services: Services,
+    principal: Principal,
+    *,
+    id: UUID,
+    body: ChangeDeadline,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey | None = None,
+) -> EncodedSession:
+    order = Order(
+        "deadline",
+        expires_at=body.expires_at,
+        extra_seconds=body.extra_seconds,
+        time_limit_seconds=body.time_limit_seconds,
+        reason=body.reason,
+        version=body.version,
+        key=idempotency_key,
+    )
+    return await services.orders.order(principal.user_id, id, order, provenance)
+
+
+async def pause_session(
+    services: Services,
+    principal: Principal,
+    *,
+    id: UUID,
+    body: PauseSession | None,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> EncodedSession:
+    asked = body or PauseSession()
+    order = Order("pause", reason=asked.reason, version=asked.version, key=idempotency_key)
+    return await services.orders.order(principal.user_id, id, order, provenance)
+
+
+async def resume_session(
+    services: Services,
+    principal: Principal,
+    *,
+    id: UUID,
+    body: ResumeSession | None,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> EncodedSession:
+    asked = body or ResumeSession()
+    order = Order("resume", reason=asked.reason, version=asked.version, key=idempotency_key)
+    return await services.orders.order(principal.user_id, id, order, provenance)
+
+
+async def reopen_session(
+    services: Services,
+    principal: Principal,
+    *,
+    id: UUID,
+    body: ReopenSession,
+    provenance: Provenance,
+    idempotency_key: IdempotencyKey,
+) -> EncodedSession:
+    order = Order(
+        "reopen",
+        time_limit_seconds=body.time_limit_seconds,
+        reason=body.reason,
+        version=body.version,
+        key=idempotency_key,
+    )
+    return await services.orders.order(principal.user_id, id, order, provenance)
 
 
 async def list_session_events(

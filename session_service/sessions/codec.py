@@ -22,6 +22,7 @@ from session_service.sessions.models import (
     StartSession,
     Write,
 )
+from session_service.sessions.order_models import Order, QuizOrder
 
 MAX_EXTERNAL_INTEGER = 2**53 - 1  # the largest integer that I-JSON can be relied on to keep (RFC 7493, 2.2)
 
@@ -37,6 +38,8 @@ _converter.register_structure_hook_func(
     lambda kind: kind in (Changes, dict[str, Any]), lambda value, _: value
 )
 _converter.register_structure_hook(UUID, lambda text, _: UUID(text))
+# In UTC: PostgreSQL knows no offset of 16 hours or more.
+_converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text).astimezone(UTC))
 _converter.register_unstructure_hook(orjson.Fragment, lambda fragment: fragment)
 _converter.register_structure_hook_func(lambda kind: kind is ExternalId, lambda value, _: external_id(value))
 
@@ -167,7 +170,7 @@ def encode_session(session: Session, read_at: datetime) -> EncodedSession:
         version=session.version,
         user_id=session.user_id,
         quiz_id=session.quiz_id,
-        expires_at=timestamp_or_none(session.expires_at),
+        expires_at=timestamp_or_none(session.expires_at if session.status != "paused" else None),
         body=orjson.dumps(_converter.unstructure(session, Session)),
         read_at=milliseconds(read_at),
     )
@@ -209,7 +212,7 @@ class Digester:
         fingerprint = hmac.digest(self._key, b"fingerprint", "sha256").hex()[:8]
         self._prefix = f"{self._FORMAT}-{fingerprint}"
 
-    def __call__(self, write: StartSession | Write) -> str:
+    def __call__(self, write: StartSession | Write | Order | QuizOrder) -> str:
         """Return the write's digest."""
         sent = {name: value for name, value in _converter.unstructure(write).items() if value is not None}
         return self._digest(orjson.dumps(sent, option=orjson.OPT_SORT_KEYS))

@@ -159,6 +159,22 @@ class SessionCompletedError(RefusedError):
     )
 
 
+class SessionPausedError(RefusedError):
+    """A write to a session that is paused; it may be repeated until the session is resumed."""
+
+    status, code, message = (
+        423,
+        "SESSION_PAUSED",
+        "The session is paused; repeat the write once it is resumed.",
+    )
+
+    def fields(self) -> dict[str, Any]:
+        return super().fields() | {"retryable": True, "retryAfterSeconds": 5}
+
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": "5"}
+
+
 class SessionExpiredError(RefusedError):
     """A request for a session whose time is over."""
 

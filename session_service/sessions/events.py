@@ -9,7 +9,15 @@ from orjson import Fragment
 
 from session_service.sessions.models import ExternalId
 
-EventType = Literal["session.started", "session.completed", "session.expired"]
+EventType = Literal[
+    "session.started",
+    "session.completed",
+    "session.expired",
+    "session.deadline_changed",
+    "session.paused",
+    "session.resumed",
+    "session.reopened",
+]
 """The types of events in the feed: all but saves."""
 
 

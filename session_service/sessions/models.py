@@ -30,10 +30,12 @@ Verdict = Literal[
     "ok",
     "resumed",
     "repeated",
+    "unchanged",
     "key_reused",
     "exhausted",
     "completed",
     "expired",
+    "paused",
     "overdue",
     "conflict",
     "too_large",
@@ -136,14 +138,15 @@ class Session:
     ended_by: EndedBy | None
     created_at: datetime
     updated_at: datetime
+    paused_at: datetime | None
 
 
 @frozen
 class EncodedSession:
     """One version of a session as the bytes of its response, which are cached and sent unchanged.
 
-    `expires_at` is a timestamp of the contract, or `none`. `read_at` is the database's time at which the
-    session was read, in milliseconds since 1970.
+    `expires_at` is a timestamp of the contract, or `none` without an end and in a pause. `read_at` is the
+    database's time at which the session was read, in milliseconds since 1970.
     """
 
     id: UUID
@@ -174,7 +177,7 @@ class StartResult:
 
 @frozen
 class SessionSummary:
-    """A session in a list."""
+    """A session in a list; an overdue one, whose end is not stored yet, has no version."""
 
     id: UUID
     user_id: str
@@ -187,6 +190,23 @@ class SessionSummary:
     completed_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    version: int | None
+    answered: int
+    late_saves: int
+    paused_at: datetime | None
+    ended_by: EndedBy | None
+    attempt: int | None
+    metadata: Fragment
+
+
+@frozen
+class StatusCounts:
+    """The number of sessions with each status."""
+
+    in_progress: int
+    paused: int
+    completed: int
+    expired: int
 
 
 @frozen
@@ -199,10 +219,14 @@ class Cursor:
 
 @frozen
 class SessionPage:
-    """Sessions, newest first, and the cursor of the next page, None on the last one."""
+    """Sessions, newest first, and the cursor of the next page, None on the last one.
+
+    `counts` are those of all sessions of the quiz that the caller may see, None in a list of several quizzes.
+    """
 
     items: list[SessionSummary]
     next_cursor: Cursor | None
+    counts: StatusCounts | None
 
 
 @frozen

@@ -12,11 +12,13 @@ from session_service.sessions.errors import (
     ForbiddenError,
     IdempotencyKeyReusedError,
     PayloadTooLargeError,
+    RefusedError,
     ServiceUnavailableError,
     SessionCompletedError,
     SessionConflictError,
     SessionExpiredError,
     SessionNotFoundError,
+    SessionPausedError,
 )
 from session_service.sessions.models import (
     Cursor,
@@ -28,12 +30,20 @@ from session_service.sessions.models import (
     SessionSummary,
     StartResult,
     StartSession,
+    StatusCounts,
     Write,
     WriteResult,
 )
 
 # The fields of a start that only a service may choose.
 _RESERVED = ("time_limit_seconds", "grace_seconds", "on_expiry", "time_factor", "max_attempts", "metadata")
+
+_REFUSALS: dict[str, type[RefusedError]] = {
+    "conflict": SessionConflictError,
+    "completed": SessionCompletedError,
+    "expired": SessionExpiredError,
+    "paused": SessionPausedError,
+}
 
 
 class Store(Protocol):
@@ -56,6 +66,9 @@ class Store(Protocol):
 
     def find(self, wanted: Filter, owner: str | None, /) -> Awaitable[list[SessionSummary]]:
         """Return the sessions that pass the filter: up to one more than its limit."""
+
+    def count(self, wanted: Filter, owner: str | None, /) -> Awaitable[StatusCounts]:
+        """Return the number of sessions of the filter's quiz, and of its user, with each status."""
 
     def events(
         self, session_id: UUID, owner: str | None, /, *, after: int, limit: int
@@ -97,14 +110,20 @@ class SessionService:
             _check_owner(owner, wanted.user_id)
         found = await self._store.find(wanted, owner)
         items = found[: wanted.limit]
-        return SessionPage(items, _cursor_after(items[-1]) if len(found) > wanted.limit else None)
+        counts = None if wanted.quiz_id is None else await self._store.count(wanted, owner)
+        return SessionPage(items, _cursor_after(items[-1]) if len(found) > wanted.limit else None, counts)
 
     async def read(
         self, owner: str | None, session_id: UUID, *, seen_version: int = 0, fresh: bool = False
     ) -> EncodedSession:
         """Return the session, no older than `seen_version`; raise SessionExpiredError after its end."""
         result = await self._store.read(session_id, owner, seen_version=seen_version, fresh=fresh)
-        return _session_or_error(session_id, result)
+        return session_or_error(session_id, result)
+
+    async def check_exists(self, owner: str | None, session_id: UUID) -> None:
+        """Raise SessionNotFoundError if there is no such session, or it is another user's."""
+        if await self._store.read(session_id, owner, seen_version=0, fresh=False) is None:
+            raise SessionNotFoundError(session_id)
 
     async def events(self, owner: str | None, session_id: UUID, *, after: int, limit: int) -> History:
         """Return the lines of the session's journal after a version, at most `limit` of them."""
@@ -122,7 +141,7 @@ class SessionService:
         session with answers that it has.
         """
         result = await self._store.write(session_id, owner, write, provenance)
-        return _session_or_error(session_id, result)
+        return session_or_error(session_id, result)
 
     def _check_learner_start(self, wanted: StartSession) -> None:
         if not self._learner_starts:
@@ -141,19 +160,15 @@ def _cursor_after(last: SessionSummary) -> Cursor:
     return Cursor(round(last.created_at.timestamp() * 1000), last.id)
 
 
-def _session_or_error(session_id: UUID, result: WriteResult | None) -> EncodedSession:
+def session_or_error(session_id: UUID, result: WriteResult | None) -> EncodedSession:
     """Return the session of a request that a statement accepted, or raise the error of its verdict."""
     if result is None:
         raise SessionNotFoundError(session_id)
     match result.verdict:
         case "key_reused":
             raise IdempotencyKeyReusedError
-        case "conflict":
-            raise SessionConflictError(result.session)
-        case "completed":
-            raise SessionCompletedError(result.session)
-        case "expired":
-            raise SessionExpiredError(result.session)
+        case "conflict" | "completed" | "expired" | "paused":
+            raise _REFUSALS[result.verdict](result.session)
         case "too_large":
             raise PayloadTooLargeError(
                 "The session would have over 10000 answers or annotations, or over 1048576 bytes of both."

@@ -15,7 +15,11 @@ from session_service.sessions.models import (
     OnExpiry,
     Session,
     SessionSummary,
+    StatusCounts,
     Verdict,
+)
+from session_service.sessions.order_models import (
+    OrderKind,
 )
 from session_service.storage import statements
 
@@ -90,6 +94,31 @@ class StartInput:
 
 
 @attrs.define(slots=False)
+class OrderInput:
+    """A record of order_sessions: a change of the time of one session.
+
+    A deadline has one of `expires_at`, `extra_seconds` and `time_limit_seconds`, where 0 is no end. With
+    `brief` the row of the result has no answers. `must_queue` is as in a WriteInput.
+    """
+
+    id: UUID
+    kind: OrderKind
+    expires_at: datetime | None
+    extra_seconds: int | None
+    time_limit_seconds: int | None
+    expected_version: int | None
+    reason: str | None
+    key: str | None
+    digest: str | None
+    actor: Mapping[str, str] | None
+    client_id: ClientId | None
+    request_id: str | None
+    brief: bool = False
+    ordinality: int = 0
+    must_queue: bool = False
+
+
+@attrs.define(slots=False)
 class LockInput:
     """A record of lock_starts: the user and the quiz of a start."""
 
@@ -115,6 +144,31 @@ class SessionRow(Session):
     verdict: Verdict
     checked_at: datetime
     ordinality: int
+
+
+@attrs.frozen
+class QuizOrderRow:
+    """An order for a quiz: the number of sessions that it has changed, and whether it has reached all."""
+
+    digest: str
+    began_at: datetime
+    changed: int
+    finished: bool
+
+
+@attrs.frozen
+class ChangedCount:
+    """The number of sessions that an order for a quiz has changed."""
+
+    changed: int
+
+
+@attrs.frozen
+class RunningSession:
+    """A session that an order for a quiz has to reach."""
+
+    id: UUID
+    created_at: datetime
 
 
 @attrs.frozen
@@ -233,9 +287,14 @@ list_unfit_settings = statements.many("list_unfit_settings", UnfitSetting)
 get_sessions = statements.batch("get_sessions", ReadInput, SessionRow)
 start_sessions = statements.batch("start_sessions", StartInput, SessionRow)
 write_sessions = statements.batch("write_sessions", WriteInput, SessionRow)
+order_sessions = statements.batch("order_sessions", OrderInput, SessionRow)
+begin_quiz_order = statements.one("begin_quiz_order", QuizOrderRow)
+advance_quiz_order = statements.one("advance_quiz_order", ChangedCount)
+find_running_sessions = statements.many("find_running_sessions", RunningSession)
 lock_session = statements.count("lock_session")
 lock_start = statements.count("lock_start")
 lock_starts = statements.batch("lock_starts", LockInput, Lock)
+count_sessions = statements.one("count_sessions", StatusCounts)
 list_sessions = statements.many("list_sessions", SessionSummary)
 list_session_events = statements.many("list_session_events", HistoryRow)
 expire_sessions = statements.many("expire_sessions", SweptSession)

@@ -7,11 +7,19 @@ from uuid import UUID
 from session_service.sessions import codec, journal
 from session_service.sessions.codec import Digester
 from session_service.sessions.ids import new_session_id
-from session_service.sessions.models import Changes, Provenance, StartSession, Write
+from session_service.sessions.models import (
+    Changes,
+    Provenance,
+    StartSession,
+    Write,
+)
+from session_service.sessions.order_models import (
+    Order,
+)
 from session_service.settings import Settings
-from session_service.storage.queries import ReadInput, StartInput, WriteInput
+from session_service.storage.queries import OrderInput, ReadInput, StartInput, WriteInput
 
-Numbered = TypeVar("Numbered", ReadInput, WriteInput, StartInput)
+Numbered = TypeVar("Numbered", ReadInput, WriteInput, StartInput, OrderInput)
 
 
 def start_record(
@@ -66,6 +74,27 @@ def write_record(
         summary=journal.summarize(change, digester) if size > journal.MAX_KEPT else None,
     )
     return record, size
+
+
+def order_record(
+    session_id: UUID, order: Order, provenance: Provenance, digest: str | None, *, brief: bool = False
+) -> OrderInput:
+    """Return the record of an order; with `brief` its session comes back without answers."""
+    return OrderInput(
+        id=session_id,
+        kind=order.kind,
+        expires_at=order.expires_at,
+        extra_seconds=order.extra_seconds,
+        time_limit_seconds=order.time_limit_seconds,
+        expected_version=order.version,
+        reason=order.reason,
+        key=order.key,
+        digest=digest,
+        actor=provenance.actor,
+        client_id=provenance.client_id,
+        request_id=provenance.request_id,
+        brief=brief,
+    )
 
 
 def repeated(writes: list[WriteInput]) -> set[int]:

@@ -1,10 +1,10 @@
 """Reads and writes sessions: batched statements in PostgreSQL behind the cache in Redis."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import monotonic_ns
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import attrs
@@ -18,6 +18,7 @@ from session_service.sessions.models import (
     Provenance,
     SessionSummary,
     StartSession,
+    StatusCounts,
     Write,
     WriteResult,
 )
@@ -39,11 +40,12 @@ from session_service.traffic.batching import Batcher
 
 Query = Callable[[], Awaitable[list[SessionRow]]]
 AnyQuery = Callable[[], Awaitable[Any]]
+Found = TypeVar("Found")
 
 # Bytes of a change as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
 LARGE_WRITE = 16 * 1024
-# Connections that lock waits and lists leave: one for each of the four batchers, and one for the rounds of
-# the sweeper and the sequencer.
+# Connections that lock waits and lists leave: one for each of the four batchers here, and one for the sweeper,
+# the sequencer and the batches of orders, which wait a moment for each other.
 RESERVED_CONNECTIONS = 5
 # Shares of the other connections, which lock waits and lists do not take from each other.
 LOCK_WAIT_PERCENT = 60
@@ -84,13 +86,13 @@ class SessionStore:
         self.lists: Batcher[AnyQuery, Any] = Batcher(self._run, concurrency=lists, max_batch_size=1)
         self.rounds: Batcher[AnyQuery, Any] = Batcher(self._run, concurrency=1, max_batch_size=1)
         self.on_event: Callable[[], None] = _nothing
-        """Called after a statement that may have started or ended a session: an event of the feed."""
+        """Called after a statement that may have written an event of the feed: any change but a save."""
         # The number of writes that wait for the lock of each session.
         self._locked: Counter[UUID] = Counter()
 
     async def open(self, digest_key: str) -> None:
         """Set the key of the digests by which repeats are recognised, and read the database's clock."""
-        self._digest = codec.Digester(digest_key)
+        self.digest = codec.Digester(digest_key)
         await self._read_clock()
 
     async def read(
@@ -109,7 +111,7 @@ class SessionStore:
         self, session_id: UUID, owner: str | None, write: Write, provenance: Provenance
     ) -> WriteResult | None:
         """Return the session after the write, applied or not; None if it does not exist."""
-        record, size = records.write_record(session_id, owner, write, provenance, self._digest)
+        record, size = records.write_record(session_id, owner, write, provenance, self.digest)
         return await self._write(record, large=size > LARGE_WRITE)
 
     async def start(self, wanted: StartSession, key: str | None, provenance: Provenance) -> WriteResult:
@@ -118,7 +120,7 @@ class SessionStore:
         Resumes of a user's quiz, and starts with a limit of attempts, are processed one after the other, so
         that concurrent ones start one session, and no more than the limit.
         """
-        record = records.start_record(wanted, key, provenance, self._digest, self._settings)
+        record = records.start_record(wanted, key, provenance, self.digest, self._settings)
         if record.locked:
             result = await self._locked_starts(record, (wanted.user_id, wanted.quiz_id))
         else:
@@ -133,6 +135,10 @@ class SessionStore:
         if result is None:
             raise ServiceUnavailableError("not_applied")
         return result
+
+    async def wait_for_lock(self, query: Query, session_id: UUID) -> WriteResult | None:
+        """Return the result of a query that waits for the lock of the session's row."""
+        return await self._lock_waits(query, session_id)
 
     async def expire(self, count: int) -> int:
         """End up to `count` overdue sessions; return the number of those ended.
@@ -152,6 +158,16 @@ class SessionStore:
         clock = await self.rounds(partial(queries.get_clock, self._pool))
         self._clock.set(clock.now, sent)
 
+    async def in_turn(self, query: Callable[[], Awaitable[list[Found]]]) -> list[Found]:
+        """Return the result of a query that takes its turn with the lists."""
+        found: list[Found] = await self.lists(query)
+        return found
+
+    async def raise_versions(self, versions: Mapping[UUID, int]) -> None:
+        """Ensure that no version below these is read from the cache from now on."""
+        if versions:
+            await self._cache.raise_versions(versions)
+
     async def find(self, wanted: Filter, owner: str | None) -> list[SessionSummary]:
         """Return the sessions that pass the filter: up to one more than its limit."""
         cursor = wanted.cursor
@@ -167,7 +183,16 @@ class SessionStore:
                 count=wanted.limit + 1,
             )
         )
+        # A list shows versions: as with every other reply, no later read may be older.
+        await self.raise_versions({one.id: one.version for one in found if one.version is not None})
         return found
+
+    async def count(self, wanted: Filter, owner: str | None) -> StatusCounts:
+        """Return the number of sessions of the filter's quiz, and of its user, with each status."""
+        user_id = owner or wanted.user_id
+        query = partial(queries.count_sessions, self._pool, quiz_id=wanted.quiz_id, user_id=user_id)
+        counts: StatusCounts = await self.lists(query)
+        return counts
 
     async def events(self, session_id: UUID, owner: str | None, *, after: int, limit: int) -> History | None:
         """Return a page of the session's journal; an overdue session is ended first."""
@@ -188,7 +213,7 @@ class SessionStore:
 
     async def _read(self, reads: list[ReadInput]) -> list[WriteResult | None]:
         query = partial(queries.get_sessions, self._pool, records.numbered(reads))
-        return await self._results(len(reads), query)
+        return await self.results(len(reads), query)
 
     async def _write(self, record: WriteInput, *, large: bool = False) -> WriteResult | None:
         # A large write would delay the batch. There it only keeps its place in the order of its session.
@@ -198,7 +223,7 @@ class SessionStore:
         if result is None or result.verdict != "busy":
             return result
         try:
-            return await self._lock_waits(partial(self._write_locked, record), record.id)
+            return await self.wait_for_lock(partial(self._write_locked, record), record.id)
         finally:
             self._locked -= Counter([record.id])
 
@@ -209,20 +234,20 @@ class SessionStore:
         for write in records.numbered(writes):
             write.must_queue |= write.id in self._locked or write.ordinality in repeated
         query = partial(queries.write_sessions, self._pool, writes)
-        results = await self._results(len(writes), query)
+        results = await self.results(len(writes), query)
         self._locked.update(one.session.id for one in results if one and one.verdict == "busy")
         return results
 
     async def _start(self, starts: list[StartInput]) -> list[WriteResult | None]:
         query = partial(queries.start_sessions, self._pool, records.numbered(starts))
-        return await self._results(len(starts), query)
+        return await self.results(len(starts), query)
 
     async def _start_with_locks(self, starts: list[StartInput]) -> list[WriteResult | None]:
-        return await self._results(len(starts), partial(self._start_lockable, records.numbered(starts)))
+        return await self.results(len(starts), partial(self._start_lockable, records.numbered(starts)))
 
     async def _wait(self, batch: list[Query]) -> list[WriteResult | None]:
         (query,) = batch
-        return await self._results(1, query)
+        return await self.results(1, query)
 
     async def _run(self, batch: list[AnyQuery]) -> list[Any]:
         (query,) = batch
@@ -246,7 +271,7 @@ class SessionStore:
             await queries.lock_session(connection, id=write.id, owner=write.owner)
             return await queries.write_sessions(connection, records.numbered([write]))
 
-    async def _results(self, count: int, query: Query) -> list[WriteResult | None]:
+    async def results(self, count: int, query: Query) -> list[WriteResult | None]:
         """Return the results of `count` requests, once the cache has no older version of their sessions.
 
         A session is cached for CACHE_SECONDS from a moment before the query, a running one at most until it

@@ -30,7 +30,7 @@ _TYPES: dict[str, object] = {
     "json": orjson.Fragment,
     "jsonb": orjson.Fragment,
     "text": str,
-    "text[]": list,
+    "text[]": list[str],
     "timestamptz": datetime,
     "uuid": UUID,
 }
@@ -44,6 +44,7 @@ _RECORD_TYPES: dict[str, object] = {
     "jsonb": Mapping,
     "text": str,
     "text[]": tuple[str, ...],
+    "timestamptz": datetime,
     "uuid": UUID,
 }
 _NAME = re.compile(r"-- name: (\w+) :(one|many|count)( unprepared)?\n")

@@ -14,11 +14,33 @@ FRESH = {"cache-control": "no-cache"}
 VALUES: list[Any] = [True, False, 0, 12.5, "", "note", [], {}, {"review": True, "seconds": 12, "x": None}]
 SCHEMAS = DOCUMENT["components"]["schemas"]
 # A valid body of each kind without optional fields; SaveAnswers needs one of its fields.
+KEY = {"idempotency-key": "null"}
 PLAIN: dict[str, dict[str, Any]] = {
     "StartSession": {"quiz_id": 7},
     "SaveAnswer": {"question_id": 1, "answer": "x"},
     "SaveAnswers": {"answers": {"1": "x"}},
     "CompleteSession": {},
+    "ChangeDeadline": {"extra_seconds": 1},
+    "PauseSession": {},
+    "ResumeSession": {},
+    "ReopenSession": {"time_limit_seconds": 60, "reason": "x"},
+    "ChangeDeadlines": {"quiz_id": "no-session", "extra_seconds": 1},
+    "PauseSessions": {"quiz_id": "no-session"},
+    "ResumeSessions": {"quiz_id": "no-session"},
+}
+# Method, and path with the session's id, of each request body.
+TARGETS = {
+    "StartSession": ("POST", "start"),
+    "SaveAnswer": ("PUT", "{}/progress"),
+    "SaveAnswers": ("PATCH", "{}/progress"),
+    "CompleteSession": ("POST", "{}/complete"),
+    "ChangeDeadline": ("PUT", "{}/deadline"),
+    "PauseSession": ("POST", "{}/pause"),
+    "ResumeSession": ("POST", "{}/resume"),
+    "ReopenSession": ("POST", "{}/reopen"),
+    "ChangeDeadlines": ("POST", "deadline"),
+    "PauseSessions": ("POST", "pause"),
+    "ResumeSessions": ("POST", "resume"),
 }
 OPTIONAL = [
     (kind, name)
@@ -147,18 +169,16 @@ def test_every_request_has_optional_fields() -> None:
 def test_null_is_left_out(service: Service, kind: str, name: str) -> None:
     """A request with `null` for an optional field is a repeat of the request without the field."""
     body = {"current_question": 5} if name == "answers" and kind == "SaveAnswers" else PLAIN[kind]
-    user, session_id = f"user-{uuid4()}", service.start()["id"]
+    if name == "extra_seconds":
+        body = {**body, "time_limit_seconds": 60}
+        del body[name]
+    user, session_id, key = f"user-{uuid4()}", service.start()["id"], f"k-{kind}-{name}"
 
     def send(fields: dict[str, Any]) -> httpx.Response:
-        path = f"/api/sessions/{session_id}"
-        method, place = {
-            "StartSession": ("POST", "/api/sessions/start"),
-            "SaveAnswer": ("PUT", f"{path}/progress"),
-            "SaveAnswers": ("PATCH", f"{path}/progress"),
-            "CompleteSession": ("POST", f"{path}/complete"),
-        }[kind]
+        method, path = TARGETS[kind]
         sent = {"user_id": user, **fields} if kind == "StartSession" else fields
-        return service.client.request(method, place, json=sent, headers={"idempotency-key": "k"})
+        place = f"/api/sessions/{path.format(session_id)}"
+        return service.client.request(method, place, json=sent, headers={"idempotency-key": key})
 
     with_null, without = send({**body, name: None}), send(body)
     assert with_null.status_code in (200, 201), with_null.text
@@ -172,8 +192,10 @@ def test_null_for_a_required_field(service: Service, kind: str, name: str) -> No
     """`null` for a required field is refused, but for an answer, which it clears."""
     body = {"user_id": "ada", **PLAIN[kind]} if kind == "StartSession" else PLAIN[kind]
     session_id = service.start()["id"]
-    method, path = ("POST", "start") if kind == "StartSession" else ("PUT", f"{session_id}/progress")
-    response = service.client.request(method, f"/api/sessions/{path}", json={**body, name: None})
+    method, path = TARGETS[kind]
+    response = service.client.request(
+        method, f"/api/sessions/{path.format(session_id)}", json={**body, name: None}, headers=KEY
+    )
     assert response.status_code == (200 if name == "answer" else 400)
     if name != "answer":
         assert {detail["path"] for detail in response.json()["details"]} == {f"body.{name}"}

@@ -1,5 +1,6 @@
 """The header Client-Id: each write accepts it, the journal shows it."""
 
+import json
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -7,7 +8,8 @@ import httpx
 import pytest
 
 from tests.support.conformance import PATHS, resolved
-from tests.support.journal import lines
+from tests.support.journal import Line, lines
+from tests.support.orders import AGAIN, given, order, order_quiz
 from tests.support.service import Headers, Service
 
 Write = Callable[[Service, Headers], httpx.Response]
@@ -23,7 +25,53 @@ WRITES: dict[str, Write] = {
     "updateProgress": lambda service, headers: service.save(service.start()["id"], 1, "x", headers),
     "saveAnswers": lambda service, headers: service.save_many(service.start()["id"], {"1": "x"}, headers),
     "completeSession": lambda service, headers: service.complete(service.start()["id"], headers),
+    "changeDeadline": lambda service, headers: order(
+        service, "deadline", service.start()["id"], {"extra_seconds": 60}, **headers
+    ),
+    "pauseSession": lambda service, headers: order(service, "pause", service.start()["id"], {}, **headers),
+    "resumeSession": lambda service, headers: order(service, "resume", _paused(service)["id"], {}, **headers),
+    "reopenSession": lambda service, headers: order(service, "reopen", _completed(service), AGAIN, **headers),
+    "changeDeadlines": lambda service, headers: _to_quiz(
+        service, "deadline", service.start(quiz_id=_quiz()), headers, extra_seconds=60
+    ),
+    "pauseSessions": lambda service, headers: _to_quiz(
+        service, "pause", service.start(quiz_id=_quiz()), headers
+    ),
+    "resumeSessions": lambda service, headers: _to_quiz(
+        service, "resume", _paused(service, quiz_id=_quiz()), headers
+    ),
 }
+
+
+def _quiz() -> str:
+    return f"quiz-{uuid4()}"
+
+
+def _to_quiz(
+    service: Service, kind: str, session: dict[str, object], headers: Headers, **fields: object
+) -> httpx.Response:
+    return order_quiz(service, kind, {"quiz_id": session["quiz_id"], **fields}, **headers)
+
+
+def _paused(service: Service, **fields: object) -> dict[str, object]:
+    session = service.start(**fields)
+    given(service, "pause", session["id"])
+    return session
+
+
+def _completed(service: Service) -> object:
+    session_id = service.start()["id"]
+    service.complete(session_id)
+    return session_id
+
+
+def _line(service: Service, response: httpx.Response) -> Line:
+    """Return the last line of the session in the reply or, for an order for a quiz, of the quiz's session."""
+    session = response.json()
+    if "id" not in session:
+        quiz = json.loads(response.request.content)["quiz_id"]
+        (session,) = service.client.get("/api/sessions", params={"quiz_id": quiz}).json()["items"]
+    return lines(service, session["id"])[-1]
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -32,7 +80,7 @@ def test_the_journal_shows_the_client(service: Service, name: str, client_id: st
     """The line of each write has its Client-Id as it was sent, and the id of its request."""
     response = WRITES[name](service, {"client-id": client_id})
     assert response.status_code in (200, 201)
-    line = lines(service, response.json()["id"])[-1]
+    line = _line(service, response)
     assert line["client_id"] == client_id
     assert line["request_id"] == response.headers["x-request-id"]
 
@@ -41,7 +89,7 @@ def test_the_journal_shows_the_client(service: Service, name: str, client_id: st
 def test_a_write_needs_no_client(service: Service, name: str) -> None:
     """Without Client-Id the line of a write has none, and the request id that the client has chosen."""
     response = WRITES[name](service, {"x-request-id": f"chosen-{name}"})
-    line = lines(service, response.json()["id"])[-1]
+    line = _line(service, response)
     assert (line["client_id"], line["request_id"]) == (None, f"chosen-{name}")
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.operations.test_every_order import KINDS
+from tests.operations.test_every_quiz_order import KINDS as QUIZ_KINDS
+from tests.operations.test_paused_writes import WRITES
 from tests.support.conformance import PATHS
 
 DECLARED: list[tuple[str, str]] = [
@@ -18,12 +21,16 @@ DECLARED: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("operation", "status"), DECLARED)
 def test_every_declared_status_has_a_test(operation: str, status: str) -> None:
-    """The files named after an operation, or the shared one, have a test named after each status.
+    """The files named after an operation, or a shared one, have a test named after each status.
 
     conftest.py checks that such a test receives the status.
     """
     names = {path.stem for path in Path(__file__).parent.glob(f"test_{_snake_case(operation)}*.py")}
-    modules = [import_module(f"tests.operations.{name}") for name in (*names, "test_every_operation")]
+    shared = ["test_every_operation"]
+    shared += ["test_every_order"] if operation in KINDS else []
+    shared += ["test_every_quiz_order"] if operation in QUIZ_KINDS else []
+    shared += ["test_paused_writes"] if operation in WRITES else []
+    modules = [import_module(f"tests.operations.{name}") for name in (*names, *shared)]
     assert [test for module in modules for test in vars(module) if test.startswith(f"test_{status}_")]
 
 

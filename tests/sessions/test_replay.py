@@ -3,13 +3,15 @@
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.journal import lines, replayed, shown
+from tests.support.journal import ORDERS, lines, replayed, shown
+from tests.support.orders import AGAIN, order
 from tests.support.service import Service
 from tests.support.waiting import eventually
 
@@ -47,7 +49,9 @@ def _write(service: Service, dice: random.Random, session_id: object) -> Write:
     if dice.random() < 0.2:
         headers["if-match"] = f'"{dice.randrange(1, 6)}"'
     values = {"answers": _values(dice), "annotations": _values(dice)}
-    kind = dice.choice(["save", "save", "save many", "save many", "position", "complete"])
+    kind = dice.choice(["save", "save", "save many", "save many", "position", "complete", "order"])
+    if kind == "order":
+        return _order(service, dice, session_id, headers)
     if kind == "complete" and dice.random() < 0.7:
         kind = "save"
     body: dict[str, Any] = {"question_id": dice.choice(QUESTIONS), "answer": dice.choice(VALUES)}
@@ -62,6 +66,29 @@ def _write(service: Service, dice: random.Random, session_id: object) -> Write:
     )
 
 
+def _order(service: Service, dice: random.Random, session_id: object, headers: dict[str, str]) -> Write:
+    """Return a random order, which may be refused."""
+    deadlines: list[dict[str, Any]] = [
+        {"extra_seconds": dice.choice([-3, 1, 3])},
+        {"time_limit_seconds": dice.choice([0, 2, 3600])},
+    ]
+    kind = dice.choice(["deadline", "pause", "resume", "reopen"])
+    bodies = {"deadline": dice.choice(deadlines), "reopen": {**AGAIN, "time_limit_seconds": 2}}
+    body = bodies.get(kind, {}) | dice.choice([{}, {"reason": "because"}])
+    key = headers.pop("idempotency-key", "")
+    headers.pop("if-match", None)
+    return lambda: order(service, kind, session_id, body, key, **headers)
+
+
+def _ordered(service: Service) -> list[tuple[object, httpx.Response]]:
+    """Give each order to a session, since chance may leave one out; return the replies."""
+    session_id = service.start()["id"]
+    replies = [service.complete(session_id)]
+    for kind, body in (("reopen", AGAIN), ("deadline", {"extra_seconds": 60}), ("pause", {}), ("resume", {})):
+        replies.append(order(service, kind, session_id, body))
+    return [(session_id, reply) for reply in replies]
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_journal_gives_the_session(service: Service, seed: int) -> None:
     """Replayed lines of random, concurrent histories give each session, its end by the deadline included."""
@@ -71,6 +98,8 @@ def test_the_journal_gives_the_session(service: Service, seed: int) -> None:
     dice.shuffle(writes)
     with ThreadPoolExecutor(WORKERS) as clients:
         replies = list(clients.map(lambda one: (one[0], one[1]()), writes))
+    replies += _ordered(service)
+    ids.append(replies[-1][0])
     for session_id in ids:
         eventually(partial(_is_final, service, session_id))
     journals = {session_id: lines(service, session_id) for session_id in ids}
@@ -85,13 +114,16 @@ def test_the_journal_gives_the_session(service: Service, seed: int) -> None:
         "session.saved",
         "session.completed",
         "session.expired",
+        *ORDERS,
     }
 
 
 def _is_final(service: Service, session_id: object) -> bool:
-    """Return whether the session has ended, or has no end during the test."""
-    limit = lines(service, session_id, limit=1)[0]["data"]["time_limit_seconds"]
-    return limit in (0, 3600) or shown(service, session_id)["status"] != "in_progress"
+    """Return whether the session has ended, is paused, or has no end during the test."""
+    session = shown(service, session_id)
+    if session["status"] != "in_progress" or session["closes_at"] is None:
+        return True
+    return datetime.fromisoformat(session["closes_at"]) > datetime.now(UTC) + timedelta(minutes=5)
 
 
 def _check_requests(

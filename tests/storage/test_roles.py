@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 FORBIDDEN = [
     "delete from quiz_sessions",
     "truncate quiz_sessions",
+    "delete from quiz_orders",
     "drop table quiz_sessions",
     "delete from session_events",
     "update session_events set data = '{}'",
@@ -64,7 +65,7 @@ def test_unneeded_statements_are_denied(migrated: Urls, statement: str) -> None:
 
 
 def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psycopg.Connection) -> None:
-    """The role writes sessions, adds to the journal, moves events to the feed, and reads what it needs."""
+    """The role writes sessions and orders, adds to the journal, moves events to the feed, and reads the rest."""
     query = (
         "select table_name, privilege_type from information_schema.role_table_grants "
         "where grantee = 'session_service'"
@@ -77,6 +78,9 @@ def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psyco
         ("event_positions", "INSERT"),
         ("event_positions", "SELECT"),
         ("installation_secrets", "SELECT"),
+        ("quiz_orders", "INSERT"),
+        ("quiz_orders", "SELECT"),
+        ("quiz_orders", "UPDATE"),
         ("quiz_sessions", "INSERT"),
         ("quiz_sessions", "SELECT"),
         ("quiz_sessions", "UPDATE"),

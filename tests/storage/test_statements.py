@@ -12,69 +12,19 @@ import pytest
 from attrs import define
 
 from dev import reaper, servers
-from session_service.sessions.models import ClientId, ExternalId
 from session_service.storage import queries, sql_files, statements
 from session_service.storage.queries import (
     Lock,
-    LockInput,
     Migration,
-    PlaceInput,
-    ReadInput,
     SessionRow,
-    StartInput,
-    WriteInput,
 )
 from session_service.storage.sql_files import FOLDER, Column, SqlError, SqlFile
 from tests.conftest import migrate
+from tests.storage.example_records import RECORDS
 from tests.support.service import folder
 
 FILES = sorted(FOLDER.glob("*.sql"))
 RECORDSET = "jsonb_to_recordset(%(a)s::jsonb) as a (i uuid)"
-ID = UUID("fedcba98-7654-4321-8fed-cba987654321")
-# A record for each statement with records, without a null.
-RECORDS = {
-    "get_sessions": ReadInput(ID, "ada", 3),
-    "place_events": PlaceInput(2**40),
-    "lock_starts": LockInput("ada", ExternalId("7"), 3),
-    "start_sessions": StartInput(
-        id=ID,
-        user_id="ada",
-        quiz_id=ExternalId("7"),
-        time_limit_seconds=60,
-        grace_seconds=5,
-        on_expiry="complete",
-        time_factor=1.5,
-        max_attempts=2,
-        metadata={"course": "é"},
-        key="k",
-        digest="d",
-        actor={"type": "learner", "subject": "ada"},
-        client_id=ClientId("tab"),
-        request_id="r",
-        shown={"quiz_id": 7},
-        resume=True,
-        locked=True,
-        ordinality=3,
-    ),
-    "write_sessions": WriteInput(
-        id=ID,
-        owner="ada",
-        kind="complete",
-        change={"answers": {"1": "é"}, "annotations": {"3": [None]}},
-        cleared_answers=("2",),
-        cleared_annotations=("4",),
-        current_question=ExternalId("5"),
-        expected_versions=(1, 2),
-        key="k",
-        digest="d",
-        actor={"type": "learner", "subject": "ada"},
-        client_id=ClientId("tab"),
-        request_id="r",
-        summary={"answer_digests": {}},
-        ordinality=3,
-        must_queue=True,
-    ),
-}
 _RECORDSET = re.compile(r"jsonb_to_recordset\(%\(\w+\)s::jsonb\) as \w+ \([^()]*\)")
 
 

@@ -7,7 +7,9 @@ from redis import Redis
 
 _MOVE = """
     update quiz_sessions
-    set started_at = started_at - shift, expires_at = expires_at - shift, closes_at = closes_at - shift
+    set
+      started_at = started_at - shift, expires_at = expires_at - shift, closes_at = closes_at - shift,
+      paused_at = paused_at - shift
     from (select %s * interval '1 second') as moved (shift)
     where id = %s
 """

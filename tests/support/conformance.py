@@ -116,7 +116,8 @@ def _check_agreement(headers: httpx.Headers, body: dict[str, Any], where: str) -
     assert body.get("requestId", headers["x-request-id"]) == headers["x-request-id"], where
     if "etag" in headers:
         assert headers["etag"] == f'"{session["version"]}"', where
-        assert headers["session-expires-at"] == (session["expires_at"] or "none"), where
+        end = session["expires_at"] if session["status"] != "paused" else None
+        assert headers["session-expires-at"] == (end or "none"), where
         assert body.get("currentVersion", session["version"]) == session["version"], where
         assert body.get("sessionId", session["id"]) == session["id"], where
 

@@ -50,7 +50,7 @@ def _stored(operator: psycopg.Connection, session_id: str) -> dict[str, object]:
         row = cursor.execute(
             "select id::text, status, version, user_id, quiz_id::integer, current_question::integer, "
             "answers, annotations, attempt, metadata, started_at, expires_at, closes_at, on_expiry, "
-            "late_saves, last_saved_at, completed_at, ended_by, created_at, updated_at "
+            "late_saves, last_saved_at, completed_at, ended_by, created_at, updated_at, paused_at "
             "from public.quiz_sessions where id = %s",
             [session_id],
         ).fetchone()

@@ -4,6 +4,9 @@ from typing import Any
 
 from tests.support.service import Headers, Service
 
+# Types of the lines of orders that let the session run, or pause it.
+ORDERS = {"session.deadline_changed", "session.paused", "session.resumed", "session.reopened"}
+
 Line = dict[str, Any]
 Session = dict[str, Any]
 
@@ -46,14 +49,18 @@ def replayed(session_id: object, journal: list[Line]) -> Session:
         if line["type"] == "session.started":
             session = _started(session_id, at, data)
         else:
-            session = _changed(session, at, data)
-            session["status"] = {
-                "session.saved": "in_progress",
-                "session.completed": "completed",
-                "session.expired": "expired",
-            }[line["type"]]
+            session = _changed(session, at, data, runs_on=line["type"] in ORDERS)
+            session["status"] = _status(session, line["type"])
         assert session["version"] == line["version"]
     return session
+
+
+def _status(session: Session, kind: str) -> str:
+    """Return the status after a line of the type."""
+    if kind == "session.saved" or (kind == "session.deadline_changed" and session["status"] == "paused"):
+        return str(session["status"])
+    ends = {"session.completed": "completed", "session.expired": "expired", "session.paused": "paused"}
+    return ends.get(kind, "in_progress")
 
 
 def _started(session_id: object, at: str, data: dict[str, Any]) -> Session:
@@ -68,12 +75,13 @@ def _started(session_id: object, at: str, data: dict[str, Any]) -> Session:
         "late_saves": 0,
         "completed_at": None,
         "ended_by": None,
+        "paused_at": None,
         **{name: data[name] for name in fixed},
         **dict.fromkeys(("started_at", "last_saved_at", "created_at", "updated_at"), at),
     }
 
 
-def _changed(session: Session, at: str, data: dict[str, Any]) -> Session:
+def _changed(session: Session, at: str, data: dict[str, Any], *, runs_on: bool) -> Session:
     changed = {**session, "version": session["version"] + 1, "updated_at": at}
     for name in ("answers", "annotations"):
         merged = session[name] | data.get(name, {})
@@ -81,7 +89,10 @@ def _changed(session: Session, at: str, data: dict[str, Any]) -> Session:
     if data.keys() & {"answers", "annotations", "answer_digests", "annotation_digests"}:
         changed["last_saved_at"] = at
         # Timestamps of one format compare like their times.
-        changed["late_saves"] += session["expires_at"] is not None and session["expires_at"] <= at
-    for name in ("current_question", "ended_by", "completed_at"):
-        changed[name] = data.get(name, session[name])
+        now = session["paused_at"] or at
+        changed["late_saves"] += session["expires_at"] is not None and session["expires_at"] <= now
+    if runs_on:
+        changed |= {"ended_by": None, "completed_at": None}
+    replaced = ("current_question", "expires_at", "closes_at", "paused_at", "ended_by", "completed_at")
+    changed |= {name: data[name] for name in replaced if name in data}
     return changed

@@ -25,6 +25,7 @@ TYPES: dict[str, object] = {
 _BAD_TEXTS = (f"{MARK}\x00", f"{MARK} \x01", f"{MARK} x", f'"{MARK}')
 # Keywords that allow or describe; the others forbid something.
 _HARMLESS = {"title", "description", "example", "format", "$ref", "properties", "items", "if", "then", "else"}
+_HARMLESS |= {"x-needs-header"}
 # Schemas with these names contain themselves.
 _MAX_DEPTH = 2
 
@@ -74,18 +75,25 @@ def violations(schema: Schema, depth: int = 0) -> Iterator[Violation]:
     yield from _of_branches(schema, depth)
 
 
-def of_body(schema: Schema, valid: dict[str, Any]) -> Iterator[Violation]:
-    """Yield bodies that violate each keyword of the body's schema, made from a valid one."""
+def of_body(schema: Schema, *examples: dict[str, Any]) -> Iterator[Violation]:
+    """Yield bodies that violate each keyword of the body's schema, made from valid ones.
+
+    A field is changed in an example that has it, if there is one: others may exclude it.
+    """
     schema = merged(schema)
+    valid = examples[0]
     for name, inner in schema["properties"].items():
+        fitting = next((example for example in examples if name in example), valid)
         for one in violations(inner):
-            yield one.within({**valid, name: one.value}, name)
+            yield one.within({**fitting, name: one.value}, name)
     for name in schema.get("required", ()):
         rest = {other: value for other, value in valid.items() if other != name}
         yield Violation("required", rest, (name,))
     assert schema["additionalProperties"] is False
     yield Violation("additionalProperties", {**valid, "surplus": MARK}, ("surplus",))
-    yield from violations(schema)
+    needed = {name: valid[name] for name in schema.get("required", ()) if name in valid}
+    for one in violations(schema):
+        yield evolve(one, value=needed) if one.value == {} else one
 
 
 def of_parameter(schema: Schema) -> Iterator[Violation]:
@@ -138,6 +146,10 @@ def _of_scalars(schema: Schema) -> Iterator[Violation]:
 
 
 def _of_objects(schema: Schema, depth: int) -> Iterator[Violation]:
+    if "minItems" in schema:
+        yield Violation("minItems", [], (str(schema["minItems"]), "item"))
+    if "maxItems" in schema:
+        yield Violation("maxItems", (schema["maxItems"] + 1) * [MARK], (str(schema["maxItems"]), "items"))
     if "minProperties" in schema:
         yield Violation("minProperties", {}, (str(schema["minProperties"]), "entry"))
     if "maxProperties" in schema:
@@ -170,7 +182,8 @@ def _of_members(schema: Schema, depth: int) -> Iterator[Violation]:
                 wrong_key = {"4": 7, one.value: 7}
                 yield Violation("propertyNames", wrong_key, ("wrong key (#2)", *one.names))
     if "items" in schema:
-        yield from (one.within([7, one.value], "1") for one in violations(schema["items"], depth + 1))
+        first = MARK if merged(schema["items"]).get("type") == "string" else 7
+        yield from (one.within([first, one.value], "1") for one in violations(schema["items"], depth + 1))
 
 
 def _of_branches(schema: Schema, depth: int) -> Iterator[Violation]:
@@ -181,7 +194,9 @@ def _of_branches(schema: Schema, depth: int) -> Iterator[Violation]:
     for branch, applies in (("then", True), ("else", False)):
         inner = merged(schema.get(branch, {}))
         if inner.get("not") == {}:
-            yield Violation("not", None if condition.is_valid(None) else {})
+            neither: tuple[object, ...] = (None, {})
+            wrong = next(value for value in neither if condition.is_valid(value) == applies)
+            yield Violation("not", wrong)
         for one in violations(inner, depth):
             # The rule of the schema itself is the stricter one.
             if condition.is_valid(one.value) == applies and one.keyword not in schema:

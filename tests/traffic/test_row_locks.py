@@ -9,6 +9,7 @@ import psycopg
 from tests.conftest import Urls
 from tests.support.batching import migrated_service, start
 from tests.support.inspection import QUEUED, running_in, waiting_for_locks
+from tests.support.orders import order
 from tests.support.service import Service, running
 from tests.support.waiting import eventually
 
@@ -121,3 +122,20 @@ def test_concurrent_resumes_on_two_instances_create_one_session(fresh_database: 
             ]
             ids = {(resume.result().json()["user_id"], resume.result().json()["id"]) for resume in resumes}
         assert len(ids) == 30
+
+
+def test_an_order_for_a_locked_row_waits_alone(isolated_service: Service, fresh_database: Urls) -> None:
+    """An order for a session with a locked row waits for the lock; others are given and saved meanwhile."""
+    locked, *others = (isolated_service.start()["id"] for _ in range(20))
+    url = fresh_database["MIGRATION_DATABASE_URL"]
+    with psycopg.connect(url) as holder, ThreadPoolExecutor(32) as clients:
+        holder.execute("select from quiz_sessions where id = %s for update", [locked])
+        late = clients.submit(order, isolated_service, "pause", locked)
+        eventually(lambda: waiting_for_locks(url) == 1)
+        meanwhile = [clients.submit(order, isolated_service, "pause", session_id) for session_id in others]
+        assert {given.result().json()["status"] for given in meanwhile} == {"paused"}
+        assert not late.done()
+        # The order is judged by the row after the lock, and by the clock then.
+        holder.execute("update quiz_sessions set version = version + 6 where id = %s", [locked])
+        holder.commit()
+        assert (late.result().status_code, late.result().json()["version"]) == (200, 8)

@@ -117,6 +117,36 @@ async function withoutEnd(): Promise<void> {
   assert.equal(moved.data?.current_question, 7);
 }
 
+async function orders(): Promise<void> {
+  const room = `${user}-room`;
+  const started = await start({ user_id: `${user}-ordered`, quiz_id: room });
+  const path = { id: started.id };
+  const key = (name: string) => ({ path, header: { "Idempotency-Key": name } });
+  const paused = await client.POST("/api/sessions/{id}/pause", {
+    params: key("pause"),
+    body: { reason: "Fire alarm" },
+  });
+  assert.deepEqual([paused.data?.status, paused.data?.closes_at], ["paused", null]);
+  const refused = await client.PUT(progress, { params: { path }, body: { question_id: 1, answer: "x" } });
+  assert.equal(refused.response.status, 423);
+  const more = { extra_seconds: 600, reason: "The projector failed" };
+  const extended = await client.PUT("/api/sessions/{id}/deadline", { params: key("more"), body: more });
+  assert.equal(Date.parse(extended.data!.expires_at!) - Date.parse(started.expires_at!), 600_000);
+  const report = await client.POST("/api/sessions/resume", {
+    params: { header: { "Idempotency-Key": "on" } },
+    body: { quiz_id: room },
+  });
+  assert.deepEqual(report.data, { changed: 1, unchanged: [], unfinished: false });
+  const end = { expires_at: new Date("2000-01-01").toISOString() };
+  const ended = await client.PUT("/api/sessions/{id}/deadline", { params: { path }, body: end });
+  assert.deepEqual([ended.data?.status, ended.data?.ended_by], ["expired", "proctor"]);
+  const again = await client.POST("/api/sessions/{id}/reopen", {
+    params: key("again"),
+    body: { time_limit_seconds: 60, reason: "A mistake" },
+  });
+  assert.deepEqual([again.data?.status, again.data?.ended_by], ["in_progress", null]);
+}
+
 async function attempts(): Promise<void> {
   const body = { user_id: `${user}-exam`, quiz_id: "exam", max_attempts: 1, metadata: { course: "B12" } };
   const started = await start({ ...body, grace_seconds: 10, on_expiry: "complete" });
@@ -183,6 +213,7 @@ const completed = await life();
 await history(completed);
 await feed(completed);
 await withoutEnd();
+await orders();
 await attempts();
 await conflict();
 await errors();

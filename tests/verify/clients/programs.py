@@ -36,6 +36,11 @@ REACHED_2 = REACHED | {
     ("listSessionEvents", 200),
     ("listEvents", 200),
     ("listEvents", 410),
+    ("updateProgress", 423),
+    ("changeDeadline", 200),
+    ("pauseSession", 200),
+    ("resumeSessions", 200),
+    ("reopenSession", 200),
 }
 
 # The scenarios of network.py and network.ts, each with its further arguments, and of device.py and device.ts.

@@ -26,6 +26,15 @@ OPERATIONS = {
         "start_session",
         "update_progress",
     },
+    "orders": {
+        "change_deadline",
+        "change_deadlines",
+        "pause_session",
+        "pause_sessions",
+        "reopen_session",
+        "resume_session",
+        "resume_sessions",
+    },
     "events": {"list_events"},
     "health": {"get_health", "get_liveness", "get_readiness"},
 }

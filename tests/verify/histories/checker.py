@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from attrs import define, field, frozen
 
-Kind = Literal["start", "save", "read", "complete", "event"]
+Kind = Literal["start", "save", "read", "complete", "extend", "order", "event"]
+Outcome = Literal["ok", "conflict", "gone", "paused", "exhausted", "refused", "unknown"]
 ENDED = ("completed", "expired")
 
 
@@ -25,17 +26,18 @@ def entries(session: dict[str, Any]) -> dict[str, str]:
 class Operation:
     """A request as its client saw it: times in seconds, `version` from the response.
 
-    `outcome` is `ok`, `conflict` (409), `gone` (410), `exhausted` (403), `refused` (certainly not applied) or
-    `unknown`. `writes` are the entries of a save; every value belongs to one operation only. `limited` is the
-    user of a start with a limit of attempts. An `event` of the feed shows its version and, of an end, the
-    status.
+    `extend` is an order that adds seconds to the end, `order` any other one. `outcome` is `ok`, `conflict`
+    (409), `gone` (410), `paused` (423), `exhausted` (403), `refused` (certainly not applied) or `unknown`.
+    `writes` are the entries of a save; every value belongs to one operation only. `times` are those of the
+    session that orders move. `limited` is the user of a start with a limit of attempts. An `event` of the
+    feed shows its version and, of an end, the status.
     """
 
     kind: Kind
     session: str
     begin: float
     end: float
-    outcome: Literal["ok", "conflict", "gone", "exhausted", "refused", "unknown"]
+    outcome: Outcome
     version: int | None = None
     status: str | None = None
     entries: dict[str, str] | None = None
@@ -44,11 +46,24 @@ class Operation:
     writes: dict[str, str] = field(factory=dict)
     seen: int = 0
     fresh: bool = False
+    times: tuple[str | None, ...] = ()
     expires_at: float = float("inf")
     closes_at: float = float("inf")
     limited: str = ""
     attempt: int | None = None
     repeats: int = 0
+    extra: int = 0
+
+    @property
+    def orders(self) -> bool:
+        """Whether the operation is an order that may have changed the session."""
+        return self.kind in ("extend", "order") and self.outcome in ("ok", "unknown")
+
+    @property
+    def extended(self) -> bool:
+        """Whether the operation certainly moved the end of the session, which then runs."""
+        moved = self.kind == "extend" and self.outcome == "ok" and self.status == "in_progress"
+        return moved and self.expires_at != float("inf")
 
     @property
     def changed(self) -> bool:
@@ -63,6 +78,7 @@ class Final:
     version: int
     entries: dict[str, str]
     late_saves: int = 0
+    expires_at: float = float("inf")
 
 
 @define
@@ -102,29 +118,34 @@ def check(
         _check_end(session, history, verdict)
         if session in final:
             _check_nothing_lost(session, history, final[session], verdict)
-            _check_late_saves(session, history, final[session], verdict)
+            # Orders move the ends: only without them it is known which saves were late.
+            kinds = {operation.kind for operation in history}
+            if not kinds & {"extend", "order"}:
+                _check_late_saves(session, history, final[session], verdict)
+            if "order" not in kinds:
+                _check_extensions(session, history, final[session], verdict)
     return verdict
 
 
 def _check_one_state_for_each_version(session: str, history: list[Operation], verdict: Verdict) -> None:
     """Each version has one content and one status, and belongs to one write."""
-    states: dict[int, tuple[str | None, dict[str, str]]] = {}
+    states: dict[int, tuple[object, ...]] = {}
     winners: set[int] = set()
     for operation in history:
         version = operation.version
         if version is None:
             continue
-        shown = operation.entries is not None and (operation.status, operation.entries)
+        shown = operation.entries is not None and (operation.status, operation.entries, operation.times)
         if shown and states.setdefault(version, shown) != shown:
             verdict.violations.append(f"{session}: version {version} was shown with two contents")
         # The response to a repeat or a completion may show the version of a later write.
-        if operation.changed and operation.kind == "save" and not operation.repeats:
+        if not operation.repeats and (operation.extended or (operation.changed and operation.kind == "save")):
             _check_winner(session, operation, winners, verdict)
             winners.add(version)
 
 
 def _check_winner(session: str, save: Operation, winners: set[int], verdict: Verdict) -> None:
-    """A save has a version of its own, the next after the expected one, and its response shows it."""
+    """A save, or an extension, has a version of its own, after the expected one, and its reply shows it."""
     if save.version in winners:
         verdict.violations.append(f"{session}: version {save.version} was given to two writes")
     if save.expected_version is not None and save.version != save.expected_version + 1:
@@ -162,16 +183,23 @@ def _check_order(session: str, history: list[Operation], bound: float | None, ve
 
 def _check_refusals(session: str, history: list[Operation], verdict: Verdict) -> None:
     """No session is saved after its end was shown; a 409 has another write."""
-    ended_at = min(
-        (operation.end for operation in history if operation.status in ENDED), default=float("inf")
-    )
+    ends = [operation for operation in history if operation.status in ENDED and operation.version]
+    orders = [operation for operation in history if operation.orders]
     for operation in history:
-        if operation.kind == "save" and operation.outcome == "ok" and operation.begin > ended_at:
-            verdict.violations.append(f"{session}: saved after its completion or expiry")
+        if operation.kind == "save" and operation.outcome == "ok":
+            ended = max((end.version or 0 for end in ends if end.end < operation.begin), default=0)
+            # Only an order after the end lets the session run again.
+            if ended and not any(_may_follow(order, ended) for order in orders):
+                verdict.violations.append(f"{session}: saved after its completion or expiry")
         if operation.outcome == "conflict" and (operation.version or 0) <= (operation.expected_version or 0):
             verdict.violations.append(
                 f"{session}: 409 onto {operation.expected_version} without a competing write"
             )
+
+
+def _may_follow(order: Operation, version: int) -> bool:
+    """Return whether an order may have changed the session after this version."""
+    return order.outcome == "unknown" or (order.version or 0) > version
 
 
 def _check_end(session: str, history: list[Operation], verdict: Verdict) -> None:
@@ -212,7 +240,7 @@ def _check_nothing_lost(session: str, history: list[Operation], final: Final, ve
     version, stored = final.version, final.entries
     writers = {(key, value): operation for operation in history for key, value in operation.writes.items()}
     for key, value in stored.items():
-        if (key, value) not in writers or writers[key, value].outcome in ("conflict", "gone", "refused"):
+        if (key, value) not in writers or writers[key, value].outcome not in ("ok", "unknown"):
             verdict.violations.append(f"{session}: {key} holds what no successful save sent")
     for (key, value), operation in writers.items():
         if operation.outcome != "ok" or stored.get(key) == value:
@@ -225,8 +253,25 @@ def _check_nothing_lost(session: str, history: list[Operation], final: Final, ve
         verdict.violations.append(f"{session}: version {shown} was shown, the database holds {version}")
     acknowledged = sum(operation.changed for operation in history)
     possible = acknowledged + sum(operation.outcome == "unknown" for operation in history) + 1
+    # Each order may change the session, and let it run until another end.
+    possible += sum(
+        operation.orders + (operation.orders and operation.outcome == "ok") for operation in history
+    )
     if not acknowledged - _repeated_completions(history) < version <= possible + 1:
         verdict.violations.append(f"{session}: {acknowledged} writes, but version {version}")
+
+
+def _check_extensions(session: str, history: list[Operation], final: Final, verdict: Verdict) -> None:
+    """The end is moved by each acknowledged extension once, and by no other one."""
+    (begun, *_) = [start.expires_at for start in history if start.kind == "start"] or [float("inf")]
+    if begun == float("inf") or final.expires_at == float("inf"):
+        return
+    moved = round(final.expires_at - begun)
+    certain = sum(operation.extra for operation in history if operation.extended)
+    # The reply to a repeat, or to one that came too late, does not say whether it was applied.
+    possible = sum(operation.extra for operation in history if operation.orders)
+    if not certain <= moved <= possible:
+        verdict.violations.append(f"{session}: extended by {moved} s instead of {certain} to {possible}")
 
 
 def _certainly_before(one: Operation, other: Operation) -> bool:

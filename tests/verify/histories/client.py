@@ -1,4 +1,4 @@
-"""Clients that start, save, read and complete sessions at random, and record their operations."""
+"""Clients that start, save, read, complete and order sessions at random, and record their operations."""
 
 import asyncio
 import random
@@ -20,13 +20,31 @@ AFTER_THE_END = 20  # number of further operations on a session that has ended
 MAX_ATTEMPTS = 2  # of each user with a limit of attempts
 RACERS = 4  # starts of such a user at the same time
 NO_END = (float("inf"), float("inf"))
+EXTEND: tuple[str, dict[str, Any]] = ("deadline", {"extra_seconds": 1})
+ORDERS = (
+    [
+        EXTEND,
+        ("deadline", {"extra_seconds": -1}),
+        ("deadline", {"expires_at": "2000-01-01T00:00:00Z"}),
+        ("pause", {}),
+        ("resume", {}),
+        ("reopen", {"time_limit_seconds": 2, "reason": "another chance"}),
+    ],
+    [4, 1, 0.5, 2, 4, 3],
+)  # kinds and bodies, and their weights
+
+
+def monotonic_at(moment: datetime | None) -> float:
+    """Return the monotonic clock's time at the moment; the database's clock is this machine's."""
+    return moment.timestamp() - time() + monotonic() if moment else float("inf")
 
 
 @define
 class Shared:
     """The sessions of all clients, the ports of the instances, and the recorded operations.
 
-    Of each session: when it expires and when it closes, by the monotonic clock.
+    Of each session: when it expires and when it closes, by the monotonic clock. The `ordered` ones get every
+    kind of order.
     """
 
     ports: list[int]
@@ -34,6 +52,7 @@ class Shared:
     age: dict[str, int] = field(factory=dict)
     operations: list[Operation] = field(factory=list)
     attempts: int = 0
+    ordered: set[str] = field(factory=set)
 
 
 class Client:
@@ -66,7 +85,7 @@ class Client:
         if self._shared.age[session] > MAX_OPERATIONS:
             self._shared.sessions.pop(session, None)
         action = random.choices(
-            [self._read, self._save, self._complete, self._start_limited], [40, 58, 0.6, 1.5]
+            [self._read, self._save, self._complete, self._start_limited, self._order], [40, 52, 0.6, 1.5, 6]
         )[0]
         await action(session)
 
@@ -82,6 +101,9 @@ class Client:
         if operation.outcome == "ok" and operation.session not in self._shared.age:
             self._shared.sessions[operation.session] = operation.expires_at, operation.closes_at
             self._shared.age[operation.session] = 0
+            # The others are only extended, so that their end says which extensions were applied.
+            if random.random() < 0.5:
+                self._shared.ordered.add(operation.session)
 
     async def _start_limited(self, _: str) -> None:
         """Send more starts than a user may have, at the same time."""
@@ -152,6 +174,15 @@ class Client:
         operation = self._operation("complete", session)
         await self._send_and_record(operation, ("POST", f"/api/sessions/{session}/complete"), None, {})
 
+    async def _order(self, session: str) -> None:
+        """Extend the session, or give it one of the other orders if it is for these."""
+        kind, body = random.choices(*ORDERS)[0] if session in self._shared.ordered else EXTEND
+        operation = self._operation("extend" if body is EXTEND[1] else "order", session)
+        operation.extra = body.get("extra_seconds", 0)
+        method = "PUT" if kind == "deadline" else "POST"
+        headers = {"idempotency-key": str(uuid4())}
+        await self._send_and_record(operation, (method, f"/api/sessions/{session}/{kind}"), body, headers)
+
     def _operation(self, kind: Kind, session: str) -> Operation:
         expires_at, closes_at = self._shared.sessions.get(session, NO_END)
         begin = monotonic()
@@ -188,7 +219,7 @@ class Client:
             await asyncio.sleep(0.05 * (attempt + 1))
         else:
             operation.outcome = "refused" if certain else "unknown"
-        if operation.repeats and operation.outcome in ("gone", "conflict") and not certain:
+        if operation.repeats and operation.outcome in ("gone", "conflict", "paused") and not certain:
             # An earlier attempt may have been applied.
             operation.outcome = "unknown"
         operation.end = monotonic()
@@ -196,7 +227,7 @@ class Client:
 
     def _record_response(self, operation: Operation, response: Reply) -> None:
         """Record the response in the operation."""
-        outcomes = {403: "exhausted", 409: "conflict", 410: "gone", 404: "refused"}
+        outcomes = {403: "exhausted", 409: "conflict", 410: "gone", 404: "refused", 423: "paused"}
         assert response.status in (200, 201, 204, 304, *outcomes), response
         operation.outcome = outcomes.get(response.status, "ok")  # type: ignore[assignment]
         session = response.body.get("session", response.body)
@@ -207,11 +238,9 @@ class Client:
             operation.session = session["id"]
             operation.status, operation.entries = session["status"], entries(session)
             operation.ended_by, operation.attempt = session["ended_by"], session["attempt"]
-            # The database's clock is this machine's.
+            operation.times = tuple(session[name] for name in ("expires_at", "closes_at", "paused_at"))
             operation.expires_at, operation.closes_at = (
-                datetime.fromisoformat(session[name]).timestamp() - time() + monotonic()
-                if session[name]
-                else float("inf")
+                monotonic_at(session[name] and datetime.fromisoformat(session[name]))
                 for name in ("expires_at", "closes_at")
             )
         if operation.version is not None:

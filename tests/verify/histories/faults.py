@@ -12,7 +12,7 @@ import psycopg
 import redis.asyncio
 
 from tests.verify.histories.checker import Final, Verdict, check, entries
-from tests.verify.histories.client import MAX_ATTEMPTS, Client, Shared
+from tests.verify.histories.client import MAX_ATTEMPTS, Client, Shared, monotonic_at
 from tests.verify.histories.cluster import CACHE_SECONDS, Cluster
 from tests.verify.histories.feed import FeedHistory
 
@@ -270,12 +270,13 @@ def final_state(cluster: Cluster, shared: Shared) -> dict[str, Final]:
     """Return the state of the sessions in the database."""
     ids = {operation.session for operation in shared.operations}
     query = """
-      select id::text, version, answers, annotations, late_saves
+      select id::text, version, answers, annotations, late_saves, expires_at
       from quiz_sessions
       where id::text = any (%s)
     """
     with psycopg.connect(cluster.postgres.owner_url) as connection:
         rows: list[tuple[Any, ...]] = connection.execute(query, [list(ids)]).fetchall()
     return {
-        row[0]: Final(row[1], entries({"answers": row[2], "annotations": row[3]}), row[4]) for row in rows
+        session: Final(version, entries({"answers": answers, "annotations": notes}), late, monotonic_at(end))
+        for session, version, answers, notes, late, end in rows
     }

@@ -50,7 +50,12 @@ def test_a_read_that_is_older_than_an_event_is_found() -> None:
 
 
 def test_a_save_after_an_end_in_the_feed_is_found() -> None:
-    """No save is accepted after the feed has shown the end of the session."""
+    """No save is accepted after the feed has shown the session's end, unless an order follows."""
     event = Operation("event", "s", 2, 3, "ok", 4, "completed")
     save = Operation("save", "s", 5, 6, "ok", 5, "in_progress", {"answers/1": "x"}, writes={"answers/1": "x"})
     assert [one for one in check([STARTED, event, save], {}).violations if "saved after" in one]
+    reopened = Operation("order", "s", 3.5, 4, "ok", 5, "in_progress", {})
+    later = Operation(
+        "save", "s", 5, 6, "ok", 6, "in_progress", {"answers/1": "x"}, writes={"answers/1": "x"}
+    )
+    assert check([STARTED, event, reopened, later], {}).violations == []

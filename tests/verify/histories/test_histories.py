@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
+import attrs
 import pytest
 
 from tests.support.waiting import LIMIT
@@ -17,12 +18,16 @@ ENOUGH: dict[Kind, int] = {
     "save": 150,
     "read": 100,
     "complete": 1,
+    "extend": 5,
+    "order": 10,
 }  # operations of each kind in a history
 SEEN: list[Callable[[Operation], bool]] = [
     lambda operation: operation.outcome == "exhausted",
     lambda operation: operation.status == "completed" and operation.ended_by == "deadline",
     lambda operation: operation.status == "expired" and operation.kind == "read",
     lambda operation: operation.outcome == "ok" and operation.begin > operation.expires_at,
+    lambda operation: operation.outcome == "paused",
+    lambda operation: operation.ended_by == "proctor",
 ]  # operations that each history has at least once
 
 
@@ -72,8 +77,19 @@ def _attempt(session: str, number: int) -> Operation:
     return Operation("start", session, 0, 1, "ok", limited="ada", attempt=number)
 
 
+def _extended(begin: float, version: int, end: float, **more: object) -> Operation:
+    extended = _read(begin, version, {"1": "a"}, kind="extend", extra=1, expires_at=end, closes_at=end)
+    for name, given in more.items():
+        setattr(extended, name, given)
+    return extended
+
+
 ONE = _save(2, 2, "1", "a", {"1": "a"})
 LATE = _save(6, 3, "1", "b", {"1": "b"}, expires_at=5, closes_at=8)
+ENDED = Operation("read", "s", 4, 5, "ok", 3, "expired", {"1": "a"}, ended_by="proctor")
+REOPENED = Operation("order", "s", 6, 7, "ok", 4, "in_progress", {"1": "a"})
+AGAIN = _save(8, 5, "1", "b", {"1": "b"})
+EXTENDED = [_start(expires_at=9), ONE, _extended(4, 3, 10), _extended(6, 4, 11)]
 EXHAUSTED = Operation("start", "", 3, 4, "exhausted", limited="ada")
 GOOD = [_start(), ONE, _read(4, 2, {"1": "a"}), _save(6, 3, "1", "b", {"1": "b"})]
 END = {"s": Final(3, {"1": "b"})}
@@ -84,6 +100,12 @@ def test_the_checker_accepts_a_correct_history() -> None:
     assert check(GOOD, END).violations == []
     late = [_start(), ONE, LATE, _read(9, 4, {"1": "b"}, status="expired", ended_by="deadline", closes_at=8)]
     assert check(late, {"s": Final(4, {"1": "b"}, late_saves=1)}).violations == []
+    assert check([_start(), ONE, ENDED, REOPENED, AGAIN], {"s": Final(5, {"1": "b"})}).violations == []
+    late_order = attrs.evolve(REOPENED, outcome="unknown", version=None)
+    assert check([_start(), ONE, ENDED, late_order, AGAIN], {"s": Final(5, {"1": "b"})}).violations == []
+    refused = _save(8, 5, "1", "b", {"1": "a"}, outcome="paused", status="paused")
+    assert check([_start(), ONE, REOPENED, refused], {"s": Final(5, {"1": "a"})}).violations == []
+    assert check(EXTENDED, {"s": Final(4, {"1": "a"}, expires_at=11)}).violations == []
     attempts = [_attempt("a", 1), _attempt("b", 2), _attempt("a", 1), EXHAUSTED]
     assert check(attempts, {}, limit=2).violations == []
 
@@ -129,6 +151,20 @@ def test_the_checker_accepts_a_correct_history() -> None:
         ([*GOOD, _read(8, 4, {"1": "b"}, ended_by="deadline", closes_at=9.5)], END, "ended before its end"),
         (GOOD, {"s": Final(3, {"1": "b"}, late_saves=1)}, "1 late saves instead of 0 to 0"),
         ([_start(), ONE, LATE], {"s": Final(3, {"1": "b"})}, "0 late saves instead of 1 to 1"),
+        ([_start(), ONE, ENDED, AGAIN], {"s": Final(5, {"1": "b"})}, "after its completion"),
+        (
+            [_start(), ONE, attrs.evolve(REOPENED, version=2), ENDED, AGAIN],
+            {"s": Final(5, {"1": "b"})},
+            "after its completion",
+        ),
+        (EXTENDED, {"s": Final(4, {"1": "a"}, expires_at=10)}, "extended by 1 s instead of 2 to 2"),
+        (EXTENDED, {"s": Final(4, {"1": "a"}, expires_at=12)}, "extended by 3 s instead of 2 to 2"),
+        ([*EXTENDED, _extended(8, 4, 11)], {"s": Final(4, {"1": "a"}, expires_at=11)}, "to two writes"),
+        (
+            [*GOOD, _read(8, 3, {"1": "b"}, times=("a",)), _read(9.5, 3, {"1": "b"}, times=("b",))],
+            END,
+            "two contents",
+        ),
         ([_attempt("a", 1), _attempt("b", 2), _attempt("c", 3)], {}, "with a limit of 2"),
         ([_attempt("a", 1), _attempt("b", 1)], {}, "with a limit of 2"),
         ([_attempt("a", 1), EXHAUSTED], {}, "refused after 1 of 2 attempts"),

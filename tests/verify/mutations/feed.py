@@ -23,13 +23,13 @@ EVENTS = [
     Mutation(
         "no save in the feed",
         "sql/write_sessions.sql",
-        remove_sql("where (t).status <> 'in_progress'"),
+        remove_sql("where (t).status not in ('in_progress', 'paused')"),
         f"{_LIST}test_200_with_each_start_and_each_end",
     ),
     Mutation(
         "an event for each end by a write",
         "sql/write_sessions.sql",
-        replace_sql("where (t).status <> 'in_progress'", "where false"),
+        replace_sql("where (t).status not in ('in_progress', 'paused')", "where false"),
         f"{_LIST}test_200_with_each_start_and_each_end",
     ),
     Mutation(

@@ -265,7 +265,8 @@ DATABASE = [
         "least privilege of the role",
         "sql/admit_role.sql",
         replace_sql(
-            "'grant select, insert, update on quiz_sessions to %%I'", "'grant all on quiz_sessions to %%I'"
+            "'grant select, insert, update on quiz_sessions, quiz_orders to %%I'",
+            "'grant all on quiz_sessions, quiz_orders to %%I'",
         ),
         "tests/storage/test_roles.py::test_unneeded_statements_are_denied",
     ),

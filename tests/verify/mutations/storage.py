@@ -52,7 +52,7 @@ MUTATIONS = [
         "version of a rejected write in the cache",
         STORE,
         replace(
-            "SessionStore._results",
+            "SessionStore.results",
             "if fills: $$$",
             'if all(one and one.verdict == "ok" for one in results): await self._cache.put_if_newer(fills)',
         ),

@@ -1,0 +1,225 @@
+"""Mutations of orders: their judgement, their effects, their keys, and their steps for a quiz."""
+
+from tests.verify.mutations.mutation import (
+    Mutation,
+    force,
+    remove,
+    remove_sql,
+    replace,
+    replace_sql,
+    set_argument,
+)
+
+ORDERS = "sql/order_sessions.sql"
+WRITES = "sql/write_sessions.sql"
+QUIZZES = "session_service/storage/quiz_orders.py"
+TESTS = "tests/operations"
+TABLE = f"{TESTS}/test_order_table.py::test_an_order_has_the_effect_of_the_table"
+EVERY_QUIZ = f"{TESTS}/test_every_quiz_order.py"
+
+MUTATIONS = [
+    Mutation(
+        "end of a paused session moves with the clock",
+        ORDERS,
+        replace_sql("then checked_at - (s).paused_at", "then interval '0'"),
+        f"{TESTS}/test_resume_session.py::test_200_moves_the_end_by_the_pause",
+    ),
+    Mutation(
+        "time left that a deadline order gives a paused session",
+        ORDERS,
+        replace_sql("then ends_at - pause", "then ends_at"),
+        f"{TESTS}/test_resume_session.py::test_200_with_the_time_left_of_a_deadline_order",
+    ),
+    Mutation(
+        "factor of extra seconds",
+        ORDERS,
+        replace_sql("(a).extra_seconds * (s).time_factor", "(a).extra_seconds"),
+        f"{TESTS}/test_change_deadline.py::test_200_adds_seconds_to_the_end",
+    ),
+    Mutation(
+        "factor of a new limit",
+        ORDERS,
+        replace_sql(
+            "(s).started_at + nullif((a).time_limit_seconds, 0) * (s).time_factor",
+            "(s).started_at + nullif((a).time_limit_seconds, 0)",
+        ),
+        f"{TESTS}/test_change_deadline.py::test_200_sets_the_limit",
+    ),
+    Mutation(
+        "grace of a moved end",
+        ORDERS,
+        replace_sql("then ends_at + t.grace_seconds * interval '1 second'", "then ends_at"),
+        f"{TESTS}/test_change_deadline.py::test_200_adds_seconds_to_the_end",
+    ),
+    Mutation(
+        "no close of a paused session",
+        ORDERS,
+        replace_sql("when next = 'paused' then null", "when next = 'paused' then t.closes_at"),
+        f"{TESTS}/test_pause_session.py::test_200_stops_the_time",
+    ),
+    Mutation(
+        "order that finds the wanted state",
+        ORDERS,
+        replace_sql("then 'unchanged'", "then 'ok'"),
+        TABLE,
+    ),
+    Mutation(
+        "key of an order that has changed nothing",
+        ORDERS,
+        remove_sql("or (verdict = 'unchanged' and (a).key is not null)"),
+        f"{TESTS}/test_pause_session.py::test_200_for_a_repeat_after_the_resumption",
+    ),
+    Mutation(
+        "repeat of an order",
+        ORDERS,
+        replace_sql("(a).key || ' ' || (a).digest = any ((s).recent_orders)", "false"),
+        TABLE,
+    ),
+    Mutation(
+        "key of another order",
+        ORDERS,
+        replace_sql("then 'key_reused' else 'repeated'", "then 'repeated' else 'repeated'"),
+        f"{TESTS}/test_every_order.py::test_422_for_a_key_of_another_order",
+    ),
+    Mutation(
+        "digests of orders go when an order ends the session",
+        ORDERS,
+        replace_sql(
+            "case when next in ('completed', 'expired') then split_part(recent, ' ', 1) else recent end",
+            "recent",
+        ),
+        f"{TESTS}/test_paused_writes.py::test_the_keys_of_orders_stay_when_an_order_ends_the_session",
+    ),
+    Mutation(
+        "keys of orders without digests after a completion",
+        WRITES,
+        replace_sql(
+            "array(select split_part(recent, ' ', 1) from unnest(t.recent_orders) as recent)",
+            "t.recent_orders",
+        ),
+        f"{TESTS}/test_paused_writes.py::test_the_keys_of_orders_stay_when_a_session_ends",
+    ),
+    Mutation(
+        "completed session stays completed after a deadline order",
+        ORDERS,
+        replace_sql("and (a).kind <> 'reopen' then 'completed'", "and (a).kind = 'pause' then 'completed'"),
+        TABLE,
+    ),
+    Mutation(
+        "end of an overdue session by any order",
+        ORDERS,
+        replace_sql("and (verdict = 'ok' or overdue or", "and (verdict = 'ok' or"),
+        TABLE,
+    ),
+    Mutation(
+        "line of each order",
+        ORDERS,
+        replace_sql(
+            "from written where verdict = 'ok' or overdue ), results", "from written where false ), results"
+        ),
+        "tests/sessions/test_replay.py::test_the_journal_gives_the_session",
+    ),
+    Mutation(
+        "refusal of a write to a paused session",
+        WRITES,
+        replace_sql("then 'paused' when (a).key", "then 'ok' when (a).key"),
+        f"{TESTS}/test_paused_writes.py::test_423_without_a_grace",
+    ),
+    Mutation(
+        "grace of a pause",
+        WRITES,
+        replace_sql("(s).paused_at + (s).grace_seconds * interval '1 second' <=", "(s).paused_at <="),
+        f"{TESTS}/test_paused_writes.py::test_423_after_the_grace",
+    ),
+    Mutation(
+        "late saves by the time that stands still",
+        WRITES,
+        replace_sql("coalesce(t.paused_at, checked_at)", "checked_at"),
+        f"{TESTS}/test_paused_writes.py::test_a_write_in_the_pause_is_late_by_the_time_that_stands_still",
+    ),
+    Mutation(
+        "paused session is live",
+        "sql/start_sessions.sql",
+        replace_sql("(s.status = 'paused' or (s.status", "(false or (s.status"),
+        f"{TESTS}/test_pause_session.py::test_no_list_and_no_sweeper_ends_a_paused_session",
+    ),
+    Mutation(
+        "no end in the headers of a paused session",
+        "session_service/sessions/codec.py",
+        force("encode_session", 'session.status != "paused"', value=True),
+        f"{TESTS}/test_pause_session.py::test_200_stops_the_time",
+    ),
+    Mutation(
+        "learner gives no order",
+        "session_service/sessions/orders.py",
+        force("OrderService._check_may_order", "owner is not None", value=False),
+        f"{TESTS}/test_every_order.py::test_403_for_the_learner_of_the_session",
+    ),
+    Mutation(
+        "learner gives no order for a quiz",
+        "session_service/sessions/orders.py",
+        force("_check_may_order_quiz", "owner is not None", value=False),
+        f"{EVERY_QUIZ}::test_403_for_a_learner",
+    ),
+    Mutation(
+        "key that extra seconds need",
+        "session_service/api/endpoint.py",
+        force("Endpoint._body", "name in given and snake(header) not in parameters", value=False),
+        f"{TESTS}/test_change_deadline.py::test_400_for_extra_seconds_without_a_key",
+    ),
+    Mutation(
+        "order that waits for a locked row",
+        "session_service/storage/order_store.py",
+        force("OrderStore.order", 'result is None or result.verdict != "busy"', value=True),
+        "tests/traffic/test_row_locks.py::test_an_order_for_a_locked_row_waits_alone",
+    ),
+    Mutation(
+        "sessions from before the first call of an order for a quiz",
+        "sql/find_running_sessions.sql",
+        replace_sql("and created_at <= %(began_at)s", "and now() >= %(began_at)s"),
+        f"{EVERY_QUIZ}::test_200_leaves_locked_sessions_to_the_next_call",
+    ),
+    Mutation(
+        "order for a quiz that has reached every session",
+        QUIZZES,
+        force("QuizOrders.give", "not progress.finished", value=True),
+        f"{EVERY_QUIZ}::test_200_changes_nothing_after_the_last_call",
+    ),
+    Mutation(
+        "locked session in an order for a quiz",
+        QUIZZES,
+        remove("Progress.count", "self.skipped = True"),
+        f"{EVERY_QUIZ}::test_200_leaves_locked_sessions_to_the_next_call",
+    ),
+    Mutation(
+        "cache after an order for a quiz",
+        QUIZZES,
+        remove("QuizOrders._step", "await self._sessions.raise_versions($$$)"),
+        f"{TESTS}/test_pause_sessions.py::test_200_pauses_and_resumes_a_whole_quiz",
+    ),
+    Mutation(
+        "number of sessions that an order for a quiz has changed",
+        QUIZZES,
+        set_argument("QuizOrders._apply", "changed", "0"),
+        f"{EVERY_QUIZ}::test_200_leaves_locked_sessions_to_the_next_call",
+    ),
+    Mutation(
+        "key of an order for a quiz",
+        QUIZZES,
+        replace("QuizOrders._begin", "begun.digest != digest", "False"),
+        f"{EVERY_QUIZ}::test_422_for_a_key_of_another_order",
+    ),
+    Mutation(
+        "cache after a list",
+        "session_service/storage/session_store.py",
+        remove("SessionStore.find", "await self.raise_versions($$$)"),
+        f"{TESTS}/test_list_sessions_items.py::test_no_read_is_older_than_the_list_before",
+    ),
+    Mutation(
+        "no version of an overdue session in a list",
+        "sql/list_sessions.sql",
+        replace_sql("case when not overdue then version end as version", "version"),
+        f"{TESTS}/test_list_sessions_items.py"
+        "::test_an_overdue_session_has_no_version_until_its_end_is_stored",
+    ),
+]
