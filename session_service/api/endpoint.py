@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from attrs import frozen
 from starlette.types import Scope
 
+from session_service.api.auth.authorization import authorize
 from session_service.api.auth.principal import Authenticator, Principal
 from session_service.api.contract import ContractError, Operation, snake
 from session_service.api.errors import UnsupportedMediaTypeError, ValidationError
@@ -78,12 +80,14 @@ class Endpoint:
 
     async def handle(self, scope: Scope, path: Values) -> Response:
         """Return the response to a request, whose `body` is in the scope; raise ServiceError for an error."""
-        principal = (await self._authenticate(scope),) if self._operation.secured else ()
+        principal = await self._authenticate(scope) if self._operation.secured else None
         arguments = self._parameters(scope, path)
         if self._operation.body is not None:
             arguments["body"] = self._body(scope)
+        if principal is not None:
+            arguments["principal"] = await self._authorize(principal, arguments.get("id"))
         prefer = arguments.pop("prefer", None)
-        result = await self._function(self._services, *principal, **arguments)
+        result = await self._function(self._services, **arguments)
         match result:
             case EncodedSession():
                 return _session_response(result, arguments.get("if_none_match"), prefer)
@@ -99,6 +103,11 @@ class Endpoint:
         principal = await self._access.authenticator.authenticate(scope)
         await self._access.limit_rate(principal)
         return principal
+
+    async def _authorize(self, principal: Principal, session_id: UUID | None) -> Principal:
+        """Return the principal with its reach in this operation; raise ForbiddenError if it has none."""
+        find_user = self._services.sessions.find_user
+        return await authorize(principal, self._operation.access, session_id, find_user)
 
     def _start_response(self, started: StartResult) -> Response:
         session = started.session

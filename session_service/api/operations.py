@@ -54,7 +54,7 @@ async def list_sessions(
     cursor: Cursor | None = None,
 ) -> SessionPage:
     wanted = Filter(user_id, quiz_id, status, limit, cursor)
-    return await services.sessions.list(principal.user_id, wanted)
+    return await services.sessions.list(principal.reach, wanted)
 
 
 async def get_session(
@@ -67,7 +67,7 @@ async def get_session(
 ) -> EncodedSession:
     seen_version = if_none_match.newest if if_none_match else 0
     return await services.sessions.read(
-        principal.user_id, id, seen_version=seen_version, fresh=bool(cache_control)
+        principal.reach, id, seen_version=seen_version, fresh=bool(cache_control)
     )
 
 

@@ -9,7 +9,15 @@ import attrs
 from attrs import field
 from orjson import Fragment
 
-from session_service.sessions.models import ExternalId, OnExpiry, Session, SessionSummary, Verdict
+from session_service.sessions.models import (
+    ExternalId,
+    Filter,
+    OnExpiry,
+    Reach,
+    Session,
+    SessionSummary,
+    Verdict,
+)
 from session_service.storage import statements
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
@@ -18,10 +26,11 @@ from session_service.storage import statements
 
 @attrs.define(slots=False)
 class ReadInput:
-    """A record of get_sessions: the session and, unless it is None, its required owner."""
+    """A record of get_sessions: the session, and the reach of the request."""
 
     id: UUID
     owner: str | None
+    quizzes: tuple[str, ...] = ()
     ordinality: int = 0
 
 
@@ -172,3 +181,18 @@ record_migration = statements.count("record_migration")
 name_role = statements.count("name_role")
 admit_role = statements.count("admit_role")
 count_owned_tables = statements.count("count_owned_tables")
+
+
+def list_parameters(wanted: Filter, reach: Reach) -> dict[str, object]:
+    """Return the parameters of list_sessions: for one session more than the limit."""
+    cursor = wanted.cursor
+    return {
+        "owner": reach.owner,
+        "quizzes": list(reach.quizzes),
+        "user_id": wanted.user_id,
+        "quiz_id": wanted.quiz_id,
+        "status": wanted.status,
+        "before_ms": cursor.created_ms if cursor else None,
+        "before_id": cursor.id if cursor else None,
+        "count": wanted.limit + 1,
+    }

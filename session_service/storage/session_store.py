@@ -15,6 +15,7 @@ from session_service.sessions.ids import new_session_id
 from session_service.sessions.models import (
     Changes,
     Filter,
+    Reach,
     SessionSummary,
     StartSession,
     Write,
@@ -83,15 +84,15 @@ class SessionStore:
         await self._read_clock()
 
     async def read(
-        self, session_id: UUID, owner: str | None, *, seen_version: int, fresh: bool
+        self, session_id: UUID, reach: Reach, *, seen_version: int, fresh: bool
     ) -> WriteResult | None:
         """Return the session, from the cache unless that is older than `seen_version` or `fresh` is set."""
         cached = None if fresh else await self._cache.get(session_id, seen_version, self._clock.now())
-        if cached and owner in (None, cached.user_id):
+        if cached and reach.covers(cached):
             return WriteResult("expired" if cached.status == "expired" else "ok", cached)
-        result = await self._reads(ReadInput(session_id, owner))
+        result = await self._reads(ReadInput(session_id, reach.owner, tuple(reach.quizzes)))
         if result and result.verdict == "overdue":
-            return await self._write(WriteInput(session_id, owner, "close"))
+            return await self._write(WriteInput(session_id, result.session.user_id, "close"))
         return result
 
     async def write(self, session_id: UUID, owner: str | None, write: Write) -> WriteResult | None:
@@ -169,21 +170,10 @@ class SessionStore:
             locked=wanted.if_active == "resume" or wanted.max_attempts is not None,
         )
 
-    async def find(self, wanted: Filter, owner: str | None) -> list[SessionSummary]:
+    async def find(self, wanted: Filter, reach: Reach) -> list[SessionSummary]:
         """Return the sessions that pass the filter: up to one more than its limit."""
-        cursor = wanted.cursor
-        return await self._lists(
-            partial(
-                queries.list_sessions,
-                self._pool,
-                user_id=owner or wanted.user_id,
-                quiz_id=wanted.quiz_id,
-                status=wanted.status,
-                before_ms=cursor.created_ms if cursor else None,
-                before_id=cursor.id if cursor else None,
-                count=wanted.limit + 1,
-            )
-        )
+        parameters = queries.list_parameters(wanted, reach)
+        return await self._lists(partial(queries.list_sessions, self._pool, **parameters))
 
     async def _read(self, reads: list[ReadInput]) -> list[WriteResult | None]:
         query = partial(queries.get_sessions, self._pool, _numbered(reads))

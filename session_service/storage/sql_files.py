@@ -29,6 +29,7 @@ _TYPES: dict[str, object] = {
     "integer": int,
     "jsonb": orjson.Fragment,
     "text": str,
+    "text[]": list,
     "timestamptz": datetime,
     "uuid": UUID,
 }

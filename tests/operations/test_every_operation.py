@@ -24,7 +24,7 @@ SESSIONS = [
     for operation in item.values()
     if operation.get("security") != []
 ]
-BODIES = {
+BODIES: dict[str, dict[str, object]] = {
     "startSession": {"user_id": "ada", "quiz_id": 7},
     "updateProgress": {"question_id": 1, "answer": "x"},
     "saveAnswers": {"answers": {"1": "x"}},

@@ -32,7 +32,7 @@ RECORDSET = "jsonb_to_recordset(%(a)s::jsonb) as a (i uuid)"
 ID = UUID("fedcba98-7654-4321-8fed-cba987654321")
 # A record for each statement with records, without a null.
 RECORDS = {
-    "get_sessions": ReadInput(ID, "ada", 3),
+    "get_sessions": ReadInput(ID, "ada", ("7",), 3),
     "lock_starts": LockInput("ada", ExternalId("7"), 3),
     "start_sessions": StartInput(
         id=ID,
@@ -162,6 +162,7 @@ class Misspelt:
 
     id: UUID
     ownr: str | None
+    quizzes: tuple[str, ...] = ()
     ordinality: int = 0
 
 
@@ -171,6 +172,7 @@ class NotNullable:
 
     id: UUID
     owner: str
+    quizzes: tuple[str, ...] = ()
     ordinality: int = 0
 
 
@@ -180,6 +182,7 @@ class Short:
 
     id: UUID
     owner: str | None
+    quizzes: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize("record", [Misspelt, NotNullable, Short])
