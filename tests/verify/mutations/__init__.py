@@ -1,6 +1,7 @@
 """Mutation tests: for each guarantee in the list, a test fails once the guarantee is removed."""
 
 from tests.verify.mutations import (
+    access,
     api,
     auth,
     cache,
@@ -16,6 +17,6 @@ from tests.verify.mutations.mutation import Mutation
 
 MUTATIONS: list[Mutation] = [
     mutation
-    for module in (api, auth, cache, server, sessions, settings, sql, sql_ends, storage, traffic)
+    for module in (access, api, auth, cache, server, sessions, settings, sql, sql_ends, storage, traffic)
     for mutation in module.MUTATIONS
 ]
