@@ -11,6 +11,7 @@ import jwt
 from attrs import frozen
 from jwt.exceptions import InvalidSubjectError
 
+from session_service.api.auth.actor import actor_of, is_user_id
 from session_service.api.auth.jwks import JwksCache
 from session_service.api.auth.principal import Principal
 from session_service.api.errors import UnauthenticatedError
@@ -130,22 +131,17 @@ def _reason(error: jwt.PyJWTError) -> str:
 
 def _verified_token(claims: dict[str, Any], service_scope: str) -> VerifiedToken:
     subject: str = claims["sub"]
-    if not _is_user_id(subject):
+    if not is_user_id(subject):
         raise UnauthenticatedError("subject: sub is no user_id of 1 to 255 characters")
     # Prefixes keep a service and a user with the same subject apart.
     is_service = service_scope in _scopes(claims)
+    actor = actor_of(claims, staff=is_service)
     principal = (
-        Principal(f"service:{subject}", None, service=True)
+        Principal(f"service:{subject}", None, service=True, actor=actor)
         if is_service
-        else Principal(f"user:{subject}", subject)
+        else Principal(f"user:{subject}", subject, actor=actor)
     )
     return VerifiedToken(principal, int(claims["exp"]) + LEEWAY)
-
-
-def _is_user_id(subject: str) -> bool:
-    """Return whether the subject fits the contract's user_id; an unpaired surrogate is not a character."""
-    fits = 1 <= len(subject) <= 255 and "\0" not in subject
-    return fits and not any("\ud800" <= character <= "\udfff" for character in subject)
 
 
 def _scopes(claims: dict[str, Any]) -> set[str]:

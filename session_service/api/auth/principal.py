@@ -6,7 +6,10 @@ from typing import Any, Protocol, Self
 
 from attrs import frozen
 
+from session_service.sessions.models import Actor
 from session_service.settings import Settings
+
+_ANONYMOUS: Actor = {"type": "anonymous"}
 
 
 @frozen
@@ -14,12 +17,13 @@ class Principal:
     """An authenticated caller: the rate limiter's `key` for it, and the user that it acts for.
 
     A principal sees the sessions of `user_id` only; None sees those of all users. `service` marks a back-end
-    whose token lets it act for all users, with a separate rate limit.
+    whose token lets it act for all users, with a separate rate limit. The journal names it as `actor`.
     """
 
     key: str
     user_id: str | None
     service: bool = False
+    actor: Actor = _ANONYMOUS
 
 
 class Authenticator(AbstractAsyncContextManager["Authenticator"], Protocol):
