@@ -18,7 +18,7 @@ from tests.support.waiting import eventually, eventually_async
 
 
 def test_each_write_of_a_batch_has_its_own_outcome(isolated_service: Service, fresh_database: Urls) -> None:
-    """Saves, a conflict, an unknown session, a completed one and a completion share a batch; each has its line."""
+    """Saves, a conflict, an unknown session, a completed one and a completion share a batch."""
     sessions = [isolated_service.start() for _ in range(20)]
     isolated_service.complete(sessions[1]["id"])
     spare = isolated_service.start()["id"]

@@ -4,6 +4,7 @@ from tests.verify.mutations import (
     api,
     auth,
     cache,
+    journal,
     server,
     sessions,
     settings,
@@ -16,6 +17,6 @@ from tests.verify.mutations.mutation import Mutation
 
 MUTATIONS: list[Mutation] = [
     mutation
-    for module in (api, auth, cache, server, sessions, settings, sql, sql_ends, storage, traffic)
+    for module in (api, auth, cache, journal, server, sessions, settings, sql, sql_ends, storage, traffic)
     for mutation in module.MUTATIONS
 ]
