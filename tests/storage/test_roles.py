@@ -25,7 +25,7 @@ FORBIDDEN = [
     "drop table quiz_sessions",
     "delete from session_events",
     "update session_events set data = '{}'",
-    "insert into session_events table session_events on conflict (session_id, version) do update set at = at",
+    "insert into session_events table session_events on conflict (session_id, version) do update set type=''",
     "truncate session_events",
     "drop table session_events",
     "alter table session_events disable trigger all",

@@ -159,7 +159,8 @@ MUTATIONS = [
         "journal without updates by the service",
         "sql/admit_role.sql",
         replace_sql(
-            "grant select, insert on session_events", "grant select, insert, update on session_events"
+            "'grant select, insert on session_events to %%I'",
+            "'grant select, insert, update on session_events to %%I'",
         ),
         "tests/storage/test_roles.py::test_the_role_has_only_the_needed_privileges",
     ),
