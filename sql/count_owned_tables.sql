@@ -3,5 +3,5 @@
 -- Counts the tables that the service's role may alter or drop: 0 unless it is their owner or a superuser.
 select
 from pg_class
-where oid in ('quiz_sessions'::regclass, 'schema_migrations'::regclass)
+where oid in ('quiz_sessions'::regclass, 'session_events'::regclass, 'schema_migrations'::regclass)
   and pg_has_role(relowner, 'usage');

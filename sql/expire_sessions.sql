@@ -3,7 +3,8 @@
 -- out: id uuid, version integer
 --
 -- Ends up to `count` overdue sessions, the longest overdue first. Rows that another transaction has locked are left to
--- the next round: the sweeper waits for no write, and several sweepers share the work.
+-- the next round: the sweeper waits for no write, and several sweepers share the work. Each end has its line in the
+-- journal.
 with clock as materialized (
   select date_trunc('milliseconds', clock_timestamp()) as now
 ),
@@ -15,16 +16,30 @@ due as materialized (
   order by closes_at
   limit %(count)s::integer
   for update skip locked
+),
+ended as (
+  update quiz_sessions as s
+  set
+    status = case s.on_expiry when 'complete' then 'completed' else 'expired' end,
+    completed_at = case s.on_expiry when 'complete' then s.closes_at end,
+    ended_by = 'deadline',
+    version = s.version + 1,
+    recent_writes = array(select split_part(recent, ' ', 1) from unnest(s.recent_writes) as recent),
+    start_digest = null,
+    updated_at = now
+  from due, clock
+  where s.id = due.id
+  returning s.id, s.version, s.status, s.ended_by, s.completed_at, s.updated_at
+),
+logged as (
+  insert into session_events (session_id, version, type, at, actor, data)
+  select
+    id, version, 'session.' || status, updated_at, '{"type": "system"}',
+    jsonb_strip_nulls(jsonb_build_object(
+      'ended_by', ended_by,
+      'completed_at', to_char(completed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+    ))
+  from ended
 )
-update quiz_sessions as s
-set
-  status = case s.on_expiry when 'complete' then 'completed' else 'expired' end,
-  completed_at = case s.on_expiry when 'complete' then s.closes_at end,
-  ended_by = 'deadline',
-  version = s.version + 1,
-  recent_writes = array(select split_part(recent, ' ', 1) from unnest(s.recent_writes) as recent),
-  start_digest = null,
-  updated_at = now
-from due, clock
-where s.id = due.id
-returning s.id, s.version;
+select id, version
+from ended;

@@ -3,11 +3,12 @@
 -- out: text text, number integer, moment timestamptz, id uuid, document jsonb
 --
 -- Returns its parameters, so that the caller sees whether a value of each type comes back unchanged. Fails without the
--- table or the right to read it. `for update` locks no row, but fails on a read-only database.
+-- tables or the right to read them. `for update` locks no row, but fails on a read-only database.
 select
   %(text)s::text as text,
   %(number)s::integer as number,
   %(moment)s::timestamptz as moment,
   %(id)s::uuid as id,
   %(document)s::jsonb as document
-from (select count(*) from (select from quiz_sessions where false for update) as locked) as touched;
+from (select count(*) from (select from quiz_sessions where false for update) as locked) as touched
+cross join (select count(*) from (select from session_events where false) as read) as journal;

@@ -1,8 +1,8 @@
 -- name: start_sessions :many
 -- in:  starts jsonb
 -- record: id uuid, user_id text, quiz_id text, time_limit_seconds integer, grace_seconds integer, on_expiry text,
--- record: time_factor float8, max_attempts integer?, metadata jsonb, key text?, digest text?, resume boolean,
--- record: locked boolean, ordinality integer
+-- record: time_factor float8, max_attempts integer?, metadata jsonb, key text?, digest text?, actor jsonb,
+-- record: client_id text?, request_id text, shown jsonb, resume boolean, locked boolean, ordinality integer
 -- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
 -- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
 -- out: closes_at timestamptz?, on_expiry text, late_saves integer, last_saved_at timestamptz, completed_at timestamptz?,
@@ -13,6 +13,8 @@
 -- race against another transaction with the same key, which committed after this statement's snapshot: the statement
 -- run again returns the winner's session. Or its user and quiz have a limit of attempts, which is judged only under the
 -- lock of lock_start: then it has to come again as locked.
+--
+-- Each session that is started has its first line in the journal, with `shown` and the fields that are decided here.
 with clock as materialized (
   select date_trunc('milliseconds', clock_timestamp()) as now
 ),
@@ -20,8 +22,8 @@ asked as materialized (
   select *
   from jsonb_to_recordset(%(starts)s::jsonb) as a (
     id uuid, user_id text, quiz_id text, time_limit_seconds integer, grace_seconds integer, on_expiry text,
-    time_factor float8, max_attempts integer, metadata jsonb, key text, digest text, resume boolean, locked boolean,
-    ordinality integer
+    time_factor float8, max_attempts integer, metadata jsonb, key text, digest text, actor jsonb,
+    client_id text, request_id text, shown jsonb, resume boolean, locked boolean, ordinality integer
   )
 ),
 known as materialized (
@@ -112,6 +114,19 @@ started as (
   order by w.user_id, w.key
   on conflict (user_id, start_key) where start_key is not null do nothing
   returning *
+),
+logged as (
+  insert into session_events (session_id, version, type, at, actor, client_id, request_id, data)
+  select
+    s.id, s.version, 'session.started', s.started_at, asked.actor, asked.client_id, asked.request_id,
+    asked.shown || jsonb_build_object(
+      'expires_at', to_char(s.expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+      'closes_at', to_char(s.closes_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+      'max_attempts', s.max_attempts,
+      'attempt', s.attempt
+    )
+  from started as s
+  join asked on asked.id = s.id
 ),
 found as materialized (
   select id, ordinality, verdict from known

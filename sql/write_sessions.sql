@@ -1,8 +1,8 @@
 -- name: write_sessions :many
 -- in:  writes jsonb
--- record: id uuid, owner text?, kind text, answers jsonb, cleared_answers text[], annotations jsonb,
--- record: cleared_annotations text[], current_question text?, expected_versions integer[]?, key text?, digest text?,
--- record: ordinality integer, must_queue boolean
+-- record: id uuid, owner text?, kind text, change jsonb, cleared_answers text[], cleared_annotations text[],
+-- record: current_question text?, expected_versions integer[]?, key text?, digest text?, actor jsonb?, client_id text?,
+-- record: request_id text?, summary jsonb?, ordinality integer, must_queue boolean
 -- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
 -- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
 -- out: closes_at timestamptz?, on_expiry text, late_saves integer, last_saved_at timestamptz, completed_at timestamptz?,
@@ -13,15 +13,21 @@
 -- trip. The kind is `save`, `complete`, or `close` for a request that changes nothing but an overdue session. Whatever
 -- the kind, an overdue session is ended by its deadline.
 --
+-- The change has `answers`, `annotations` and `current_question`, as far as they are written; null clears a value. Each
+-- change of a session writes its line of the journal, with the summary, if there is one, instead of the change.
+--
 -- A batch has at most one write of a session, except writes with must_queue. The statement waits for no lock: the
 -- verdict is `busy` if another transaction holds the row, or if must_queue is set. A write without a row in the result is
 -- for a session that does not exist or, if the record has an owner, belongs to another user: such a row is not locked.
 with asked as materialized (
-  select *
+  select
+    a.*,
+    coalesce(change -> 'answers', '{}') as answers,
+    coalesce(change -> 'annotations', '{}') as annotations
   from jsonb_to_recordset(%(writes)s::jsonb) as a (
-    id uuid, owner text, kind text, answers jsonb, cleared_answers text[], annotations jsonb,
-    cleared_annotations text[], current_question text, expected_versions integer[], key text, digest text,
-    ordinality integer, must_queue boolean
+    id uuid, owner text, kind text, change jsonb, cleared_answers text[], cleared_annotations text[],
+    current_question text, expected_versions integer[], key text, digest text, actor jsonb, client_id text,
+    request_id text, summary jsonb, ordinality integer, must_queue boolean
   )
 ),
 held as materialized (
@@ -92,8 +98,7 @@ judged as materialized (
       ) then 'too_large'
       else 'ok'
     end as verdict,
-    (a).answers <> '{}' or (a).cleared_answers <> '{}' or (a).annotations <> '{}' or (a).cleared_annotations <> '{}'
-      as saves
+    (a).answers <> '{}' or (a).annotations <> '{}' as saves
   from ended
 ),
 written as (
@@ -127,11 +132,36 @@ written as (
   from judged
   where t.id = (s).id
     and (verdict = 'ok' or overdue)
-  returning t
+  returning t, a, verdict, overdue, checked_at
+),
+logged as (
+  insert into session_events (session_id, version, type, at, actor, client_id, request_id, data)
+  select
+    (t).id, (t).version,
+    case when (t).status = 'in_progress' then 'session.saved' else 'session.' || (t).status end,
+    checked_at,
+    case when overdue then '{"type": "system"}' else (a).actor end,
+    case when not overdue then (a).client_id end,
+    case when not overdue then (a).request_id end,
+    case when overdue then '{}' else coalesce((a).summary, (a).change) end
+      || case
+        when (t).status = 'in_progress' then '{}'
+        when (t).status = 'expired' then jsonb_build_object('ended_by', (t).ended_by)
+        else jsonb_build_object(
+          'ended_by', (t).ended_by,
+          'completed_at', to_char((t).completed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+        )
+      end
+  from written
 ),
 results as (
-  select coalesce(t, s) as r, verdict, checked_at, (a).ordinality
-  from judged left join written on (t).id = (s).id
+  select t as r, verdict, checked_at, (a).ordinality
+  from written
+  union all
+  select s, verdict, checked_at, (a).ordinality
+  from judged
+  where verdict <> 'ok'
+    and not overdue
   union all
   select s, 'busy', date_trunc('milliseconds', clock_timestamp()), a.ordinality
   from asked as a

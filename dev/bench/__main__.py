@@ -15,7 +15,7 @@ from dev.bench.overload import CAPACITY, overload, shortfalls
 from dev.bench.rounds import Bench
 from dev.bench.soak import CHURN, growth, leaks, make_tasks_told, soak
 from dev.bench.stores import Stores
-from dev.bench.targets import TARGETS, Target, missing, running
+from dev.bench.targets import TARGETS, Target, before, missing, running
 from dev.reaper import servers
 from dev.servers import EmbeddedError
 from tests.support.service import folder as private_folder
@@ -99,12 +99,13 @@ def _overload(bench: Bench, wanted: argparse.Namespace, facts: dict[str, object]
 
 def _targets(wanted: argparse.Namespace) -> list[Target]:
     """Return the targets that are asked for and can run here; tell which cannot."""
-    names = wanted.targets or _usual(wanted)
+    names = wanted.targets or (("hypercorn", "uvicorn") if wanted.before else _usual(wanted))
     found = []
     for target in TARGETS:
         if target.name in names and (lacking := missing(target)):
             print(f"NOT RUN: {target.name}, which needs {lacking}", file=sys.stderr)
         elif target.name in names:
+            found += [before(target, wanted.before)] if wanted.before else []
             found.append(target)
     return found
 
@@ -136,6 +137,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=_counts, default=[32], help="as 1,32,256 (32 if left out)")
     parser.add_argument("--rounds", type=_count, help="3 if left out, 7 with --latency")
     parser.add_argument("--seconds", type=_count, help="of each measurement (3 if left out)")
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="compare the service with that of another checkout"
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the CPU for each request, as SVG")
     parser.add_argument("--results", type=Path, metavar="FILE", help="write everything measured, as JSON")
     modes = parser.add_mutually_exclusive_group()

@@ -14,6 +14,9 @@ OPERATIONS = ("get hit", "get miss", "put", "patch", "start", "complete", "mix")
 OURS = "hypercorn"
 """The target that the others' CPU is compared with."""
 
+BEFORE = " before"
+"""The end of the name of a target that runs another checkout; the target without it is compared with it."""
+
 SAVES = "pgbench 16"
 """The target whose rate the others' saves are compared with."""
 
@@ -55,6 +58,7 @@ class Measurement:
     round: int
     rate: float  # replies/s
     cpu: float | None  # microseconds of all its processes for each request
+    postgres: float | None  # microseconds of all processes of PostgreSQL for each request
     p50: float  # milliseconds
     p99: float  # milliseconds
     memory: float | None  # MiB, the sum of the processes' peaks
@@ -68,6 +72,8 @@ class Row:
     rate: float
     cpu: float | None
     cpu_ratio: float | None
+    postgres: float | None
+    postgres_ratio: float | None
     p50: float
     p99: float
     memory: float | None
@@ -87,16 +93,16 @@ def cpu_seconds(pid: int) -> float:
     return sum(sum(map(int, fields[11:15])) for fields in _family(pid).values()) / _TICKS
 
 
-def settle(pid: int) -> float:
-    """Wait until a process and its children have nothing to do; return their CPU time in seconds."""
+def settle(*pids: int) -> list[float]:
+    """Wait until processes and their children have nothing to do; return the CPU time of each in seconds."""
     end = time.monotonic() + 60
-    spent = cpu_seconds(pid)
+    spent = [cpu_seconds(pid) for pid in pids]
     while time.monotonic() < end:
         time.sleep(0.1)
-        before, spent = spent, cpu_seconds(pid)
-        if spent - before < 2 / _TICKS:
+        before, spent = spent, [cpu_seconds(pid) for pid in pids]
+        if sum(spent) - sum(before) < 2 / _TICKS:
             return spent
-    raise BenchError(f"process {pid} is still at work 60 seconds after the last request")
+    raise BenchError(f"a process of {pids} is still at work 60 seconds after the last request")
 
 
 def forget_peak(pid: int) -> None:
@@ -133,11 +139,14 @@ def descriptors(pid: int) -> int:
 def _row(name: str, targets: dict[str, list[Measurement]]) -> Row:
     own = targets[name]
     saves = targets.get(SAVES, [])
+    base = _pairs(own, targets.get(name + BEFORE) or targets.get(OURS, []))
     return Row(
         target=name,
         rate=median(one.rate for one in own),
         cpu=_median(one.cpu for one in own),
-        cpu_ratio=_median(_ratio(one.cpu, other.cpu) for one, other in _pairs(own, targets.get(OURS, []))),
+        cpu_ratio=_median(_ratio(one.cpu, other.cpu) for one, other in base),
+        postgres=_median(one.postgres for one in own),
+        postgres_ratio=_median(_ratio(one.postgres, other.postgres) for one, other in base),
         p50=median(one.p50 for one in own),
         p99=median(one.p99 for one in own),
         memory=_median(one.memory for one in own),

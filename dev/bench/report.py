@@ -32,7 +32,18 @@ _PACKAGES = (
     "asyncpg",
 )
 _PROGRAMS = ("wrk", "node", "pgbench")
-_HEAD = ["", "requests/s", "CPU µs/request", "CPU ratio", "p50 ms", "p99 ms", "memory MiB", f"of {SAVES}"]
+_HEAD = [
+    "",
+    "requests/s",
+    "CPU µs/request",
+    "CPU ratio",
+    "PostgreSQL µs/request",
+    "PostgreSQL ratio",
+    "p50 ms",
+    "p99 ms",
+    "memory MiB",
+    f"of {SAVES}",
+]
 
 
 def machine(stores: Stores) -> dict[str, Any]:
@@ -63,6 +74,8 @@ def tables(measurements: list[Measurement]) -> str:
                 f"{row.rate:,.0f}",
                 _number(row.cpu, ",.0f"),
                 _number(row.cpu_ratio, ".2f"),
+                _number(row.postgres, ",.0f"),
+                _number(row.postgres_ratio, ".2f"),
                 f"{row.p50:,.1f}",
                 f"{row.p99:,.1f}",
                 _number(row.memory, ",.0f"),

@@ -64,12 +64,14 @@ class Bench:
         target.forget_log()
         measure.forget_peak(pid)
         warm = drive.warm_up(target.url, case, sessions, seconds=_WARM)
-        before = measure.settle(pid)
+        postmaster = self.stores.postmaster()
+        pids = [pid] if postmaster is None else [pid, postmaster]
+        before = measure.settle(*pids)
         hits, misses = self.stores.looked_up()
         left = evolve(sessions, own=sessions.own[warm.taken :])
         told = drive.wrk(target.url, case, left, seconds=self.seconds)
         # Requests that were under way at the end are worked on, too: so they are counted.
-        spent = measure.settle(pid) - before
+        spent = [after - at_first for after, at_first in zip(measure.settle(*pids), before, strict=True)]
         found, lacked = self.stores.looked_up()
         check_lookups(case, found - hits, lacked - misses)
         return Measurement(
@@ -77,7 +79,8 @@ class Bench:
             case=case,
             round=number,
             rate=told.rate,
-            cpu=spent / told.sent * 1e6,
+            cpu=spent[0] / told.sent * 1e6,
+            postgres=spent[1] / told.sent * 1e6 if postmaster is not None else None,
             p50=told.p50,
             p99=told.p99,
             memory=measure.memory(pid, "VmHWM"),
@@ -92,4 +95,14 @@ class Bench:
         saved = self.stores.saves(target.database) - before
         if saved != told.requests:
             raise BenchError(f"{told.requests} transactions have saved {saved} answers")
-        return Measurement(target.target.name, case, number, told.rate, None, told.p50, told.p99, None)
+        return Measurement(
+            target=target.target.name,
+            case=case,
+            round=number,
+            rate=told.rate,
+            cpu=None,
+            postgres=None,
+            p50=told.p50,
+            p99=told.p99,
+            memory=None,
+        )

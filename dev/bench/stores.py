@@ -26,6 +26,8 @@ select exists (
 )
 """
 
+_HAS_JOURNAL = "select to_regclass('session_events') is not null"
+
 _FILL = """
 insert into quiz_sessions (
   id, user_id, quiz_id, current_question, answers, status, version,
@@ -70,6 +72,14 @@ class Stores:
                 del self._filled[database]
         return Sessions(self._ids, own)
 
+    def postmaster(self) -> int | None:
+        """Return the process id of PostgreSQL; None if it runs on another machine."""
+        with psycopg.connect(self._postgres_url) as connection:
+            status = Path(f"/proc/{connection.info.backend_pid}/stat")
+            if not status.exists() or "(postgres)" not in status.read_text():
+                return None
+            return int(status.read_text().rpartition(")")[2].split()[1])
+
     def looked_up(self) -> tuple[int, int]:
         """Return how often Redis had what it was asked for, and how often not."""
         told = self._redis.info("stats")
@@ -98,6 +108,9 @@ class Stores:
         with psycopg.connect(database, autocommit=True) as connection:
             if there > rows or held != answers or database not in self._filled:
                 connection.execute("truncate quiz_sessions")
+                # The sessions have the ids and the versions of those before.
+                if connection.execute(_HAS_JOURNAL).fetchone() == (True,):
+                    connection.execute("truncate session_events")
                 there = 0
             (closes,) = connection.execute(_HAS_CLOSE).fetchone() or (False,)
             fill = sql.SQL(_FILL).format(

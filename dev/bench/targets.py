@@ -12,10 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 import httpx
-from attrs import frozen
+from attrs import evolve, frozen
 
 from dev.bench.drive import pgbench_binary
-from dev.bench.measure import OPERATIONS, BenchError
+from dev.bench.measure import BEFORE, OPERATIONS, BenchError
 from dev.bench.stores import Stores
 from dev.reaper import ROOT
 from session_service.storage import migrations
@@ -99,6 +99,11 @@ TARGETS = (
     Target("pgbench 1", operations=("put",), clients=1),
     Target("pgbench 16", operations=("put",), clients=16),
 )
+
+
+def before(target: Target, folder: Path) -> Target:
+    """Return the target that runs the service of another checkout, on the migrations of this one."""
+    return evolve(target, name=target.name + BEFORE, folder=folder)
 
 
 def missing(target: Target) -> str:

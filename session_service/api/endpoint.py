@@ -18,12 +18,12 @@ from session_service.api.errors import UnsupportedMediaTypeError, ValidationErro
 from session_service.api.headers import IfNoneMatch
 from session_service.api.health import Health, Liveness, Readiness
 from session_service.api.operations import Services
-from session_service.api.responses import Response, encode_with_id, session_headers
+from session_service.api.responses import Response, encode_with_id, session_headers, time_headers
 from session_service.api.validation import Input, plain_names
 from session_service.sessions import codec
-from session_service.sessions.models import EncodedSession, SessionPage, StartResult
+from session_service.sessions.models import EncodedSession, History, Provenance, SessionPage, StartResult
 
-Result = EncodedSession | StartResult | SessionPage | Health | Liveness | Readiness
+Result = EncodedSession | StartResult | SessionPage | History | Health | Liveness | Readiness
 Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]
 
@@ -69,6 +69,7 @@ class Endpoint:
         self._sessions_path = f"{root_path}/api/sessions/".encode()
         types = _types(operation, function)
         self._body_type = types.get("body")
+        self._has_provenance = "provenance" in types
         # Python name and structuring function of each parameter, by its name in the contract.
         self._arguments = {
             name: (snake(name), codec.structurer(types.get(snake(name), str)))
@@ -87,6 +88,10 @@ class Endpoint:
         if principal is not None:
             arguments["principal"] = await self._authorize(principal, arguments.get("id"))
         prefer = arguments.pop("prefer", None)
+        if self._has_provenance:
+            client_id = arguments.pop("client_id", None)
+            actor = arguments["principal"].actor
+            arguments["provenance"] = Provenance(actor, client_id, scope["request_id"])
         result = await self._function(self._services, **arguments)
         match result:
             case EncodedSession():
@@ -95,6 +100,8 @@ class Endpoint:
                 return self._start_response(result)
             case SessionPage():
                 return Response(200, [_NO_STORE], codec.encode(result))
+            case History():
+                return Response(200, [*time_headers(result), _NO_STORE], codec.encode(result.page))
             case _:
                 return Response(200, [_NO_STORE], encode_with_id(result, scope["request_id"]))
 
@@ -162,14 +169,15 @@ class Endpoint:
 def _types(operation: Operation, function: Function) -> dict[str, Any]:
     """Return the types of the function's parameters; raise ContractError if the operation declares others.
 
-    Functions have no parameter for `Prefer`: the endpoint applies it to the response.
+    Functions have no parameter for `Prefer`, which the endpoint applies to the response. They have
+    `provenance`, which the endpoint makes from `Client-Id` and the principal, for `client_id`.
     """
     signature = inspect.signature(function)
     types = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     del types["services"]
     if (types.pop("principal", None) is not None) != operation.secured:
         raise ContractError(f"{operation.id} and its function differ in whether there is a principal")
-    names = operation.names - {"prefer"}
+    names = {"provenance" if name == "client_id" else name for name in operation.names - {"prefer"}}
     if types.keys() != names:
         raise ContractError(f"{operation.id} takes {sorted(names)}, its function {sorted(types)}")
     successes = _SUCCESSES.get(signature.return_annotation, {200})

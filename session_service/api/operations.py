@@ -13,7 +13,9 @@ from session_service.sessions.models import (
     EncodedSession,
     ExternalId,
     Filter,
+    History,
     IdempotencyKey,
+    Provenance,
     SaveAnswer,
     SaveAnswers,
     SessionPage,
@@ -38,9 +40,10 @@ async def start_session(
     principal: Principal,
     *,
     body: StartSession,
+    provenance: Provenance,
     idempotency_key: IdempotencyKey | None = None,
 ) -> StartResult:
-    return await services.sessions.start(principal.user_id, body, idempotency_key)
+    return await services.sessions.start(principal.user_id, body, idempotency_key, provenance)
 
 
 async def list_sessions(
@@ -77,6 +80,7 @@ async def update_progress(
     *,
     id: UUID,
     body: SaveAnswer,
+    provenance: Provenance,
     idempotency_key: IdempotencyKey | None = None,
     if_match: IfMatch | None = None,
 ) -> EncodedSession:
@@ -89,7 +93,7 @@ async def update_progress(
         expected_versions=_expected_versions(body.version, if_match),
         key=idempotency_key,
     )
-    return await services.sessions.write(principal.user_id, id, write)
+    return await services.sessions.write(principal.user_id, id, write, provenance)
 
 
 async def save_answers(
@@ -98,6 +102,7 @@ async def save_answers(
     *,
     id: UUID,
     body: SaveAnswers,
+    provenance: Provenance,
     idempotency_key: IdempotencyKey | None = None,
     if_match: IfMatch | None = None,
 ) -> EncodedSession:
@@ -109,7 +114,7 @@ async def save_answers(
         expected_versions=_expected_versions(body.version, if_match),
         key=idempotency_key,
     )
-    return await services.sessions.write(principal.user_id, id, write)
+    return await services.sessions.write(principal.user_id, id, write, provenance)
 
 
 async def complete_session(
@@ -118,6 +123,7 @@ async def complete_session(
     *,
     id: UUID,
     body: CompleteSession | None,
+    provenance: Provenance,
     idempotency_key: IdempotencyKey | None = None,
     if_match: IfMatch | None = None,
 ) -> EncodedSession:
@@ -129,7 +135,13 @@ async def complete_session(
         expected_versions=_expected_versions(last.version, if_match),
         key=idempotency_key,
     )
-    return await services.sessions.write(principal.user_id, id, write)
+    return await services.sessions.write(principal.user_id, id, write, provenance)
+
+
+async def list_session_events(
+    services: Services, principal: Principal, *, id: UUID, after: int = 0, limit: int = 100
+) -> History:
+    return await services.sessions.events(principal.reach, id, after=after, limit=limit)
 
 
 async def get_health(services: Services) -> Health:

@@ -9,7 +9,7 @@ from starlette.types import Send
 from session_service.api.health import ServiceNotReadyError, ServiceUnhealthyError
 from session_service.sessions import codec
 from session_service.sessions.errors import RefusedError, ServiceError, ServiceUnavailableError
-from session_service.sessions.models import EncodedSession
+from session_service.sessions.models import EncodedSession, History
 from session_service.traffic.load_shedding import HOLD_SECONDS
 
 Headers = list[tuple[bytes, bytes]]
@@ -58,12 +58,19 @@ class Response:
 
 
 def session_headers(session: EncodedSession) -> Headers:
-    """Return the headers of every response about one session."""
+    """Return the headers of every response with a session."""
     return [
         (b"etag", b'"%d"' % session.version),
-        (b"session-expires-at", session.expires_at.encode()),
-        (b"session-now", codec.timestamp_of(session.read_at).encode()),
+        *time_headers(session),
         (b"cache-control", b"private, no-cache"),
+    ]
+
+
+def time_headers(about: EncodedSession | History) -> Headers:
+    """Return the headers about time of every response about one session."""
+    return [
+        (b"session-expires-at", about.expires_at.encode()),
+        (b"session-now", codec.timestamp_of(about.read_at).encode()),
     ]
 
 

@@ -43,6 +43,11 @@ def timestamp(time: datetime) -> str:
     return timestamp_of(milliseconds(time))
 
 
+def timestamp_or_none(time: datetime | None) -> str:
+    """Return the time as a timestamp of the contract, `none` for no time."""
+    return timestamp(time) if time else "none"
+
+
 def timestamp_of(milliseconds: int) -> str:
     """Return the time, in milliseconds since 1970, as a timestamp of the contract."""
     seconds, fraction = divmod(milliseconds, 1000)
@@ -66,12 +71,12 @@ def external_id(value: float | str) -> ExternalId:
     return ExternalId(value if isinstance(value, str) else str(int(value)))
 
 
-def _external_id(text: str) -> int | str:
+def shown_id(text: str) -> int | str:
     """Return the id as it is shown: as an integer if its text is the canonical decimal of one."""
     return int(text) if _INTEGER.fullmatch(text) and int(text) <= MAX_EXTERNAL_INTEGER else text
 
 
-_converter.register_unstructure_hook_func(lambda kind: kind is ExternalId, _external_id)
+_converter.register_unstructure_hook_func(lambda kind: kind is ExternalId, shown_id)
 
 
 @_converter.register_unstructure_hook
@@ -136,7 +141,7 @@ def encode_session(session: Session, read_at: datetime) -> EncodedSession:
         version=session.version,
         user_id=session.user_id,
         quiz_id=session.quiz_id,
-        expires_at=timestamp(session.expires_at) if session.expires_at else "none",
+        expires_at=timestamp_or_none(session.expires_at),
         body=orjson.dumps(_converter.unstructure(session, Session)),
         read_at=milliseconds(read_at),
     )
@@ -181,7 +186,14 @@ class Digester:
     def __call__(self, write: StartSession | Write) -> str:
         """Return the write's digest."""
         sent = {name: value for name, value in _converter.unstructure(write).items() if value is not None}
-        text = orjson.dumps(sent, option=orjson.OPT_SORT_KEYS)
+        return self._digest(orjson.dumps(sent, option=orjson.OPT_SORT_KEYS))
+
+    def of_value(self, value: object) -> dict[str, int | str]:
+        """Return the size of a JSON value in bytes, and its digest, which is not that of any write."""
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return {"bytes": len(text), "digest": self._digest(b"value " + text)}
+
+    def _digest(self, text: bytes) -> str:
         return f"{self._prefix}.{hmac.digest(self._key, text, 'sha256').hex()}"
 
 

@@ -17,6 +17,12 @@ IdempotencyKey = NewType("IdempotencyKey", str)
 Changes = Mapping[str, Any]
 """New JSON values by question id; None clears one."""
 
+Actor = Mapping[str, str]
+"""The cause of a change as the journal shows it: `type`, and `subject` and `acting` of a token."""
+
+ClientId = NewType("ClientId", str)
+"""The name of the tab, device or program that sends a write, by its own account."""
+
 Status = Literal["in_progress", "completed", "expired", "paused"]
 OnExpiry = Literal["expire", "complete"]
 EndedBy = Literal["learner", "deadline", "proctor"]
@@ -92,6 +98,15 @@ class Write:
     current_question: ExternalId | None = None
     expected_versions: tuple[int, ...] | None = None
     key: str | None = None
+
+
+@frozen
+class Provenance:
+    """The source of a change, which its line in the journal has: the actor, its client and the request."""
+
+    actor: Actor
+    client_id: ClientId | None
+    request_id: str
 
 
 @frozen
@@ -188,6 +203,29 @@ class SessionPage:
 
     items: list[SessionSummary]
     next_cursor: Cursor | None
+
+
+@frozen
+class EventPage:
+    """Lines of a session's journal, oldest first, as unparsed JSON text.
+
+    `next_after` is the version behind which the next page starts, None on the last one. `version` is the
+    session's, `first_version` that of its first line, None without a line.
+    """
+
+    items: Fragment
+    next_after: int | None
+    version: int
+    first_version: int | None
+
+
+@frozen
+class History:
+    """A page of a session's journal; the other fields are as in an EncodedSession."""
+
+    page: EventPage
+    expires_at: str
+    read_at: int
 
 
 @frozen

@@ -23,6 +23,8 @@ from session_service.sessions.models import (
     Cursor,
     EncodedSession,
     Filter,
+    History,
+    Provenance,
     Reach,
     SessionPage,
     SessionSummary,
@@ -39,7 +41,9 @@ _RESERVED = ("time_limit_seconds", "grace_seconds", "on_expiry", "time_factor", 
 class Store(Protocol):
     """The storage that the service needs; it reports other users' sessions as missing."""
 
-    def start(self, wanted: StartSession, key: str | None, /) -> Awaitable[WriteResult]:
+    def start(
+        self, wanted: StartSession, key: str | None, provenance: Provenance, /
+    ) -> Awaitable[WriteResult]:
         """Return a new session, or the one that the key or `if_active: resume` finds."""
 
     def read(
@@ -47,11 +51,18 @@ class Store(Protocol):
     ) -> Awaitable[WriteResult | None]:
         """Return the session, no older than `seen_version`; from the database if `fresh` is set."""
 
-    def write(self, session_id: UUID, owner: str | None, write: Write, /) -> Awaitable[WriteResult | None]:
+    def write(
+        self, session_id: UUID, owner: str | None, write: Write, provenance: Provenance, /
+    ) -> Awaitable[WriteResult | None]:
         """Return the session after the write, whether or not the write was applied."""
 
     def find(self, wanted: Filter, reach: Reach, /) -> Awaitable[list[SessionSummary]]:
         """Return the sessions that pass the filter: up to one more than its limit."""
+
+    def events(
+        self, session_id: UUID, reach: Reach, /, *, after: int, limit: int
+    ) -> Awaitable[History | None]:
+        """Return the lines of the session's journal after a version, at most `limit` of them."""
 
 
 class SessionService:
@@ -61,7 +72,9 @@ class SessionService:
         self._store = store
         self._learner_starts = learner_starts
 
-    async def start(self, owner: str | None, wanted: StartSession, key: str | None) -> StartResult:
+    async def start(
+        self, owner: str | None, wanted: StartSession, key: str | None, provenance: Provenance
+    ) -> StartResult:
         """Start an attempt, or return the one that the key or `if_active: resume` finds.
 
         Raise ForbiddenError if the session would be another user's, or for a choice that is reserved for
@@ -70,7 +83,7 @@ class SessionService:
         _check_owner(owner, wanted.user_id)
         if owner is not None:
             self._check_learner_start(wanted)
-        result = await self._store.start(wanted, key)
+        result = await self._store.start(wanted, key, provenance)
         if result.verdict == "key_reused":
             raise IdempotencyKeyReusedError
         if result.verdict == "exhausted":
@@ -102,13 +115,23 @@ class SessionService:
             raise SessionNotFoundError(session_id)
         return result.session.user_id
 
-    async def write(self, owner: str | None, session_id: UUID, write: Write) -> EncodedSession:
+    async def events(self, reach: Reach, session_id: UUID, *, after: int, limit: int) -> History:
+        """Return the lines of the session's journal after a version, at most `limit` of them."""
+        history = await self._store.events(session_id, reach, after=after, limit=limit)
+        if history is None:
+            raise SessionNotFoundError(session_id)
+        return history
+
+    async def write(
+        self, owner: str | None, session_id: UUID, write: Write, provenance: Provenance
+    ) -> EncodedSession:
         """Merge the changes into a running session; if the write is a completion, end it in the same step.
 
         A repeat of a keyed write changes nothing and returns the session, and so does completing a completed
         session with answers that it has.
         """
-        return _session_or_error(session_id, await self._store.write(session_id, owner, write))
+        result = await self._store.write(session_id, owner, write, provenance)
+        return _session_or_error(session_id, result)
 
     def _check_learner_start(self, wanted: StartSession) -> None:
         if not self._learner_starts:

@@ -10,6 +10,7 @@ from attrs import field
 from orjson import Fragment
 
 from session_service.sessions.models import (
+    ClientId,
     ExternalId,
     Filter,
     OnExpiry,
@@ -40,20 +41,24 @@ class WriteInput:
 
     The kind is `save`, `complete`, or `close` for a request that changes nothing but an overdue session. A
     change applies only to one of `expected_versions`, to any version if that is None. With `must_queue` it is
-    not applied, and the verdict is `busy`.
+    not applied, and the verdict is `busy`. The journal has the summary of a change, if there is one, instead
+    of the change.
     """
 
     id: UUID
     owner: str | None
     kind: str
-    answers: Mapping[str, Any] = field(factory=dict)
+    change: Mapping[str, Any] = field(factory=dict)
     cleared_answers: tuple[str, ...] = ()
-    annotations: Mapping[str, Any] = field(factory=dict)
     cleared_annotations: tuple[str, ...] = ()
     current_question: ExternalId | None = None
     expected_versions: tuple[int, ...] | None = None
     key: str | None = None
     digest: str | None = None
+    actor: Mapping[str, str] | None = None
+    client_id: ClientId | None = None
+    request_id: str | None = None
+    summary: Mapping[str, Any] | None = None
     ordinality: int = 0
     must_queue: bool = False
 
@@ -63,7 +68,8 @@ class StartInput:
     """A record of start_sessions: a new session or, with `resume`, the user's running session of the quiz.
 
     `time_limit_seconds` is 0 for a session without an end. `locked` is true under the lock of the user and
-    the quiz, without which the statement starts no session that has a limit of attempts.
+    the quiz, without which the statement starts no session that has a limit of attempts. `shown` are the
+    fields of the session in its first line of the journal, but those that the statement decides.
     """
 
     id: UUID
@@ -77,6 +83,10 @@ class StartInput:
     metadata: Mapping[str, Any]
     key: str | None
     digest: str | None
+    actor: Mapping[str, str]
+    client_id: ClientId | None
+    request_id: str
+    shown: Mapping[str, Any]
     resume: bool
     locked: bool
     ordinality: int = 0
@@ -101,6 +111,23 @@ class SessionRow(Session):
     verdict: Verdict
     checked_at: datetime
     ordinality: int
+
+
+@attrs.frozen
+class HistoryRow:
+    """A page of a session's journal, with what the session's row shows of it.
+
+    `next_after` is the last version of the page if there are lines after it. An overdue session has to be
+    ended by write_sessions first.
+    """
+
+    version: int
+    first_version: int | None
+    next_after: int | None
+    items: Fragment
+    expires_at: datetime | None
+    overdue: bool
+    checked_at: datetime
 
 
 @attrs.frozen
@@ -171,6 +198,7 @@ lock_session = statements.count("lock_session")
 lock_start = statements.count("lock_start")
 lock_starts = statements.batch("lock_starts", LockInput, Lock)
 list_sessions = statements.many("list_sessions", SessionSummary)
+list_session_events = statements.many("list_session_events", HistoryRow)
 expire_sessions = statements.many("expire_sessions", SweptSession)
 get_clock = statements.one("get_clock", ClockReading)
 get_digest_key = statements.one("get_digest_key", DigestKey)
@@ -196,3 +224,9 @@ def list_parameters(wanted: Filter, reach: Reach) -> dict[str, object]:
         "before_id": cursor.id if cursor else None,
         "count": wanted.limit + 1,
     }
+
+
+def history_parameters(session_id: UUID, reach: Reach, after: int, limit: int) -> dict[str, object]:
+    """Return the parameters of list_session_events."""
+    reached = {"owner": reach.owner, "quizzes": list(reach.quizzes)}
+    return {"id": session_id, **reached, "after": after, "count": limit}

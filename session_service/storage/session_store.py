@@ -1,20 +1,21 @@
 """Reads and writes sessions: batched statements in PostgreSQL behind the cache in Redis."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic_ns
-from typing import TypeVar
+from typing import Any
 from uuid import UUID
 
 import attrs
 
 from session_service.sessions import codec
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.sessions.ids import new_session_id
 from session_service.sessions.models import (
-    Changes,
+    EventPage,
     Filter,
+    History,
+    Provenance,
     Reach,
     SessionSummary,
     StartSession,
@@ -22,19 +23,25 @@ from session_service.sessions.models import (
     WriteResult,
 )
 from session_service.settings import Settings
-from session_service.storage import queries, statements
+from session_service.storage import queries, records, statements
 from session_service.storage.database_clock import DatabaseClock
 from session_service.storage.pool import ConnectionPool
-from session_service.storage.queries import LockInput, ReadInput, SessionRow, StartInput, WriteInput
+from session_service.storage.queries import (
+    HistoryRow,
+    LockInput,
+    ReadInput,
+    SessionRow,
+    StartInput,
+    WriteInput,
+)
 from session_service.storage.session_cache import SessionCache
 from session_service.storage.statements import RejectedError
 from session_service.traffic.batching import Batcher
 
-Numbered = TypeVar("Numbered", ReadInput, WriteInput, StartInput)
 Query = Callable[[], Awaitable[list[SessionRow]]]
-ListQuery = Callable[[], Awaitable[list[SessionSummary]]]
+ListQuery = Callable[[], Awaitable[list[Any]]]
 
-# Bytes of answers and annotations as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
+# Bytes of a change as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
 LARGE_WRITE = 16 * 1024
 # Connections that lock waits and lists leave: one for each of the four batchers, and one for the sweeper.
 RESERVED_CONNECTIONS = 5
@@ -95,31 +102,20 @@ class SessionStore:
             return await self._write(WriteInput(session_id, result.session.user_id, "close"))
         return result
 
-    async def write(self, session_id: UUID, owner: str | None, write: Write) -> WriteResult | None:
+    async def write(
+        self, session_id: UUID, owner: str | None, write: Write, provenance: Provenance
+    ) -> WriteResult | None:
         """Return the session after the write, applied or not; None if it does not exist."""
-        return await self._write(
-            WriteInput(
-                id=session_id,
-                owner=owner,
-                kind="complete" if write.operation == "complete_session" else "save",
-                answers=_set(write.answers),
-                cleared_answers=_cleared(write.answers),
-                annotations=_set(write.annotations),
-                cleared_annotations=_cleared(write.annotations),
-                current_question=write.current_question,
-                expected_versions=write.expected_versions,
-                key=write.key,
-                digest=self._digest(write) if write.key else None,
-            )
-        )
+        record, size = records.write_record(session_id, owner, write, provenance, self._digest)
+        return await self._write(record, large=size > LARGE_WRITE)
 
-    async def start(self, wanted: StartSession, key: str | None) -> WriteResult:
+    async def start(self, wanted: StartSession, key: str | None, provenance: Provenance) -> WriteResult:
         """Return a new session, or the one that the key or `if_active: resume` finds.
 
         Resumes of a user's quiz, and starts with a limit of attempts, are processed one after the other, so
         that concurrent ones start one session, and no more than the limit.
         """
-        record = self._start_input(wanted, key)
+        record = records.start_record(wanted, key, provenance, self._digest, self._settings)
         if record.locked:
             result = await self._locked_starts(record, (wanted.user_id, wanted.quiz_id))
         else:
@@ -151,38 +147,34 @@ class SessionStore:
         sent = monotonic_ns()
         self._clock.set((await queries.get_clock(self._pool)).now, sent)
 
-    def _start_input(self, wanted: StartSession, key: str | None) -> StartInput:
-        """Return the record of the start, with the service's defaults."""
-        limit, grace = wanted.time_limit_seconds, wanted.grace_seconds
-        return StartInput(
-            id=new_session_id(wanted.user_id),
-            user_id=wanted.user_id,
-            quiz_id=wanted.quiz_id,
-            time_limit_seconds=self._settings.session_timeout_seconds if limit is None else limit,
-            grace_seconds=self._settings.grace_seconds if grace is None else grace,
-            on_expiry=wanted.on_expiry or "expire",
-            time_factor=wanted.time_factor or 1.0,
-            max_attempts=wanted.max_attempts,
-            metadata=wanted.metadata or {},
-            key=key,
-            digest=self._digest(wanted) if key else None,
-            resume=wanted.if_active == "resume",
-            locked=wanted.if_active == "resume" or wanted.max_attempts is not None,
-        )
-
     async def find(self, wanted: Filter, reach: Reach) -> list[SessionSummary]:
         """Return the sessions that pass the filter: up to one more than its limit."""
         parameters = queries.list_parameters(wanted, reach)
         return await self._lists(partial(queries.list_sessions, self._pool, **parameters))
 
+    async def events(self, session_id: UUID, reach: Reach, *, after: int, limit: int) -> History | None:
+        """Return a page of the session's journal; an overdue session is ended first."""
+        parameters = queries.history_parameters(session_id, reach, after, limit)
+        query = partial(queries.list_session_events, self._pool, **parameters)
+        rows = await self._lists(query)
+        if rows and rows[0].overdue:
+            await self._write(WriteInput(session_id, None, "close"))
+            rows = await self._lists(query)
+        return await self._history(session_id, rows[0]) if rows else None
+
+    async def _history(self, session_id: UUID, row: HistoryRow) -> History:
+        """Return the page, once the cache has no version below the session's."""
+        await self._cache.raise_versions({session_id: row.version})
+        page = EventPage(row.items, row.next_after, row.version, row.first_version)
+        return History(page, codec.timestamp_or_none(row.expires_at), codec.milliseconds(row.checked_at))
+
     async def _read(self, reads: list[ReadInput]) -> list[WriteResult | None]:
-        query = partial(queries.get_sessions, self._pool, _numbered(reads))
+        query = partial(queries.get_sessions, self._pool, records.numbered(reads))
         return await self._results(len(reads), query)
 
-    async def _write(self, record: WriteInput) -> WriteResult | None:
+    async def _write(self, record: WriteInput, *, large: bool = False) -> WriteResult | None:
         # A large write would delay the batch. There it only keeps its place in the order of its session.
-        large = codec.size([record.answers, record.annotations]) > LARGE_WRITE
-        batched = attrs.evolve(record, answers={}, annotations={}, must_queue=True) if large else record
+        batched = attrs.evolve(record, change={}, summary=None, must_queue=True) if large else record
         # The owner is part of the key: another user's writes do not delay the owner's.
         result = await self._writes(batched, (record.id, record.owner))
         if result is None or result.verdict != "busy":
@@ -195,8 +187,8 @@ class SessionStore:
     async def _write_batch(self, writes: list[WriteInput]) -> list[WriteResult | None]:
         # A write queues behind one that waits for the session's lock, so that their order is kept, and behind
         # another one of its batch: a statement can write a row once.
-        repeated = _repeated(writes)
-        for write in _numbered(writes):
+        repeated = records.repeated(writes)
+        for write in records.numbered(writes):
             write.must_queue |= write.id in self._locked or write.ordinality in repeated
         query = partial(queries.write_sessions, self._pool, writes)
         results = await self._results(len(writes), query)
@@ -204,17 +196,17 @@ class SessionStore:
         return results
 
     async def _start(self, starts: list[StartInput]) -> list[WriteResult | None]:
-        query = partial(queries.start_sessions, self._pool, _numbered(starts))
+        query = partial(queries.start_sessions, self._pool, records.numbered(starts))
         return await self._results(len(starts), query)
 
     async def _start_with_locks(self, starts: list[StartInput]) -> list[WriteResult | None]:
-        return await self._results(len(starts), partial(self._start_lockable, _numbered(starts)))
+        return await self._results(len(starts), partial(self._start_lockable, records.numbered(starts)))
 
     async def _wait(self, batch: list[Query]) -> list[WriteResult | None]:
         (query,) = batch
         return await self._results(1, query)
 
-    async def _list(self, batch: list[ListQuery]) -> list[list[SessionSummary]]:
+    async def _list(self, batch: list[ListQuery]) -> list[list[Any]]:
         (query,) = batch
         return [await query()]
 
@@ -228,13 +220,13 @@ class SessionStore:
     async def _start_locked(self, start: StartInput) -> list[SessionRow]:
         async with statements.transaction(self._pool) as connection:
             await queries.lock_start(connection, user_id=start.user_id, quiz_id=start.quiz_id)
-            return await queries.start_sessions(connection, _numbered([start]))
+            return await queries.start_sessions(connection, records.numbered([start]))
 
     async def _write_locked(self, write: WriteInput) -> list[SessionRow]:
         write.must_queue = False
         async with statements.transaction(self._pool) as connection:
             await queries.lock_session(connection, id=write.id, owner=write.owner)
-            return await queries.write_sessions(connection, _numbered([write]))
+            return await queries.write_sessions(connection, records.numbered([write]))
 
     async def _results(self, count: int, query: Query) -> list[WriteResult | None]:
         """Return the results of `count` requests, once the cache has no older version of their sessions.
@@ -261,30 +253,3 @@ class SessionStore:
         if row.status == "in_progress" and row.closes_at:
             seconds = min(seconds, (row.closes_at - row.checked_at).total_seconds())
         return int(seconds * 1000)
-
-
-def _set(changes: Changes) -> Changes:
-    return {name: value for name, value in changes.items() if value is not None}
-
-
-def _cleared(changes: Changes) -> tuple[str, ...]:
-    return tuple(name for name, value in changes.items() if value is None)
-
-
-def _repeated(writes: list[WriteInput]) -> set[int]:
-    """Return the indexes of writes that may be for the row of an earlier one: one of the two has no owner."""
-    owners: defaultdict[UUID, set[str | None]] = defaultdict(set)
-    repeated = set()
-    for index, write in enumerate(writes):
-        before = owners[write.id]
-        if before and (write.owner is None or None in before):
-            repeated.add(index)
-        before.add(write.owner)
-    return repeated
-
-
-def _numbered(records: list[Numbered]) -> list[Numbered]:
-    """Set the ordinality of each record to its index, which its row of the result has; return the records."""
-    for index, record in enumerate(records):
-        record.ordinality = index
-    return records

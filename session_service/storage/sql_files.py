@@ -27,6 +27,7 @@ _TYPES: dict[str, object] = {
     "bigint": int,
     "boolean": bool,
     "integer": int,
+    "json": orjson.Fragment,
     "jsonb": orjson.Fragment,
     "text": str,
     "text[]": list,

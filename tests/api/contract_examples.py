@@ -58,6 +58,7 @@ REQUEST_OUTCOMES = {
 # Status and ETag with each parameter example: on a session at version 3, and when it is repeated.
 PARAMETER_OUTCOMES = {
     "startSession.Idempotency-Key": ('201 "1"', '200 "1"'),
+    "startSession.Client-Id": ('201 "1"', '201 "1"'),
     "listSessions.user_id": ("200", "200"),
     "listSessions.quiz_id": ("200", "200"),
     "listSessions.status": ("200", "200"),
@@ -70,13 +71,19 @@ PARAMETER_OUTCOMES = {
     "updateProgress.Idempotency-Key": ('200 "4"', '200 "4"'),
     "updateProgress.If-Match": ('200 "4"', '409 "4"'),
     "updateProgress.Prefer": ('204 "4"', '204 "5"'),
+    "updateProgress.Client-Id": ('200 "4"', '200 "5"'),
     "saveAnswers.id": ('200 "4"', '200 "5"'),
     "saveAnswers.Idempotency-Key": ('200 "4"', '200 "4"'),
     "saveAnswers.If-Match": ('200 "4"', '409 "4"'),
     "saveAnswers.Prefer": ('204 "4"', '204 "5"'),
+    "saveAnswers.Client-Id": ('200 "4"', '200 "5"'),
     "completeSession.id": ('200 "4"', '200 "4"'),
     "completeSession.Idempotency-Key": ('200 "4"', '200 "4"'),
     "completeSession.If-Match": ('200 "4"', '200 "4"'),
+    "completeSession.Client-Id": ('200 "4"', '200 "4"'),
+    "listSessionEvents.id": ("200", "200"),
+    "listSessionEvents.after": ("200", "200"),
+    "listSessionEvents.limit": ("200", "200"),
 }
 
 

@@ -61,6 +61,14 @@ def _completed(service: Service) -> str:
     return session_id
 
 
+def _history(service: Service) -> httpx.Response:
+    session_id, tab = _session(service, 1), {"client-id": "tab-7c1e2f90"}
+    service.save(session_id, 3, "Paris", tab)
+    time.sleep(0.002)
+    service.complete(session_id, tab, answers={"4": ["a", "c"]})
+    return service.client.get(f"/api/sessions/{session_id}/events")
+
+
 def _reuse_a_key(service: Service) -> httpx.Response:
     session_id, key = _session(service, 1), {"idempotency-key": "k"}
     service.save(session_id, 3, "Paris", key)
@@ -99,6 +107,7 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
     "service": {
         "Session.inProgress": lambda at: at.read(_session(at, 3)),
         "Session.completed": lambda at: at.complete(_session(at, 3)),
+        "SessionEventPage.history": _history,
         "StartedSession.started": lambda at: at.client.post(START, json={"user_id": "ada", "quiz_id": 7}),
         "Health.healthy": _ask_health,
         "ValidationError.validationError": lambda at: at.save(uuid4(), -1, "Paris"),
@@ -186,6 +195,7 @@ def example_session_id(service: Service, database: psycopg.Connection, cache: Re
 
     def clear() -> None:
         database.execute("delete from quiz_sessions where id = %s or start_key = %s", [session_id, key])
+        database.execute("delete from session_events where session_id = %s", [session_id])
         cache.delete(f"session:{session_id}")
 
     # Schemathesis also sends the examples.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import httpx
 import psycopg
+import pytest
 
 from dev import reaper
 from tests.conftest import Urls, migrate
@@ -58,17 +59,18 @@ def test_503_unhealthy_without_the_table(service_without_table: Service) -> None
     eventually(lambda: fault in service_without_table.log.read_text())
 
 
-def test_503_unhealthy_without_privileges_on_the_table(fresh_database: Urls) -> None:
-    """Without privileges on the table the health is unhealthy; it recovers with the privileges."""
+@pytest.mark.parametrize(("right", "table"), [("update", "quiz_sessions"), ("select", "session_events")])
+def test_503_unhealthy_without_privileges_on_a_table(fresh_database: Urls, right: str, table: str) -> None:
+    """Without privileges on a table the health is unhealthy; it recovers with the privileges."""
     migrate(fresh_database)
     with (
         running(fresh_database) as service,
         psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as owner,
     ):
-        owner.execute("revoke update on quiz_sessions from session_service")
+        owner.execute(f"revoke {right} on {table} from session_service")
         response = await_probe(service, "/health", lambda response: response.status_code != 200)
         assert (response.status_code, response.json()["checks"]["postgres"]) == (503, "down")
-        owner.execute("grant update on quiz_sessions to session_service")
+        owner.execute(f"grant {right} on {table} to session_service")
         assert await_probe(service, "/health", lambda response: response.status_code == 200)
 
 

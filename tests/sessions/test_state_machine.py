@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from redis import Redis
 
+from tests.support.journal import lines, replayed
 from tests.support.service import Service
 from tests.support.session_model import Model, Sent, Values
 
@@ -212,6 +213,14 @@ class Machine(RuleBasedStateMachine):
                 (self.model.id, self.model.status),
                 *others,
             }
+
+    def teardown(self) -> None:
+        """Check that the journal gives the session, but for the ends, which the rules move."""
+        if hasattr(self, "model"):
+            self.service.read(self.model.id)
+            session = replayed(self.model.id, lines(self.service, self.model.id))
+            moved = {"late_saves": self.model.late_saves, "closes_at": session["completed_at"]}
+            self.model.check(session | moved)
 
     @property
     def _has_end(self) -> bool:

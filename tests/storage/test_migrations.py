@@ -11,6 +11,8 @@ import pytest
 from session_service.storage import migrations
 from session_service.storage.migrations import FOLDER, MigrationError
 from tests.conftest import Urls
+from tests.support.journal import page
+from tests.support.service import running
 
 INSERT_OF_CONTRACT_1 = """
     insert into quiz_sessions
@@ -113,6 +115,25 @@ def test_the_digest_key_migration_deletes_unkeyed_digests(fresh_database: Urls, 
             "select status, recent_writes from quiz_sessions order by status"
         ).fetchall()
     assert rows == [("completed", []), ("expired", []), ("in_progress", ["k digest"])]
+
+
+def test_sessions_before_the_journal_have_no_lines(fresh_database: Urls, tmp_path: Path) -> None:
+    """A session of the schema before is served as it is, and its history begins with its next change."""
+    owner_url, service_url = (fresh_database[name] for name in ("MIGRATION_DATABASE_URL", "DATABASE_URL"))
+    asyncio.run(migrations.migrate(owner_url, folder_until("0002", tmp_path)))
+    with psycopg.connect(owner_url, autocommit=True) as connection:
+        connection.execute(INSERT_OF_CONTRACT_1)
+        asyncio.run(migrations.migrate(owner_url, service_url=service_url))
+        rows = connection.execute("select status, id::text from quiz_sessions").fetchall()
+    ids = {str(status): session_id for status, session_id in rows}
+    with running(fresh_database) as service:
+        for session_id in ids.values():
+            before = page(service, session_id)
+            assert (before["items"], before["version"], before["first_version"]) == ([], 1, None)
+        assert service.save(ids["in_progress"], 1, "x").status_code == 200
+        after = page(service, ids["in_progress"])
+    assert [line["version"] for line in after["items"]] == [2]
+    assert (after["version"], after["first_version"]) == (2, 2)
 
 
 def test_constraint_names_begin_with_their_table(fresh_database: Urls) -> None:

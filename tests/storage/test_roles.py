@@ -23,6 +23,13 @@ FORBIDDEN = [
     "delete from quiz_sessions",
     "truncate quiz_sessions",
     "drop table quiz_sessions",
+    "delete from session_events",
+    "update session_events set data = '{}'",
+    "insert into session_events table session_events on conflict (session_id, version) do update set type=''",
+    "truncate session_events",
+    "drop table session_events",
+    "alter table session_events disable trigger all",
+    "select from session_events for update",
     "alter table quiz_sessions add column note text",
     "create index on quiz_sessions (status)",
     "create trigger t before update on quiz_sessions execute function suppress_redundant_updates_trigger()",
@@ -57,7 +64,7 @@ def test_unneeded_statements_are_denied(migrated: Urls, statement: str) -> None:
 
 
 def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psycopg.Connection) -> None:
-    """The role reads and writes its table, and reads the migrations and its secret."""
+    """The role reads and writes its table, adds to the journal, and reads the migrations and its secret."""
     query = (
         "select table_name, privilege_type from information_schema.role_table_grants "
         "where grantee = 'session_service'"
@@ -69,6 +76,8 @@ def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psyco
         ("quiz_sessions", "SELECT"),
         ("quiz_sessions", "UPDATE"),
         ("schema_migrations", "SELECT"),
+        ("session_events", "INSERT"),
+        ("session_events", "SELECT"),
     ]
 
 

@@ -55,12 +55,13 @@ def test_a_search_path_without_a_schema_is_rejected(fresh_database: Urls, module
     assert line.endswith("PostgreSQL must have search_path a schema that exists, not nowhere")
 
 
+@pytest.mark.parametrize("table", ["quiz_sessions", "session_events"])
 def test_row_level_security_is_rejected(
-    migrated_database: tuple[Urls, psycopg.Connection],
+    migrated_database: tuple[Urls, psycopg.Connection], table: str
 ) -> None:
-    """Row-level security for the role of the service stops the start: it could hide sessions."""
+    """Row-level security for the role of the service stops the start: it could hide sessions and lines."""
     urls, operator = migrated_database
-    operator.execute("alter table quiz_sessions enable row level security")
+    operator.execute(f"alter table {table} enable row level security")
     assert "row-level security policy" in _start_error(urls, "session_service")
 
 

@@ -12,7 +12,7 @@ import pytest
 from attrs import define
 
 from dev import reaper, servers
-from session_service.sessions.models import ExternalId
+from session_service.sessions.models import ClientId, ExternalId
 from session_service.storage import queries, sql_files, statements
 from session_service.storage.queries import (
     Lock,
@@ -46,6 +46,10 @@ RECORDS = {
         metadata={"course": "é"},
         key="k",
         digest="d",
+        actor={"type": "learner", "subject": "ada"},
+        client_id=ClientId("tab"),
+        request_id="r",
+        shown={"quiz_id": 7},
         resume=True,
         locked=True,
         ordinality=3,
@@ -54,14 +58,17 @@ RECORDS = {
         id=ID,
         owner="ada",
         kind="complete",
-        answers={"1": "é"},
+        change={"answers": {"1": "é"}, "annotations": {"3": [None]}},
         cleared_answers=("2",),
-        annotations={"3": [None]},
         cleared_annotations=("4",),
         current_question=ExternalId("5"),
         expected_versions=(1, 2),
         key="k",
         digest="d",
+        actor={"type": "learner", "subject": "ada"},
+        client_id=ClientId("tab"),
+        request_id="r",
+        summary={"answer_digests": {}},
         ordinality=3,
         must_queue=True,
     ),

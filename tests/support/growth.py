@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 # Objects whose names are those of the platform, and not of the contract.
-_FREE = {"answers", "annotations", "metadata"}
+_FREE = {"answers", "annotations", "answer_digests", "annotation_digests", "metadata"}
 
 
 def grown(content: bytes) -> bytes:

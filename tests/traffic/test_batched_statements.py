@@ -11,13 +11,14 @@ import psycopg
 from tests.conftest import Urls, migrate
 from tests.support.batching import Call, count_batches, send_together, start
 from tests.support.inspection import INSIDE, QUEUED, running_in, suspended, unread, waiting_for_locks
+from tests.support.journal import lines
 from tests.support.keep_alive import KeepAliveClient, Reply
 from tests.support.service import Service, copy_repository, frozen_database, running
 from tests.support.waiting import eventually, eventually_async
 
 
 def test_each_write_of_a_batch_has_its_own_outcome(isolated_service: Service, fresh_database: Urls) -> None:
-    """Saves, a version conflict, an unknown session, a completed session and a completion share a batch."""
+    """Saves, a conflict, an unknown session, a completed one and a completion share a batch."""
     sessions = [isolated_service.start() for _ in range(20)]
     isolated_service.complete(sessions[1]["id"])
     spare = isolated_service.start()["id"]
@@ -45,6 +46,11 @@ def test_each_write_of_a_batch_has_its_own_outcome(isolated_service: Service, fr
     assert responses[-1].json()["answers"] == {"1": "first"}
     # One for the first save, one for all others.
     assert count() == 2
+    for response in (one for one in responses if one.status_code == 200):
+        line = lines(isolated_service, response.json()["id"])[response.json()["version"] - 1]
+        assert line["request_id"] == response.headers["x-request-id"]
+        saved = line["type"] == "session.saved"
+        assert line["data"].get("answers") == (response.json()["answers"] if saved else None)
 
 
 def test_starts_and_reads_are_batched(isolated_service: Service, fresh_database: Urls) -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-import attrs
-
 from session_service.api.auth.principal import LEARNER, PROCTOR, Principal
 from session_service.sessions.errors import ForbiddenError
 from session_service.sessions.models import Reach
@@ -27,7 +25,7 @@ async def authorize(
         own = await find_user(principal.reach, session_id) == principal.user_id
         if (LEARNER if own else PROCTOR) not in access:
             raise ForbiddenError("The token does not allow this operation on this session.")
-        return attrs.evolve(principal, user_id=principal.user_id if own else None, quizzes=frozenset())
+        return principal.as_learner() if own else principal.as_staff()
     if acting is None:
         raise ForbiddenError("The token's scopes do not allow this operation.")
     return acting

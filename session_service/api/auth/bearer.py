@@ -13,6 +13,7 @@ from jwt.exceptions import InvalidSubjectError
 
 from session_service.api import contract
 from session_service.api.auth import scopes
+from session_service.api.auth.actor import actor_of, is_user_id
 from session_service.api.auth.jwks import JwksCache
 from session_service.api.auth.principal import PROCTOR, Principal
 from session_service.api.errors import UnauthenticatedError
@@ -95,11 +96,12 @@ class BearerAuthenticator:
 
     def _verified_token(self, claims: dict[str, Any]) -> VerifiedToken:
         subject: str = claims["sub"]
-        if not _is_user_id(subject):
+        if not is_user_id(subject):
             raise UnauthenticatedError("subject: sub is no user_id of 1 to 255 characters")
         found = scopes.read_scopes(claims, self._settings.service_scope)
         quizzes = scopes.read_quizzes(claims, self._claims) if PROCTOR in found else frozenset()
-        return VerifiedToken(Principal.of_token(subject, found, quizzes), int(claims["exp"]) + LEEWAY)
+        principal = Principal.of_token(actor_of(claims), found, quizzes)
+        return VerifiedToken(principal, int(claims["exp"]) + LEEWAY)
 
     def _decode(self, token: bytes, keys: list[jwt.PyJWK]) -> dict[str, Any]:
         """Return the claims of the token; raise PyJWTError or UnauthenticatedError if it is not valid."""
@@ -137,9 +139,3 @@ def _reason(error: jwt.PyJWTError) -> str:
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"a required claim is missing: {error.claim}"
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), type(error).__name__)
-
-
-def _is_user_id(subject: str) -> bool:
-    """Return whether the subject fits the contract's user_id; an unpaired surrogate is not a character."""
-    fits = 1 <= len(subject) <= 255 and "\0" not in subject
-    return fits and not any("\ud800" <= character <= "\udfff" for character in subject)

@@ -7,12 +7,14 @@ from typing import Any, Protocol, Self
 import attrs
 from attrs import frozen
 
-from session_service.sessions.models import ExternalId, Reach
+from session_service.sessions.models import Actor, ExternalId, Reach
 from session_service.settings import Settings
 
 ANY, READ, PROCTOR, ERASE = "sessions:any", "sessions:read", "sessions:proctor", "sessions:erase"
 LEARNER = "learner"  # in `x-access` of the contract: sessions of the token's own subject
 ACCESS = frozenset({LEARNER, ANY, READ, PROCTOR, ERASE})
+
+_ANONYMOUS: Actor = {"type": "anonymous"}
 
 
 @frozen
@@ -20,7 +22,8 @@ class Principal:
     """An authenticated caller: the rate limiter's `key` for it, and the sessions that it reaches.
 
     It reaches the sessions of `user_id` and those of `quizzes`; with None for the user, all sessions that its
-    `scopes` allow. `service` marks a token with scopes, which has a separate rate limit.
+    `scopes` allow. `service` marks a token with scopes, which has a separate rate limit; `actor` is for the
+    journal.
     """
 
     key: str
@@ -28,18 +31,21 @@ class Principal:
     service: bool = False
     scopes: frozenset[str] = frozenset()
     quizzes: frozenset[ExternalId] = frozenset()
+    actor: Actor = _ANONYMOUS
 
     @classmethod
-    def of_token(cls, subject: str, scopes: frozenset[str], quizzes: frozenset[ExternalId]) -> "Principal":
+    def of_token(cls, learner: Actor, scopes: frozenset[str], quizzes: frozenset[ExternalId]) -> "Principal":
         """Return the principal of a token: a learner, or a service if it has scopes.
 
         The token of a proctor acts for its subject, too.
         """
+        subject = learner["subject"]
         # Prefixes keep a service and a user with the same subject apart.
         if not scopes:
-            return cls(f"user:{subject}", subject)
+            return cls(f"user:{subject}", subject, actor=learner)
         user_id = subject if PROCTOR in scopes and ANY not in scopes else None
-        return cls(f"service:{subject}", user_id, service=True, scopes=scopes, quizzes=quizzes)
+        staff = {**learner, "type": "staff"}
+        return cls(f"service:{subject}", user_id, service=True, scopes=scopes, quizzes=quizzes, actor=staff)
 
     @property
     def reach(self) -> Reach:
@@ -53,17 +59,23 @@ class Principal:
         """
         granted = self.scopes & access
         if granted - {PROCTOR}:
-            return self._with_reach(None)
+            return self.as_staff()
         if granted:
             return self
         if self.user_id is not None and LEARNER in access:
-            return self._with_reach(self.user_id)
+            return self.as_learner()
         return None
 
-    def _with_reach(self, user_id: str | None) -> "Principal":
-        if self.user_id == user_id and not self.quizzes:
+    def as_learner(self) -> "Principal":
+        """Return the principal for sessions of its subject only, as which the journal names it."""
+        if not self.scopes:
             return self
-        return attrs.evolve(self, user_id=user_id, quizzes=frozenset())
+        actor = {**self.actor, "type": "learner"}
+        return attrs.evolve(self, quizzes=frozenset(), actor=actor)
+
+    def as_staff(self) -> "Principal":
+        """Return the principal for all sessions."""
+        return self if self.user_id is None else attrs.evolve(self, user_id=None, quizzes=frozenset())
 
 
 class Authenticator(AbstractAsyncContextManager["Authenticator"], Protocol):

@@ -230,7 +230,8 @@ def test_a_modified_token_is_rejected(key_file: Path, key: Key) -> None:
 )
 def test_the_scope_identifies_a_service(key_file: Path, claims: dict[str, Any], serves: bool) -> None:  # noqa: FBT001
     """The scope makes a service, which acts for all users and is not the user with the same subject."""
-    service = Principal("service:ada", None, service=True, scopes=frozenset({SERVICE_SCOPE}))
+    actor = {"type": "staff", "subject": "ada"}
+    service = Principal("service:ada", None, service=True, scopes=frozenset({SERVICE_SCOPE}), actor=actor)
     expected = service if serves else ADA
 
     async def test(guard: BearerAuthenticator) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from session_service.api.auth import jwks as jwks_module
 from session_service.api.auth.bearer import BearerAuthenticator
-from session_service.api.auth.principal import Principal
-from tests.api.auth.keys import ADA, EC
+from tests.api.auth.keys import ADA, EC, learner
 from tests.conftest import Urls
 from tests.support.issuer import (
     JwksServer,
@@ -53,7 +52,7 @@ def test_a_replaced_key_file_is_reloaded(
         assert await authenticate(guard, old) == ADA
         _write(key_file, jwks(EC, fresh)[:-9])
         await eventually_async(lambda: len(caplog.records) == 1)
-        assert await authenticate(guard, EC.token("bob")) == Principal("user:bob", "bob")
+        assert await authenticate(guard, EC.token("bob")) == learner("bob")
         _replace(key_file, jwks(fresh))
 
         await eventually_async(lambda: is_rejected(guard, old))
@@ -61,7 +60,7 @@ def test_a_replaced_key_file_is_reloaded(
         caplog.clear()
         _remove(key_file)
         await eventually_async(lambda: len(caplog.records) == 1)
-        assert await authenticate(guard, fresh.token("bob")) == Principal("user:bob", "bob")
+        assert await authenticate(guard, fresh.token("bob")) == learner("bob")
 
     with_authenticator(key_file, test)
 

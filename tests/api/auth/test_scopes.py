@@ -9,7 +9,7 @@ from session_service.api.auth.bearer import BearerAuthenticator
 from session_service.api.auth.principal import Principal
 from session_service.sessions.models import ExternalId
 from session_service.settings import ALGORITHMS, TokenSettings
-from tests.api.auth.keys import EC
+from tests.api.auth.keys import ADA, EC
 from tests.support.issuer import AUDIENCE, ISSUER, authenticate, request_scope, with_authenticator
 
 DEEP: list[Any] = []
@@ -18,12 +18,10 @@ for _ in range(400):
 
 
 def _service(*scopes: str, user_id: str | None = None, quizzes: tuple[str, ...] = ()) -> Principal:
+    found = frozenset(map(ExternalId, quizzes))
+    actor = {"type": "staff", "subject": "ada"}
     return Principal(
-        "service:ada",
-        user_id,
-        service=True,
-        scopes=frozenset(scopes),
-        quizzes=frozenset(map(ExternalId, quizzes)),
+        "service:ada", user_id, service=True, scopes=frozenset(scopes), quizzes=found, actor=actor
     )
 
 
@@ -44,8 +42,8 @@ def _service(*scopes: str, user_id: str | None = None, quizzes: tuple[str, ...] 
             _service("sessions:read", "sessions:proctor", user_id="ada", quizzes=("7",)),
         ),
         ({"scope": "sessions:read", "quiz_ids": [7]}, _service("sessions:read")),
-        ({"scope": "sessions:READ sessions:proctors learner"}, Principal("user:ada", "ada")),
-        ({"quiz_ids": [7]}, Principal("user:ada", "ada")),
+        ({"scope": "sessions:READ sessions:proctors learner"}, ADA),
+        ({"quiz_ids": [7]}, ADA),
     ],
 )
 def test_scopes_and_subject_make_the_principal(
@@ -112,7 +110,7 @@ def test_the_operators_name_replaces_the_scope_of_a_service(key_file: Path) -> N
         async with BearerAuthenticator(settings) as guard:
             for scope, expected in (
                 ("quiz:admin", _service("sessions:any")),
-                ("sessions:any", Principal("user:ada", "ada")),
+                ("sessions:any", ADA),
                 ("quiz:admin sessions:read", _service("sessions:any", "sessions:read")),
             ):
                 token = EC.token("ada", scope=scope)

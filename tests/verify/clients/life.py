@@ -11,6 +11,7 @@ from session_service_client.api.health import get_health
 from session_service_client.api.sessions import (
     complete_session,
     get_session,
+    list_session_events,
     list_sessions,
     save_answers,
     start_session,
@@ -34,6 +35,7 @@ from session_service_client.models import (
     SessionConflictError,
     SessionEndedError,
     SessionEndedErrorCode,
+    SessionEventPage,
     SessionNotFoundError,
     SessionPage,
     SessionStatus,
@@ -53,6 +55,7 @@ def main() -> None:
     with Client(base_url=sys.argv[1]) as client:
         health(client)
         session = life(client)
+        history(client, session)
         without_end(client)
         attempts(client)
         conflict(client)
@@ -84,7 +87,7 @@ def life(client: Client) -> Session:
     assert resumed == started
 
     body = SaveAnswer("q-\u00fc", DRAWING, annotation={"review": True})
-    saved = update_progress.sync(started.id, client=client, body=body, idempotency_key="1")
+    saved = update_progress.sync(started.id, client=client, body=body, idempotency_key="1", client_id="tab-1")
     assert isinstance(saved, Session)
     assert_type(saved.answers["q-\u00fc"], Any)
     assert (saved.answers["q-\u00fc"], saved.version, saved.current_question) == (DRAWING, 2, "q-\u00fc")
@@ -120,6 +123,22 @@ def life(client: Client) -> Session:
     assert late.error_code is SessionEndedErrorCode.SESSION_COMPLETED
     assert late.session == completed
     return completed
+
+
+def history(client: Client, session: Session) -> None:
+    """Read the journal of the session in two pages."""
+    first = list_session_events.sync(session.id, client=client, limit=2)
+    assert isinstance(first, SessionEventPage)
+    assert (first.next_after, first.version, first.first_version) == (2, session.version, 1)
+    start, save = first.items
+    assert (start.type_, start.data.quiz_id, start.at) == ("session.started", QUIZ, session.started_at)
+    assert (save.client_id, save.data.current_question) == ("tab-1", "q-\u00fc")
+    assert isinstance(save.data.answers, AnswerChanges)
+    assert save.data.answers.to_dict() == {"q-\u00fc": DRAWING}
+    last = list_session_events.sync(session.id, client=client, after=2)
+    assert isinstance(last, SessionEventPage)
+    assert [line.type_ for line in last.items] == ["session.saved", "session.completed"]
+    assert last.items[1].data.ended_by is EndedBy.LEARNER
 
 
 def without_end(client: Client) -> None:

@@ -53,7 +53,7 @@ async function life(): Promise<Session> {
 
   const path = { id: started.id };
   const saved = await client.PUT(progress, {
-    params: { path, header: { "Idempotency-Key": "1" } },
+    params: { path, header: { "Idempotency-Key": "1", "Client-Id": "tab-1" } },
     body: { question_id: "q-\u00fc", answer: drawing, annotation: { review: true } },
   });
   assert.deepEqual([saved.data?.answers, saved.data?.version], [{ "q-\u00fc": drawing }, 2]);
@@ -80,6 +80,17 @@ async function life(): Promise<Session> {
   assert.equal(late.error?.errorCode, "SESSION_COMPLETED");
   assert.deepEqual(late.error.session, completed.data);
   return completed.data;
+}
+
+async function history(session: Session): Promise<void> {
+  const path = { id: session.id };
+  const first = await client.GET("/api/sessions/{id}/events", { params: { path, query: { limit: 2 } } });
+  assert.deepEqual([first.data?.next_after, first.data?.version, first.data?.first_version], [2, session.version, 1]);
+  const [started, saved] = first.data!.items;
+  assert.deepEqual([started?.type, started?.data.quiz_id], ["session.started", quiz]);
+  assert.deepEqual([saved?.client_id, saved?.data.answers], ["tab-1", { "q-\u00fc": drawing }]);
+  const last = await client.GET("/api/sessions/{id}/events", { params: { path, query: { after: 2 } } });
+  assert.deepEqual(last.data?.items.map((line) => line.type), ["session.saved", "session.completed"]);
 }
 
 async function withoutEnd(): Promise<void> {
@@ -153,6 +164,7 @@ async function pages(newestFirst: string[]): Promise<void> {
 
 await health();
 const completed = await life();
+await history(completed);
 await withoutEnd();
 await attempts();
 await conflict();

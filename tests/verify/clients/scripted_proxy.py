@@ -185,6 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
         fenced = row | {"version": row["version"] + 1_000_000 * wanted["fence"]}
         with psycopg.connect(self.server.urls["MIGRATION_DATABASE_URL"]) as database:
             database.execute("delete from quiz_sessions where id = %s", [wanted["id"]])
+            later = "delete from session_events where session_id = %s and version > %s"
+            database.execute(later, [wanted["id"], row["version"]])
             put = "insert into quiz_sessions select * from jsonb_populate_record(null::quiz_sessions, %s)"
             database.execute(put, [Jsonb(fenced)])
         with Redis.from_url(self.server.urls["REDIS_URL"]) as cache:

@@ -5,6 +5,7 @@ from tests.verify.mutations import (
     api,
     auth,
     cache,
+    journal,
     server,
     sessions,
     settings,
@@ -17,6 +18,19 @@ from tests.verify.mutations.mutation import Mutation
 
 MUTATIONS: list[Mutation] = [
     mutation
-    for module in (access, api, auth, cache, server, sessions, settings, sql, sql_ends, storage, traffic)
+    for module in (
+        access,
+        api,
+        auth,
+        cache,
+        journal,
+        server,
+        sessions,
+        settings,
+        sql,
+        sql_ends,
+        storage,
+        traffic,
+    )
     for mutation in module.MUTATIONS
 ]

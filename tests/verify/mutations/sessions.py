@@ -16,7 +16,7 @@ MUTATIONS = [
     Mutation(
         "secret key of the digests",
         "session_service/sessions/codec.py",
-        replace("Digester.__call__", "hmac.digest($KEY, $TEXT, $HASH)", "hmac.digest(b'', $TEXT, $HASH)"),
+        replace("Digester._digest", "hmac.digest($KEY, $TEXT, $HASH)", "hmac.digest(b'', $TEXT, $HASH)"),
         "tests/sessions/test_digests.py::test_a_cleared_answer_cannot_be_guessed_from_its_digest",
     ),
     Mutation(
@@ -66,13 +66,13 @@ MUTATIONS = [
     Mutation(
         "integer id as an integer",
         "session_service/sessions/codec.py",
-        force("_external_id", "_INTEGER.fullmatch($TEXT) and $FITS", value=False),
+        force("shown_id", "_INTEGER.fullmatch($TEXT) and $FITS", value=False),
         "tests/operations/test_external_ids.py::test_an_integer_comes_back_as_an_integer",
     ),
     Mutation(
         "text beyond the integers as a text",
         "session_service/sessions/codec.py",
-        force("_external_id", "int($TEXT) <= MAX_EXTERNAL_INTEGER", value=True),
+        force("shown_id", "int($TEXT) <= MAX_EXTERNAL_INTEGER", value=True),
         "tests/operations/test_external_ids.py::test_a_text_comes_back_as_it_is",
     ),
     Mutation(

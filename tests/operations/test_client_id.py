@@ -1,0 +1,82 @@
+"""The header Client-Id: each write accepts it, the journal shows it."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.support.conformance import PATHS, resolved
+from tests.support.journal import lines
+from tests.support.service import Headers, Service
+
+Write = Callable[[Service, Headers], httpx.Response]
+
+
+def _start(service: Service, headers: Headers) -> httpx.Response:
+    body = {"user_id": f"user-{uuid4()}", "quiz_id": 7}
+    return service.client.post("/api/sessions/start", json=body, headers=headers)
+
+
+WRITES: dict[str, Write] = {
+    "startSession": _start,
+    "updateProgress": lambda service, headers: service.save(service.start()["id"], 1, "x", headers),
+    "saveAnswers": lambda service, headers: service.save_many(service.start()["id"], {"1": "x"}, headers),
+    "completeSession": lambda service, headers: service.complete(service.start()["id"], headers),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("client_id", ["a", "tab-7c1e2f90", "A.b_c-9", "x" * 64])
+def test_the_journal_shows_the_client(service: Service, name: str, client_id: str) -> None:
+    """The line of each write has its Client-Id as it was sent, and the id of its request."""
+    response = WRITES[name](service, {"client-id": client_id})
+    assert response.status_code in (200, 201)
+    line = lines(service, response.json()["id"])[-1]
+    assert line["client_id"] == client_id
+    assert line["request_id"] == response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_needs_no_client(service: Service, name: str) -> None:
+    """Without Client-Id the line of a write has none, and the request id that the client has chosen."""
+    response = WRITES[name](service, {"x-request-id": f"chosen-{name}"})
+    line = lines(service, response.json()["id"])[-1]
+    assert (line["client_id"], line["request_id"]) == (None, f"chosen-{name}")
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("client_id", ["", "x" * 65, "a b", "a,b", "\u00e4", "a/b", "tab\t1"])
+def test_an_invalid_client_is_refused(service: Service, name: str, client_id: str) -> None:
+    """Any other Client-Id is 400, which names the header and does not repeat its value."""
+    response = WRITES[name](service, {"client-id": client_id.encode("latin-1")})  # type: ignore[dict-item]
+    assert response.status_code == 400
+    (detail,) = response.json()["details"]
+    assert detail == {
+        "path": "header.Client-Id",
+        "message": "must be 1 to 64 letters, digits, `.`, `_` or `-`",
+    }
+
+
+def test_a_repeated_client_is_refused(service: Service) -> None:
+    """Two Client-Id headers are 400: neither of them is the client's name."""
+    headers = [("client-id", "a"), ("client-id", "b")]
+    response = _start(service, headers)  # type: ignore[arg-type]
+    assert response.status_code == 400
+
+
+def test_every_write_declares_the_client() -> None:
+    """Each operation that changes a session has the header."""
+    declaring = {
+        operation["operationId"]
+        for item in PATHS.values()
+        for operation in item.values()
+        if "Client-Id" in [resolved(one)["name"] for one in operation.get("parameters", [])]
+    }
+    writes = {
+        operation["operationId"]
+        for item in PATHS.values()
+        for method, operation in item.items()
+        if method != "GET"
+    }
+    assert declaring == writes == WRITES.keys()
