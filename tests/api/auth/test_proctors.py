@@ -14,9 +14,11 @@ from tests.support.service import Headers, Service
 
 LIST = "/api/sessions"
 SERVICE = bearer("back-end", scope=SERVICE_SCOPE)
+# A subject without sessions.
+TEACHER = f"teacher-{uuid4()}"
 
 
-def _proctor(*quiz_ids: object, name: str = "teacher", more: str = "") -> Headers:
+def _proctor(*quiz_ids: object, name: str = TEACHER, more: str = "") -> Headers:
     return bearer(name, scope=f"sessions:proctor {more}", quiz_ids=quiz_ids)
 
 
@@ -132,7 +134,7 @@ def test_a_proctor_changes_no_session_of_a_learner(service_with_tokens: Service)
     (quiz,) = _quizzes(1)
     session_id = _start(service_with_tokens, quiz)
     before = service_with_tokens.read(session_id, SERVICE).json()
-    for headers, status in ((_proctor(quiz), 403), (bearer("teacher"), 404)):
+    for headers, status in ((_proctor(quiz), 403), (bearer(TEACHER), 404)):
         for response in _writes(service_with_tokens, session_id, headers):
             assert response.status_code == status, response.text
     assert service_with_tokens.read(session_id, SERVICE | {"cache-control": "no-cache"}).json() == before
