@@ -20,6 +20,7 @@ OPERATIONS = {
     "sessions": {
         "complete_session",
         "get_session",
+        "list_session_events",
         "list_sessions",
         "save_answers",
         "start_session",
