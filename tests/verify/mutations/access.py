@@ -45,6 +45,12 @@ MUTATIONS = [
         "tests/api/auth/test_authorization.py::test_an_order_needs_a_proctor_of_the_quiz",
     ),
     Mutation(
+        "foreign sessions hidden from orders of learners",
+        AUTHORIZATION,
+        force("_reaches_more", "LEARNER not in access", value=False),
+        "tests/api/auth/test_authorization.py::test_an_order_needs_a_proctor_of_the_quiz",
+    ),
+    Mutation(
         "access of every operation",
         "session_service/api/contract.py",
         force("_access", "bool(access) != secured or not access <= ACCESS", value=False),
