@@ -18,3 +18,12 @@ create table session_events (
   constraint session_events_pkey primary key (session_id, version),
   constraint session_events_version_positive check (version >= 1)
 );
+
+-- As for answers: lz4 takes a third of the time for a line of 7 KiB. A server may be built without it.
+do $$
+begin
+  alter table session_events alter column data set compression lz4;
+exception
+  when feature_not_supported then null;
+end
+$$;

@@ -147,7 +147,8 @@ def test_migrate_prints_applied_migrations(fresh_database: Urls) -> None:
         )
         for _ in range(2)
     ]
-    assert runs[0].stdout == "applied: 0001_quiz_sessions, 0002_digest_key, 0003_contract_2\n"
+    names = "0001_quiz_sessions, 0002_digest_key, 0003_contract_2, 0004_session_events"
+    assert runs[0].stdout == f"applied: {names}\n"
     assert runs[1].stdout == "nothing to apply\n"
 
 
