@@ -10,7 +10,7 @@ from attrs import frozen
 from starlette.routing import Router as Lifespan
 
 from session_service import store_urls
-from session_service.api import contract, docs, operations
+from session_service.api import contract, docs, operations, order_operations
 from session_service.api.application import Application
 from session_service.api.auth.principal import Authenticator, Principal, authenticator
 from session_service.api.contract import ContractError
@@ -77,10 +77,9 @@ def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
 
 def _services(storage: Storage, settings: Settings) -> Services:
     redis = storage.redis
-    sessions = SessionService(storage.sessions, learner_starts=settings.learner_starts)
     return Services(
-        sessions,
-        OrderService(storage.orders, sessions),
+        SessionService(storage.sessions, learner_starts=settings.learner_starts),
+        OrderService(storage.orders),
         EventFeed(storage.events),
         HealthChecks(postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available),
     )
@@ -157,7 +156,10 @@ def _router(services: Services, access: Access, root_path: str) -> Router:
     """Return the router of the contract's operations and of the documentation's files."""
     declared = contract.load()
     functions = {
-        name: function for name, function in getmembers(operations, isfunction) if not name.startswith("_")
+        name: function
+        for module in (operations, order_operations)
+        for name, function in getmembers(module, isfunction)
+        if not name.startswith("_")
     }
     differing = functions.keys() ^ {operation.id for operation in declared}
     if differing:

@@ -1,9 +1,9 @@
 -- name: count_sessions :one unprepared
--- in:  quiz_id text, user_id text?
+-- in:  owner text?, quiz_id text, user_id text?
 -- out: in_progress integer, paused integer, completed integer, expired integer
 --
--- Counts the sessions of a quiz, or of a user's quiz, by their status as list_sessions shows it. Unprepared, as
--- list_sessions.
+-- Counts the sessions of a quiz, or of a user's quiz, by their status as list_sessions shows it; with an owner only those
+-- of the owner. Unprepared, as list_sessions.
 with clock as materialized (
   select clock_timestamp() as now
 )
@@ -23,4 +23,5 @@ cross join lateral (
     end as status
 ) as shown
 where quiz_id = %(quiz_id)s::text
+  and (%(owner)s::text is null or user_id = %(owner)s::text)
   and (%(user_id)s::text is null or user_id = %(user_id)s::text);

@@ -1,10 +1,10 @@
 -- name: list_events :one
--- in:  after bigint?, types text[]?, quiz_ids text[]?, count integer
+-- in:  after bigint?, types text[]?, quiz_ids text[]?, except_user text?, count integer
 -- out: era uuid, shard integer, newest bigint, trimmed bigint, reached bigint, found integer, items json
 --
 -- Lists up to `count` events after a position, or from the oldest one, as they are in the contract. `reached` is the
 -- last position that was looked at: a page has less events than `count` if its body would have more than 1 MiB, or after
--- 10 000 positions of which the filters let few pass.
+-- 10 000 positions of which the filters let few pass. Events of the excepted user's sessions are left out of `items` alone.
 with feed as materialized (
   select era, shard, newest, trimmed, greatest(least(coalesce(%(after)s::bigint, 0), newest), trimmed) as begin
   from event_feeds
@@ -66,7 +66,7 @@ select
             'data', e.data
           )
           order by page.position
-        )
+        ) filter (where %(except_user)s::text is null or s.user_id is distinct from %(except_user)s::text)
       from page
       join session_events as e on e.session_id = page.session_id and e.version = page.version
       left join quiz_sessions as s on s.id = page.session_id

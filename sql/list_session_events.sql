@@ -1,20 +1,21 @@
 -- name: list_session_events :many
--- in:  id uuid, owner text?, after integer, count integer
+-- in:  id uuid, owner text?, quizzes text[], after integer, count integer
 -- out: version integer, first_version integer?, next_after integer?, items json, expires_at timestamptz?,
 -- out: overdue boolean, checked_at timestamptz
 --
 -- Lists up to `count` lines of a session's journal after a version, oldest first. No row if the session does not exist
--- or, with an owner, belongs to another user; an overdue session is left to write_sessions. The lines are as in the
--- contract; an owner sees the actor, the client and the request in its own lines only.
+-- or, with an owner, belongs to another user and to none of the quizzes; an overdue session is left to write_sessions.
+-- The lines are as in the contract; an owner sees the actor, the client and the request in its own lines only.
 --
 -- The lines are read one by one, since they differ much in size: a page of them has at most 1 MiB, less the rest of the
 -- body, but at least one line.
 with recursive session as materialized (
   select
-    id, version, case when status <> 'paused' then expires_at end as expires_at, status, closes_at, date_trunc('milliseconds', clock_timestamp()) as checked_at
+    id, user_id, version, case when status <> 'paused' then expires_at end as expires_at, status, closes_at,
+    date_trunc('milliseconds', clock_timestamp()) as checked_at
   from quiz_sessions
   where id = %(id)s
-    and (%(owner)s::text is null or user_id = %(owner)s::text)
+    and (%(owner)s::text is null or user_id = %(owner)s::text or quiz_id = any (%(quizzes)s::text[]))
 ),
 page as (
   select 0 as number, %(after)s::integer as version, null::json as line, 0 as bytes
@@ -36,7 +37,7 @@ page as (
     from session_events as e
     cross join lateral (
       select
-        %(owner)s::text is null
+        %(owner)s::text is distinct from (select user_id from session)
         or e.actor = jsonb_build_object('type', 'learner', 'subject', %(owner)s::text) as open
     ) as judged
     where e.session_id = (select id from session)

@@ -1,44 +1,81 @@
 -- name: list_sessions :many unprepared
--- in:  user_id text?, quiz_id text?, status text?, before_ms bigint?, before_id uuid?, count integer
+-- in:  owner text?, quizzes text[], user_id text?, quiz_id text?, status text?, before_ms bigint?, before_id uuid?,
+-- in:  count integer
 -- out: id uuid, user_id text, quiz_id text, current_question text, status text, started_at timestamptz,
 -- out: expires_at timestamptz?, last_saved_at timestamptz, completed_at timestamptz?, created_at timestamptz,
 -- out: updated_at timestamptz, version integer?, answered integer, late_saves integer, paused_at timestamptz?,
 -- out: ended_by text?, attempt integer?, metadata jsonb
 --
--- Lists sessions, newest first; an overdue one is shown as ended, which is not stored, and without a version. Unprepared,
--- so that it is planned for the filters in use: each combination of them has its own index.
+-- Lists sessions, newest first: all of them without an owner, otherwise those of the owner and those of the quizzes. An
+-- overdue one is shown as ended, which is not stored, and without a version. Unprepared, so that it is planned for the
+-- filters in use: each combination of them has its own index. Each quiz is read by itself, since an index has the order
+-- of one quiz only.
 with clock as materialized (
   select clock_timestamp() as now
+),
+wanted as not materialized (
+  select
+    id, user_id, quiz_id, current_question, shown.status, started_at, expires_at, last_saved_at,
+    case when shown.status = 'completed' then coalesce(completed_at, closes_at) end as completed_at,
+    created_at, updated_at,
+    case when not overdue then version end as version,
+    answers, late_saves, paused_at,
+    case when overdue then 'deadline' else ended_by end as ended_by,
+    attempt, metadata
+  from quiz_sessions as s
+  cross join clock
+  cross join lateral (
+    select coalesce(s.status = 'in_progress' and closes_at <= now, false) as overdue
+  ) as timed
+  cross join lateral (
+    select
+      case
+        when not overdue then s.status
+        when on_expiry = 'complete' then 'completed'
+        else 'expired'
+      end as status
+  ) as shown
+  where (%(user_id)s::text is null or user_id = %(user_id)s::text)
+    and (%(quiz_id)s::text is null or quiz_id = %(quiz_id)s::text)
+    and (%(status)s::text is null or shown.status = %(status)s::text)
+    and (
+      %(before_id)s::uuid is null
+      or (created_at, id)
+        < (timestamptz 'epoch' + %(before_ms)s::bigint * interval '1 millisecond', %(before_id)s::uuid)
+    )
+),
+owned as (
+  select *
+  from wanted
+  where (%(owner)s::text is null or user_id = %(owner)s::text)
+    and (cardinality(%(quizzes)s::text[]) = 0 or quiz_id <> all (%(quizzes)s::text[]))
+  order by created_at desc, id desc
+  limit %(count)s::integer
+),
+proctored as (
+  select newest.*
+  from unnest(%(quizzes)s::text[]) as quiz (id)
+  cross join lateral (
+    select *
+    from wanted
+    where wanted.quiz_id = quiz.id
+    order by created_at desc, id desc
+    limit %(count)s::integer
+  ) as newest
+  where cardinality(%(quizzes)s::text[]) > 0
+),
+page as (
+  select * from owned
+  union all
+  select * from proctored
+  order by created_at desc, id desc
+  limit %(count)s::integer
 )
 select
-  id, user_id, quiz_id, current_question, shown.status, started_at, expires_at, last_saved_at,
-  case when shown.status = 'completed' then coalesce(completed_at, closes_at) end as completed_at,
-  created_at, updated_at,
-  case when not overdue then version end as version,
+  id, user_id, quiz_id, current_question, status, started_at, expires_at, last_saved_at, completed_at, created_at,
+  updated_at, version,
+  -- Only of the sessions of the page: the answers have to be read.
   (select count(*) from jsonb_object_keys(answers))::integer as answered,
-  late_saves, paused_at,
-  case when overdue then 'deadline' else ended_by end as ended_by,
-  attempt, metadata
-from quiz_sessions as s
-cross join clock
-cross join lateral (
-  select coalesce(s.status = 'in_progress' and closes_at <= now, false) as overdue
-) as timed
-cross join lateral (
-  select
-    case
-      when not overdue then s.status
-      when on_expiry = 'complete' then 'completed'
-      else 'expired'
-    end as status
-) as shown
-where (%(user_id)s::text is null or user_id = %(user_id)s::text)
-  and (%(quiz_id)s::text is null or quiz_id = %(quiz_id)s::text)
-  and (%(status)s::text is null or shown.status = %(status)s::text)
-  and (
-    %(before_id)s::uuid is null
-    or (created_at, id)
-      < (timestamptz 'epoch' + %(before_ms)s::bigint * interval '1 millisecond', %(before_id)s::uuid)
-  )
-order by created_at desc, id desc
-limit %(count)s::integer;
+  late_saves, paused_at, ended_by, attempt, metadata
+from page
+order by created_at desc, id desc;

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from attrs import frozen
 
+from session_service.api.auth.principal import ACCESS
 from session_service.api.validation import Input
 
 FILE = Path(__file__).parents[2] / "openapi.yaml"
@@ -24,8 +25,8 @@ class Operation:
     """An operation of the contract; `id` is its operationId in snake_case.
 
     `parameters` are the inputs by `path`, `query` and `header`. `successes` are the declared statuses below
-    400. `secured` operations authenticate their requests if AUTH is set. `needed_headers` has the
-    header that a body with a field needs, by the field: `x-needs-header`.
+    400. `access` has the scopes that allow the operation, and `learner`; it is empty if no token is needed.
+    `needed_headers` has the header that a body with a field needs, by the field: `x-needs-header`.
     """
 
     id: str
@@ -35,8 +36,13 @@ class Operation:
     body: Input | None
     body_required: bool
     successes: frozenset[int]
-    secured: bool
+    access: frozenset[str]
     needed_headers: Mapping[str, str]
+
+    @property
+    def secured(self) -> bool:
+        """Whether requests are authenticated, if AUTH is set."""
+        return bool(self.access)
 
     @property
     def names(self) -> set[str]:
@@ -67,6 +73,13 @@ def load(file: Path = FILE) -> list[Operation]:
     ]
 
 
+def claims(file: Path = FILE) -> Input:
+    """Return the declaration of the token's claims that decide its access."""
+    components = read(file)["components"]
+    declared = components["securitySchemes"]["bearer"]["x-claims"]
+    return Input.build(components, "token", {"properties": declared, "required": list(declared)})
+
+
 def snake(name: str) -> str:
     """Return a name of the contract in snake_case: getSession as get_session, If-Match as if_match."""
     return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower().replace("-", "_")
@@ -85,13 +98,22 @@ def _operation(
         body=Input.build(document["components"], "body", body) if body else None,
         body_required=bool(spec.get("requestBody", {}).get("required")),
         successes=frozenset(int(status) for status in spec["responses"] if status < "4"),
-        secured=bool(spec.get("security", document["security"])),
+        access=_access(spec, secured=bool(spec.get("security", document["security"]))),
         needed_headers={
             name: field["x-needs-header"]
             for name, field in body.get("properties", {}).items()
             if "x-needs-header" in field
         },
     )
+
+
+def _access(spec: dict[str, Any], *, secured: bool) -> frozenset[str]:
+    """Return `x-access`; raise ContractError if a secured operation has none, or another one has any."""
+    access = frozenset(spec.get("x-access", ()))
+    if bool(access) != secured or not access <= ACCESS:
+        expected = f"some of {sorted(ACCESS)}" if secured else "absent"
+        raise ContractError(f"{spec['operationId']}: x-access must be {expected}")
+    return access
 
 
 def _parameters(document: dict[str, Any], kind: str, listed: list[dict[str, Any]]) -> Input:

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from attrs import frozen
 from starlette.types import Scope
 
+from session_service.api.auth.authorization import authorize
 from session_service.api.auth.principal import Authenticator, Principal
 from session_service.api.contract import ContractError, Operation, snake
 from session_service.api.errors import UnsupportedMediaTypeError, ValidationError
@@ -81,6 +83,7 @@ class Endpoint:
         types = _types(operation, function)
         self._body_type = types.get("body")
         self._has_provenance = "provenance" in types
+        self._has_principal = types.pop("principal", None) is not None
         # Python name and structuring function of each parameter, by its name in the contract.
         self._arguments = {
             name: (snake(name), codec.structurer(types.get(snake(name), str)))
@@ -92,15 +95,15 @@ class Endpoint:
 
     async def handle(self, scope: Scope, path: Values) -> Response:
         """Return the response to a request, whose `body` is in the scope; raise ServiceError for an error."""
-        principals = [await self._authenticate(scope)] if self._operation.secured else []
+        principal = await self._authenticate(scope) if self._operation.secured else None
         arguments = self._parameters(scope, path)
         if self._operation.body is not None:
             arguments["body"] = self._body(scope, arguments)
+        if principal is not None:
+            authorized = await self._authorize(principal, arguments.get("id"))
+            self._identify(arguments, authorized, scope["request_id"])
         prefer = arguments.pop("prefer", None)
-        if self._has_provenance:
-            client_id = arguments.pop("client_id", None)
-            arguments["provenance"] = Provenance(principals[0].actor, client_id, scope["request_id"])
-        result = await self._function(self._services, *principals, **arguments)
+        result = await self._function(self._services, **arguments)
         match result:
             case EncodedSession():
                 return _session_response(result, arguments.get("if_none_match"), prefer)
@@ -118,6 +121,19 @@ class Endpoint:
         principal = await self._access.authenticator.authenticate(scope)
         await self._access.limit_rate(principal)
         return principal
+
+    async def _authorize(self, principal: Principal, session_id: UUID | None) -> Principal:
+        """Return the principal with its reach in this operation; raise ForbiddenError if it has none."""
+        find_user = self._services.sessions.find_user
+        return await authorize(principal, self._operation.access, session_id, find_user)
+
+    def _identify(self, arguments: Values, principal: Principal, request_id: str) -> None:
+        """Add the principal and the provenance of the request, as far as the function takes them."""
+        if self._has_principal:
+            arguments["principal"] = principal
+        if self._has_provenance:
+            client_id = arguments.pop("client_id", None)
+            arguments["provenance"] = Provenance(principal.actor, client_id, request_id)
 
     def _start_response(self, started: StartResult) -> Response:
         session = started.session
@@ -176,15 +192,16 @@ def _types(operation: Operation, function: Function) -> dict[str, Any]:
     """Return the types of the function's parameters; raise ContractError if the operation declares others.
 
     Functions have no parameter for `Prefer`, which the endpoint applies to the response. They have
-    `provenance`, which the endpoint makes from `Client-Id` and the principal, for `client_id`.
+    `provenance`, which the endpoint makes from `Client-Id` and the principal, for `client_id`; only with it
+    a secured operation may do without `principal`.
     """
     signature = inspect.signature(function)
     types = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     del types["services"]
-    if (types.pop("principal", None) is not None) != operation.secured:
+    if types.keys().isdisjoint(("principal", "provenance")) == operation.secured:
         raise ContractError(f"{operation.id} and its function differ in whether there is a principal")
     names = {"provenance" if name == "client_id" else name for name in operation.names - {"prefer"}}
-    if types.keys() != names:
+    if types.keys() - {"principal"} != names:
         raise ContractError(f"{operation.id} takes {sorted(names)}, its function {sorted(types)}")
     successes = _SUCCESSES.get(signature.return_annotation, {200})
     successes = successes | {status for name, status in _SUCCESS_OF_HEADER.items() if name in operation.names}

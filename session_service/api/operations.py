@@ -1,4 +1,4 @@
-"""One function for each operationId, in the contract's order; its parameters are the operation's."""
+"""One function for each operationId but orders, in the contract's order; with the operation's parameters."""
 
 from uuid import UUID
 
@@ -25,18 +25,6 @@ from session_service.sessions.models import (
     StartSession,
     Status,
     Write,
-)
-from session_service.sessions.order_models import (
-    ChangeDeadline,
-    ChangeDeadlines,
-    Order,
-    OrderReport,
-    PauseSession,
-    PauseSessions,
-    QuizOrder,
-    ReopenSession,
-    ResumeSession,
-    ResumeSessions,
 )
 from session_service.sessions.orders import OrderService
 from session_service.sessions.service import SessionService
@@ -79,53 +67,7 @@ async def list_sessions(
     cursor: Cursor | None = None,
 ) -> SessionPage:
     wanted = Filter(user_id, quiz_id, status, limit, cursor)
-    return await services.sessions.list(principal.user_id, wanted)
-
-
-async def change_deadlines(
-    services: Services,
-    principal: Principal,
-    *,
-    body: ChangeDeadlines,
-    provenance: Provenance,
-    idempotency_key: IdempotencyKey | None = None,
-) -> OrderReport:
-    order = Order(
-        "deadline",
-        expires_at=body.expires_at,
-        extra_seconds=body.extra_seconds,
-        time_limit_seconds=body.time_limit_seconds,
-        reason=body.reason,
-        key=idempotency_key,
-    )
-    quiz_order = QuizOrder(body.quiz_id, body.user_ids, order)
-    return await services.orders.order_quiz(principal.user_id, quiz_order, provenance)
-
-
-async def pause_sessions(
-    services: Services,
-    principal: Principal,
-    *,
-    body: PauseSessions,
-    provenance: Provenance,
-    idempotency_key: IdempotencyKey,
-) -> OrderReport:
-    order = Order("pause", reason=body.reason, key=idempotency_key)
-    quiz_order = QuizOrder(body.quiz_id, body.user_ids, order)
-    return await services.orders.order_quiz(principal.user_id, quiz_order, provenance)
-
-
-async def resume_sessions(
-    services: Services,
-    principal: Principal,
-    *,
-    body: ResumeSessions,
-    provenance: Provenance,
-    idempotency_key: IdempotencyKey,
-) -> OrderReport:
-    order = Order("resume", reason=body.reason, key=idempotency_key)
-    quiz_order = QuizOrder(body.quiz_id, body.user_ids, order)
-    return await services.orders.order_quiz(principal.user_id, quiz_order, provenance)
+    return await services.sessions.list(principal.reach, wanted)
 
 
 async def get_session(
@@ -138,7 +80,7 @@ async def get_session(
 ) -> EncodedSession:
     seen_version = if_none_match.newest if if_none_match else 0
     return await services.sessions.read(
-        principal.user_id, id, seen_version=seen_version, fresh=bool(cache_control)
+        principal.reach, id, seen_version=seen_version, fresh=bool(cache_control)
     )
 
 
@@ -206,78 +148,10 @@ async def complete_session(
     return await services.sessions.write(principal.user_id, id, write, provenance)
 
 
-async def change_deadline(
-    services: Services,
-    principal: Principal,
-    *,
-    id: UUID,
-    body: ChangeDeadline,
-    provenance: Provenance,
-    idempotency_key: IdempotencyKey | None = None,
-) -> EncodedSession:
-    order = Order(
-        "deadline",
-        expires_at=body.expires_at,
-        extra_seconds=body.extra_seconds,
-        time_limit_seconds=body.time_limit_seconds,
-        reason=body.reason,
-        version=body.version,
-        key=idempotency_key,
-    )
-    return await services.orders.order(principal.user_id, id, order, provenance)
-
-
-async def pause_session(
-    services: Services,
-    principal: Principal,
-    *,
-    id: UUID,
-    body: PauseSession | None,
-    provenance: Provenance,
-    idempotency_key: IdempotencyKey,
-) -> EncodedSession:
-    asked = body or PauseSession()
-    order = Order("pause", reason=asked.reason, version=asked.version, key=idempotency_key)
-    return await services.orders.order(principal.user_id, id, order, provenance)
-
-
-async def resume_session(
-    services: Services,
-    principal: Principal,
-    *,
-    id: UUID,
-    body: ResumeSession | None,
-    provenance: Provenance,
-    idempotency_key: IdempotencyKey,
-) -> EncodedSession:
-    asked = body or ResumeSession()
-    order = Order("resume", reason=asked.reason, version=asked.version, key=idempotency_key)
-    return await services.orders.order(principal.user_id, id, order, provenance)
-
-
-async def reopen_session(
-    services: Services,
-    principal: Principal,
-    *,
-    id: UUID,
-    body: ReopenSession,
-    provenance: Provenance,
-    idempotency_key: IdempotencyKey,
-) -> EncodedSession:
-    order = Order(
-        "reopen",
-        time_limit_seconds=body.time_limit_seconds,
-        reason=body.reason,
-        version=body.version,
-        key=idempotency_key,
-    )
-    return await services.orders.order(principal.user_id, id, order, provenance)
-
-
 async def list_session_events(
     services: Services, principal: Principal, *, id: UUID, after: int = 0, limit: int = 100
 ) -> History:
-    return await services.sessions.events(principal.user_id, id, after=after, limit=limit)
+    return await services.sessions.events(principal.reach, id, after=after, limit=limit)
 
 
 async def list_events(
@@ -291,7 +165,7 @@ async def list_events(
     wait: int = 0,
 ) -> FeedPage:
     wanted = EventFilter(after, types, None if quiz_id is None else [quiz_id], limit)
-    return await services.feed.read(principal.user_id, wanted, wait)
+    return await services.feed.read(principal.reach, wanted, wait)
 
 
 async def get_health(services: Services) -> Health:

@@ -111,6 +111,12 @@ class SessionNotFoundError(ServiceError):
         return {"sessionId": self.session_id}
 
 
+class QuizNotFoundError(ServiceError):
+    """An order for a quiz whose sessions the token does not reach."""
+
+    status, code, message = 404, "QUIZ_NOT_FOUND", "The token gives no access to the sessions of this quiz."
+
+
 class EventsGoneError(ServiceError):
     """A cursor with which events would be missed: of another era, ahead of the feed, or trimmed."""
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
+import attrs
 from attrs import frozen
 from orjson import Fragment
 
-from session_service.sessions.models import ExternalId
+from session_service.sessions.models import ExternalId, Reach
 
 EventType = Literal[
     "session.started",
@@ -35,12 +36,23 @@ class EventCursor:
 
 @frozen
 class EventFilter:
-    """The filters of the feed, its page size and its cursor; `quiz_ids` are those that may be read."""
+    """The filters of the feed, its page size and its cursor."""
 
     after: EventCursor | None
     types: Sequence[EventType] | None
     quiz_ids: Sequence[ExternalId] | None
     limit: int
+    except_user: str | None = None
+
+    def within(self, reach: Reach) -> "EventFilter":
+        """Return the filter for the quizzes within reach, without the sessions of the reach's owner.
+
+        An owner sees no other actor in the history of its session, and the feed shows all of them.
+        """
+        if reach.owner is None:
+            return self
+        quizzes = reach.quizzes if self.quiz_ids is None else reach.quizzes.intersection(self.quiz_ids)
+        return attrs.evolve(self, quiz_ids=sorted(quizzes), except_user=reach.owner)
 
 
 @frozen

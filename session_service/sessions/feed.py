@@ -1,4 +1,4 @@
-"""The feed of events for other services: checks the caller and the cursor, and waits for new events."""
+"""The feed of events for other services: keeps to the reach of a request, and waits for new events."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,8 +6,9 @@ from typing import Protocol
 
 import attrs
 
-from session_service.sessions.errors import EventsGoneError, ForbiddenError
+from session_service.sessions.errors import EventsGoneError
 from session_service.sessions.events import EventCursor, EventFilter, FeedPage, FeedRead
+from session_service.sessions.models import Reach
 
 MAX_WAITING = 32  # requests that wait for an event; others are answered at once
 
@@ -39,14 +40,12 @@ class EventFeed:
         """Whether a request waits for an event."""
         return bool(self._waiting)
 
-    async def read(self, owner: str | None, wanted: EventFilter, wait: int) -> FeedPage:
+    async def read(self, reach: Reach, wanted: EventFilter, wait: int) -> FeedPage:
         """Return a page of the feed; if it would be empty, wait for an event, up to `wait` seconds.
 
-        Raise ForbiddenError for a caller that may see the sessions of one owner only, and EventsGoneError if
-        events after the cursor are missing.
+        Raise EventsGoneError if events after the cursor are missing.
         """
-        if owner is not None:
-            raise ForbiddenError("Only the token of a service may read the feed.")
+        wanted = wanted.within(reach)
         end = asyncio.get_running_loop().time() + wait
         page, found = await self._read(wanted)
         while not found and page.next == page.newest and await self._wait(page.next, end):

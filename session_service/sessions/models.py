@@ -261,3 +261,15 @@ class Filter:
     status: Status | None
     limit: int
     cursor: Cursor | None
+
+
+@frozen
+class Reach:
+    """The sessions that a request may touch: those of `owner` and of `quizzes`, all if the owner is None."""
+
+    owner: str | None
+    quizzes: frozenset[ExternalId] = frozenset()
+
+    def covers(self, session: EncodedSession) -> bool:
+        """Return whether the request may touch the session."""
+        return self.owner in (None, session.user_id) or session.quiz_id in self.quizzes

@@ -93,11 +93,12 @@ class ResumeSessions:
 
 @frozen
 class QuizOrder:
-    """An order for all running attempts at a quiz, or for those of some users."""
+    """An order for all running attempts at a quiz, or for those of some users, but not for one user's."""
 
     quiz_id: ExternalId
     user_ids: tuple[str, ...] | None
     order: Order
+    except_user: str | None = None
 
 
 @frozen

@@ -1,6 +1,7 @@
 """Session service: checks the owner of a start or a list; turns a verdict into a session or an error.
 
-`owner` is the only user whose sessions a caller may see; with None the caller may act for any user.
+`owner` is the only user whose sessions a caller may change, and `reach` has the sessions that it may see.
+With None as the owner the caller may act for any user.
 """
 
 from collections.abc import Awaitable
@@ -26,6 +27,7 @@ from session_service.sessions.models import (
     Filter,
     History,
     Provenance,
+    Reach,
     SessionPage,
     SessionSummary,
     StartResult,
@@ -55,7 +57,7 @@ class Store(Protocol):
         """Return a new session, or the one that the key or `if_active: resume` finds."""
 
     def read(
-        self, session_id: UUID, owner: str | None, /, *, seen_version: int, fresh: bool
+        self, session_id: UUID, reach: Reach, /, *, seen_version: int, fresh: bool
     ) -> Awaitable[WriteResult | None]:
         """Return the session, no older than `seen_version`; from the database if `fresh` is set."""
 
@@ -64,14 +66,14 @@ class Store(Protocol):
     ) -> Awaitable[WriteResult | None]:
         """Return the session after the write, whether or not the write was applied."""
 
-    def find(self, wanted: Filter, owner: str | None, /) -> Awaitable[list[SessionSummary]]:
+    def find(self, wanted: Filter, reach: Reach, /) -> Awaitable[list[SessionSummary]]:
         """Return the sessions that pass the filter: up to one more than its limit."""
 
-    def count(self, wanted: Filter, owner: str | None, /) -> Awaitable[StatusCounts]:
-        """Return the number of sessions of the filter's quiz, and of its user, with each status."""
+    def count(self, wanted: Filter, reach: Reach, /) -> Awaitable[StatusCounts]:
+        """Return the number of sessions with each status, of the filter's quiz and user, within reach."""
 
     def events(
-        self, session_id: UUID, owner: str | None, /, *, after: int, limit: int
+        self, session_id: UUID, reach: Reach, /, *, after: int, limit: int
     ) -> Awaitable[History | None]:
         """Return the lines of the session's journal after a version, at most `limit` of them."""
 
@@ -101,33 +103,35 @@ class SessionService:
             raise AttemptsExhaustedError
         return StartResult(result.session, new=result.verdict == "ok")
 
-    async def list(self, owner: str | None, wanted: Filter) -> SessionPage:
-        """Return the caller's sessions that pass the filter, newest first, after its cursor.
+    async def list(self, reach: Reach, wanted: Filter) -> SessionPage:
+        """Return the sessions within reach that pass the filter, newest first, after its cursor.
 
-        Raise ForbiddenError if the filter asks for another user's.
+        Raise ForbiddenError if the filter asks for those of another user, who has none within reach.
         """
-        if wanted.user_id is not None:
-            _check_owner(owner, wanted.user_id)
-        found = await self._store.find(wanted, owner)
+        if wanted.user_id is not None and not reach.quizzes:
+            _check_owner(reach.owner, wanted.user_id)
+        found = await self._store.find(wanted, reach)
         items = found[: wanted.limit]
-        counts = None if wanted.quiz_id is None else await self._store.count(wanted, owner)
+        counts = None if wanted.quiz_id is None else await self._store.count(wanted, reach)
         return SessionPage(items, _cursor_after(items[-1]) if len(found) > wanted.limit else None, counts)
 
     async def read(
-        self, owner: str | None, session_id: UUID, *, seen_version: int = 0, fresh: bool = False
+        self, reach: Reach, session_id: UUID, *, seen_version: int = 0, fresh: bool = False
     ) -> EncodedSession:
         """Return the session, no older than `seen_version`; raise SessionExpiredError after its end."""
-        result = await self._store.read(session_id, owner, seen_version=seen_version, fresh=fresh)
+        result = await self._store.read(session_id, reach, seen_version=seen_version, fresh=fresh)
         return session_or_error(session_id, result)
 
-    async def check_exists(self, owner: str | None, session_id: UUID) -> None:
-        """Raise SessionNotFoundError if there is no such session, or it is another user's."""
-        if await self._store.read(session_id, owner, seen_version=0, fresh=False) is None:
+    async def find_user(self, reach: Reach, session_id: UUID) -> str:
+        """Return the user of a session, whatever its state; raise SessionNotFoundError out of reach."""
+        result = await self._store.read(session_id, reach, seen_version=0, fresh=False)
+        if result is None:
             raise SessionNotFoundError(session_id)
+        return result.session.user_id
 
-    async def events(self, owner: str | None, session_id: UUID, *, after: int, limit: int) -> History:
+    async def events(self, reach: Reach, session_id: UUID, *, after: int, limit: int) -> History:
         """Return the lines of the session's journal after a version, at most `limit` of them."""
-        history = await self._store.events(session_id, owner, after=after, limit=limit)
+        history = await self._store.events(session_id, reach, after=after, limit=limit)
         if history is None:
             raise SessionNotFoundError(session_id)
         return history

@@ -6,8 +6,8 @@ from typing import Any
 
 from session_service.sessions.events import EventCursor, EventFilter, FeedPage, FeedRead
 from session_service.storage import queries
+from session_service.storage.event_rows import FeedPageRow, FeedRow, PlaceInput, UnplacedEvent
 from session_service.storage.pool import ConnectionPool
-from session_service.storage.queries import FeedRow, PlaceInput
 from session_service.storage.session_cache import SessionCache
 
 Lane = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
@@ -33,13 +33,14 @@ class EventStore:
 
     async def read(self, wanted: EventFilter) -> FeedRead:
         """Return the events after the cursor that pass the filters, as many as a page has."""
-        row: queries.FeedPageRow = await self._lists(
+        row: FeedPageRow = await self._lists(
             partial(
                 queries.list_events,
                 self._pool,
                 after=wanted.after.position if wanted.after else None,
                 types=wanted.types,
                 quiz_ids=wanted.quiz_ids,
+                except_user=wanted.except_user,
                 count=wanted.limit,
             )
         )
@@ -53,7 +54,7 @@ class EventStore:
 
     async def place(self, count: int) -> int:
         """Give positions to up to `count` events; return the number of events that had none."""
-        events: list[queries.UnplacedEvent] = await self._rounds(
+        events: list[UnplacedEvent] = await self._rounds(
             partial(queries.list_unplaced_events, self._pool, count=count)
         )
         if events:

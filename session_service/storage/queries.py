@@ -18,10 +18,9 @@ from session_service.sessions.models import (
     StatusCounts,
     Verdict,
 )
-from session_service.sessions.order_models import (
-    OrderKind,
-)
+from session_service.sessions.order_models import OrderKind
 from session_service.storage import statements
+from session_service.storage.event_rows import FeedPageRow, FeedRow, PlacedEvent, PlaceInput, UnplacedEvent
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
 # index in the batch, and `must_queue` for each batch.
@@ -29,10 +28,11 @@ from session_service.storage import statements
 
 @attrs.define(slots=False)
 class ReadInput:
-    """A record of get_sessions: the session and, unless it is None, its required owner."""
+    """A record of get_sessions: the session, and the reach of the request."""
 
     id: UUID
     owner: str | None
+    quizzes: tuple[str, ...] = ()
     ordinality: int = 0
 
 
@@ -127,13 +127,6 @@ class LockInput:
     ordinality: int
 
 
-@attrs.define(slots=False)
-class PlaceInput:
-    """A record of place_events: an event of list_unplaced_events."""
-
-    arrival: int
-
-
 @attrs.frozen
 class SessionRow(Session):
     """A session after a statement, with the verdict on one record of the batch.
@@ -186,41 +179,6 @@ class HistoryRow:
     expires_at: datetime | None
     overdue: bool
     checked_at: datetime
-
-
-@attrs.frozen
-class UnplacedEvent:
-    """A committed event without a position; the arrival is its number in the order of statements."""
-
-    arrival: int
-    session_id: UUID
-    version: int
-
-
-@attrs.frozen
-class PlacedEvent:
-    """The position of an event in the feed."""
-
-    position: int
-
-
-@attrs.frozen
-class FeedRow:
-    """The state of the feed: its era, the newest position and the last one that was deleted."""
-
-    era: UUID
-    shard: int
-    newest: int
-    trimmed: int
-
-
-@attrs.frozen
-class FeedPageRow(FeedRow):
-    """A page of the feed, the number of its events, and the last position that was looked at."""
-
-    reached: int
-    found: int
-    items: Fragment
 
 
 @attrs.frozen

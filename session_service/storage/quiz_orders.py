@@ -108,6 +108,7 @@ class QuizOrders:
             self._pool,
             quiz_id=order.quiz_id,
             user_ids=order.user_ids and list(order.user_ids),
+            except_user=order.except_user,
             began_at=progress.began_at,
             done=f"{key} {progress.digest}" if key else None,
             before_at=last and last.created_at,

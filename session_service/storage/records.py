@@ -1,4 +1,4 @@
-"""Builds the records of batched statements: starts and writes with their digests and their provenance."""
+"""Builds the records of batched statements, with digests and provenance, and parameters of other ones."""
 
 from collections import defaultdict
 from typing import Any, TypeVar
@@ -9,13 +9,13 @@ from session_service.sessions.codec import Digester
 from session_service.sessions.ids import new_session_id
 from session_service.sessions.models import (
     Changes,
+    Filter,
     Provenance,
+    Reach,
     StartSession,
     Write,
 )
-from session_service.sessions.order_models import (
-    Order,
-)
+from session_service.sessions.order_models import Order
 from session_service.settings import Settings
 from session_service.storage.queries import OrderInput, ReadInput, StartInput, WriteInput
 
@@ -95,6 +95,33 @@ def order_record(
         request_id=provenance.request_id,
         brief=brief,
     )
+
+
+def list_parameters(wanted: Filter, reach: Reach) -> dict[str, object]:
+    """Return the parameters of list_sessions: for one session more than the limit."""
+    cursor = wanted.cursor
+    return {
+        "owner": reach.owner,
+        "quizzes": list(reach.quizzes),
+        "user_id": wanted.user_id,
+        "quiz_id": wanted.quiz_id,
+        "status": wanted.status,
+        "before_ms": cursor.created_ms if cursor else None,
+        "before_id": cursor.id if cursor else None,
+        "count": wanted.limit + 1,
+    }
+
+
+def history_parameters(session_id: UUID, reach: Reach, after: int, limit: int) -> dict[str, object]:
+    """Return the parameters of list_session_events."""
+    reached = {"owner": reach.owner, "quizzes": list(reach.quizzes)}
+    return {"id": session_id, **reached, "after": after, "count": limit}
+
+
+def count_parameters(wanted: Filter, reach: Reach) -> dict[str, object]:
+    """Return the parameters of count_sessions."""
+    owner = None if wanted.quiz_id in reach.quizzes else reach.owner
+    return {"owner": owner, "quiz_id": wanted.quiz_id, "user_id": wanted.user_id}
 
 
 def repeated(writes: list[WriteInput]) -> set[int]:

@@ -16,6 +16,7 @@ from session_service.sessions.models import (
     Filter,
     History,
     Provenance,
+    Reach,
     SessionSummary,
     StartSession,
     StatusCounts,
@@ -44,8 +45,8 @@ Found = TypeVar("Found")
 
 # Bytes of a change as JSON: PostgreSQL needs up to 0.25 ms to parse 1 KiB of numbers.
 LARGE_WRITE = 16 * 1024
-# Connections that lock waits and lists leave: one for each of the four batchers here, and one for the sweeper,
-# the sequencer and the batches of orders, which wait a moment for each other.
+# Connections that lock waits and lists leave: one for each of the four batchers here, and one for the
+# sweeper, the sequencer and the batches of orders, which wait a moment for each other.
 RESERVED_CONNECTIONS = 5
 # Shares of the other connections, which lock waits and lists do not take from each other.
 LOCK_WAIT_PERCENT = 60
@@ -96,15 +97,15 @@ class SessionStore:
         await self._read_clock()
 
     async def read(
-        self, session_id: UUID, owner: str | None, *, seen_version: int, fresh: bool
+        self, session_id: UUID, reach: Reach, *, seen_version: int, fresh: bool
     ) -> WriteResult | None:
         """Return the session, from the cache unless that is older than `seen_version` or `fresh` is set."""
         cached = None if fresh else await self._cache.get(session_id, seen_version, self._clock.now())
-        if cached and owner in (None, cached.user_id):
+        if cached and reach.covers(cached):
             return WriteResult("expired" if cached.status == "expired" else "ok", cached)
-        result = await self._reads(ReadInput(session_id, owner))
+        result = await self._reads(ReadInput(session_id, reach.owner, tuple(reach.quizzes)))
         if result and result.verdict == "overdue":
-            return await self._write(WriteInput(session_id, owner, "close"))
+            return await self._write(WriteInput(session_id, result.session.user_id, "close"))
         return result
 
     async def write(
@@ -168,40 +169,27 @@ class SessionStore:
         if versions:
             await self._cache.raise_versions(versions)
 
-    async def find(self, wanted: Filter, owner: str | None) -> list[SessionSummary]:
+    async def find(self, wanted: Filter, reach: Reach) -> list[SessionSummary]:
         """Return the sessions that pass the filter: up to one more than its limit."""
-        cursor = wanted.cursor
-        found: list[SessionSummary] = await self.lists(
-            partial(
-                queries.list_sessions,
-                self._pool,
-                user_id=owner or wanted.user_id,
-                quiz_id=wanted.quiz_id,
-                status=wanted.status,
-                before_ms=cursor.created_ms if cursor else None,
-                before_id=cursor.id if cursor else None,
-                count=wanted.limit + 1,
-            )
-        )
+        query = partial(queries.list_sessions, self._pool, **records.list_parameters(wanted, reach))
+        found: list[SessionSummary] = await self.lists(query)
         # A list shows versions: as with every other reply, no later read may be older.
         await self.raise_versions({one.id: one.version for one in found if one.version is not None})
         return found
 
-    async def count(self, wanted: Filter, owner: str | None) -> StatusCounts:
+    async def count(self, wanted: Filter, reach: Reach) -> StatusCounts:
         """Return the number of sessions of the filter's quiz, and of its user, with each status."""
-        user_id = owner or wanted.user_id
-        query = partial(queries.count_sessions, self._pool, quiz_id=wanted.quiz_id, user_id=user_id)
+        query = partial(queries.count_sessions, self._pool, **records.count_parameters(wanted, reach))
         counts: StatusCounts = await self.lists(query)
         return counts
 
-    async def events(self, session_id: UUID, owner: str | None, *, after: int, limit: int) -> History | None:
+    async def events(self, session_id: UUID, reach: Reach, *, after: int, limit: int) -> History | None:
         """Return a page of the session's journal; an overdue session is ended first."""
-        query = partial(
-            queries.list_session_events, self._pool, id=session_id, owner=owner, after=after, count=limit
-        )
+        parameters = records.history_parameters(session_id, reach, after, limit)
+        query = partial(queries.list_session_events, self._pool, **parameters)
         rows = await self.lists(query)
         if rows and rows[0].overdue:
-            await self._write(WriteInput(session_id, owner, "close"))
+            await self._write(WriteInput(session_id, None, "close"))
             rows = await self.lists(query)
         return await self._history(session_id, rows[0]) if rows else None
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.support import conformance
+from tests.support import conformance, issuer
 from tests.support.conformance import PATHS
 from tests.support.service import Service
 from tests.support.waiting import eventually
@@ -24,7 +24,7 @@ SESSIONS = [
     for operation in item.values()
     if operation.get("security") != []
 ]
-BODIES = {
+BODIES: dict[str, dict[str, object]] = {
     "startSession": {"user_id": "ada", "quiz_id": 7},
     "updateProgress": {"question_id": 1, "answer": "x"},
     "saveAnswers": {"answers": {"1": "x"}},
@@ -46,6 +46,13 @@ def test_401_with_an_invalid_token(operation: str, service_with_tokens: Service)
         401,
         'Bearer error="invalid_token"',
     )
+
+
+@pytest.mark.parametrize("operation", SESSIONS)
+def test_403_with_a_token_for_another_operation(operation: str, service_with_tokens: Service) -> None:
+    """A valid request is rejected if the scopes of its token do not allow the operation."""
+    response = _request(service_with_tokens, operation, **issuer.bearer("officer", scope="sessions:erase"))
+    assert (response.status_code, response.json()["errorCode"]) == (403, "FORBIDDEN")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from session_service.sessions.models import ClientId, ExternalId
+from session_service.storage.event_rows import PlaceInput
 from session_service.storage.queries import (
     LockInput,
     OrderInput,
-    PlaceInput,
     ReadInput,
     StartInput,
     WriteInput,
@@ -16,7 +16,7 @@ from session_service.storage.queries import (
 ID = UUID("fedcba98-7654-4321-8fed-cba987654321")
 # A record for each statement with records, without a null.
 RECORDS = {
-    "get_sessions": ReadInput(ID, "ada", 3),
+    "get_sessions": ReadInput(ID, "ada", ("7",), 3),
     "place_events": PlaceInput(2**40),
     "lock_starts": LockInput("ada", ExternalId("7"), 3),
     "start_sessions": StartInput(

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from session_service.storage import statements
-from session_service.storage.queries import PlaceInput
+from session_service.storage.event_rows import PlaceInput
 from session_service.storage.sql_files import FOLDER
 from tests.conftest import Urls, migrate
 from tests.support.feed import PATH, await_events, follow, newest, of_sessions, page, start_statement

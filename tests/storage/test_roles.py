@@ -65,7 +65,7 @@ def test_unneeded_statements_are_denied(migrated: Urls, statement: str) -> None:
 
 
 def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psycopg.Connection) -> None:
-    """The role writes sessions and orders, adds to the journal, moves events to the feed, and reads the rest."""
+    """The role writes sessions and orders, adds to the journal, moves events to the feed, and reads more."""
     query = (
         "select table_name, privilege_type from information_schema.role_table_grants "
         "where grantee = 'session_service'"

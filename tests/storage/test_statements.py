@@ -121,6 +121,7 @@ class Misspelt:
 
     id: UUID
     ownr: str | None
+    quizzes: tuple[str, ...] = ()
     ordinality: int = 0
 
 
@@ -130,6 +131,7 @@ class NotNullable:
 
     id: UUID
     owner: str
+    quizzes: tuple[str, ...] = ()
     ordinality: int = 0
 
 
@@ -139,6 +141,7 @@ class Short:
 
     id: UUID
     owner: str | None
+    quizzes: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize("record", [Misspelt, NotNullable, Short])

@@ -275,17 +275,19 @@ def test_without_tokens_the_rate_limit_is_per_address(
 
 
 def test_services_have_their_own_rate_limit(migrated: Urls, tmp_path: Path) -> None:
-    """RATE_LIMIT applies to learners, SERVICE_RATE_LIMIT to services, each principal for itself."""
+    """RATE_LIMIT applies to learners, SERVICE_RATE_LIMIT to tokens with scopes, each principal for itself."""
     settings = {"RATE_LIMIT": "3", "SERVICE_RATE_LIMIT": "5", **issuer.token_settings(tmp_path / "keys.json")}
     name = f"limited-{uuid4()}"
 
     def send(count: int, **claims: str) -> list[int]:
-        headers = issuer.bearer(name, **claims)
+        headers = issuer.bearer(claims.pop("name", name), **claims)
         return [service.client.get("/api/sessions", headers=headers).status_code for _ in range(count)]
 
     with running(migrated, **settings) as service:
         assert send(4) == [200] * 3 + [429]
         assert send(6, scope=issuer.SERVICE_SCOPE) == [200] * 5 + [429]
+        for scope in ("sessions:read", "sessions:proctor"):
+            assert send(6, scope=scope, name=f"{name}-{scope}") == [200] * 5 + [429]
 
 
 def test_services_have_no_rate_limit_by_default(migrated: Urls, tmp_path: Path) -> None:

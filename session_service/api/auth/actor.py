@@ -5,12 +5,12 @@ from typing import Any, TypeGuard
 from session_service.sessions.models import Actor
 
 
-def actor_of(claims: dict[str, Any], *, staff: bool) -> Actor:
-    """Return the actor of verified claims: the subject, and the party that acts for it, if there is one.
+def actor_of(claims: dict[str, Any]) -> Actor:
+    """Return the learner of verified claims: the subject, and the party that acts for it, if there is one.
 
     That party is `act.sub` (RFC 8693, 4.1); an `act` without a usable one still shows that there is a party.
     """
-    actor = {"type": "staff" if staff else "learner", "subject": str(claims["sub"])}
+    actor = {"type": "learner", "subject": str(claims["sub"])}
     act = claims.get("act")
     if act is None:
         return actor

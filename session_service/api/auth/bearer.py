@@ -11,9 +11,11 @@ import jwt
 from attrs import frozen
 from jwt.exceptions import InvalidSubjectError
 
+from session_service.api import contract
+from session_service.api.auth import scopes
 from session_service.api.auth.actor import actor_of, is_user_id
 from session_service.api.auth.jwks import JwksCache
-from session_service.api.auth.principal import Principal
+from session_service.api.auth.principal import PROCTOR, Principal
 from session_service.api.errors import UnauthenticatedError
 from session_service.settings import TokenSettings
 
@@ -44,6 +46,7 @@ class BearerAuthenticator:
 
     def __init__(self, settings: TokenSettings) -> None:
         self._settings = settings
+        self._claims = contract.claims()
         # Keyed by SHA-256 digests, so that a memory dump shows no token.
         self._verified: OrderedDict[bytes, VerifiedToken] = OrderedDict()
         self._keys = JwksCache(settings.keys, settings.algorithms, changed=self._verified.clear)
@@ -87,9 +90,18 @@ class BearerAuthenticator:
             if not keys:
                 raise UnauthenticatedError("unknown key: no key of JWT_KEYS has the token's kid and alg")
             # No await from here to the cache, so that no token enters it after a change of its keys.
-            return _verified_token(self._decode(match[1], keys), self._settings.service_scope)
+            return self._verified_token(self._decode(match[1], keys))
         except jwt.PyJWTError as error:
             raise UnauthenticatedError(_reason(error)) from None
+
+    def _verified_token(self, claims: dict[str, Any]) -> VerifiedToken:
+        subject: str = claims["sub"]
+        if not is_user_id(subject):
+            raise UnauthenticatedError("subject: sub is no user_id of 1 to 255 characters")
+        found = scopes.read_scopes(claims, self._settings.service_scope)
+        quizzes = scopes.read_quizzes(claims, self._claims) if PROCTOR in found else frozenset()
+        principal = Principal.of_token(actor_of(claims), found, quizzes)
+        return VerifiedToken(principal, int(claims["exp"]) + LEEWAY)
 
     def _decode(self, token: bytes, keys: list[jwt.PyJWK]) -> dict[str, Any]:
         """Return the claims of the token; raise PyJWTError or UnauthenticatedError if it is not valid."""
@@ -127,28 +139,3 @@ def _reason(error: jwt.PyJWTError) -> str:
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"a required claim is missing: {error.claim}"
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), type(error).__name__)
-
-
-def _verified_token(claims: dict[str, Any], service_scope: str) -> VerifiedToken:
-    subject: str = claims["sub"]
-    if not is_user_id(subject):
-        raise UnauthenticatedError("subject: sub is no user_id of 1 to 255 characters")
-    # Prefixes keep a service and a user with the same subject apart.
-    is_service = service_scope in _scopes(claims)
-    actor = actor_of(claims, staff=is_service)
-    principal = (
-        Principal(f"service:{subject}", None, service=True, actor=actor)
-        if is_service
-        else Principal(f"user:{subject}", subject, actor=actor)
-    )
-    return VerifiedToken(principal, int(claims["exp"]) + LEEWAY)
-
-
-def _scopes(claims: dict[str, Any]) -> set[str]:
-    """Return the scopes of `scope` (RFC 8693: separated by spaces) and of `scp` (some issuers: a list)."""
-    found = set()
-    for name in ("scope", "scp"):
-        value = claims.get(name, "")
-        listed = value.split(" ") if isinstance(value, str) else value if isinstance(value, list) else []
-        found |= {scope for scope in listed if isinstance(scope, str)}
-    return found

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import psycopg
 import pytest
+from redis import Redis
 
+from tests.support.ageing import age
 from tests.support.issuer import SERVICE_SCOPE, bearer
 from tests.support.journal import lines
 from tests.support.service import Headers, Service
@@ -51,3 +54,35 @@ def test_a_service_with_the_subject_of_a_learner_is_another_actor(service_with_t
     started = service_with_tokens.client.post("/api/sessions/start", json=body, headers=headers)
     (line,) = lines(service_with_tokens, started.json()["id"], bearer("ada"))
     assert line["actor"] is None
+
+
+def test_a_proctor_sees_whole_histories_but_its_own(service_with_tokens: Service) -> None:
+    """A proctor sees each actor in a session of its quiz; in its own session only itself.
+
+    The journal names it as a learner there, also with the token of a proctor.
+    """
+    proctor = bearer("teacher", scope="sessions:proctor", quiz_ids=["history"])
+    for user, shown in (("ada", ["staff", "learner"]), ("teacher", [None, "learner"])):
+        body = {"user_id": user, "quiz_id": "history"}
+        started = service_with_tokens.client.post("/api/sessions/start", json=body, headers=_staff())
+        session_id = started.json()["id"]
+        saver = proctor if user == "teacher" else bearer(user)
+        assert service_with_tokens.save(session_id, 1, "x", saver).status_code == 200
+        found = [line["actor"] for line in lines(service_with_tokens, session_id, proctor)]
+        assert [actor and actor["type"] for actor in found] == shown
+        outside = bearer("teacher", scope="sessions:proctor", quiz_ids=["other"])
+        status = 200 if user == "teacher" else 404
+        path = f"/api/sessions/{session_id}/events"
+        assert service_with_tokens.client.get(path, headers=outside).status_code == status
+
+
+def test_a_proctor_ends_an_overdue_session_that_it_looks_at(
+    service_with_tokens: Service, database: psycopg.Connection, cache: Redis
+) -> None:
+    """The history of an overdue session has its end also for the proctor of its quiz."""
+    body = {"user_id": "ada", "quiz_id": "history", "time_limit_seconds": 60}
+    started = service_with_tokens.client.post("/api/sessions/start", json=body, headers=_staff())
+    age(database, cache, started.json()["id"], 61)
+    proctor = bearer("teacher", scope="sessions:proctor", quiz_ids=["history"])
+    found = [line["type"] for line in lines(service_with_tokens, started.json()["id"], proctor)]
+    assert found == ["session.started", "session.expired"]

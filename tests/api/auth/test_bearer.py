@@ -231,7 +231,8 @@ def test_a_modified_token_is_rejected(key_file: Path, key: Key) -> None:
 def test_the_scope_identifies_a_service(key_file: Path, claims: dict[str, Any], serves: bool) -> None:  # noqa: FBT001
     """The scope makes a service, which acts for all users and is not the user with the same subject."""
     actor = {"type": "staff", "subject": "ada"}
-    expected = Principal("service:ada", None, service=True, actor=actor) if serves else ADA
+    service = Principal("service:ada", None, service=True, scopes=frozenset({SERVICE_SCOPE}), actor=actor)
+    expected = service if serves else ADA
 
     async def test(guard: BearerAuthenticator) -> None:
         assert await authenticate(guard, EC.token("ada", **claims)) == expected
@@ -245,10 +246,9 @@ def test_anonymous_principals_are_addresses() -> None:
 
     async def test() -> None:
         async with AnonymousAuthenticator() as guard:
-            assert await guard.authenticate({"client": ("10.0.0.1", 7)}) == Principal(
-                "address:10.0.0.1", None
-            )
-            assert await guard.authenticate({"client": None}) == Principal("address:unknown", None)
+            for client, key in (("10.0.0.1", 7), "address:10.0.0.1"), (None, "address:unknown"):
+                principal = await guard.authenticate({"client": client})
+                assert principal == Principal(key, None, scopes=frozenset({"sessions:any"}))
 
     asyncio.run(test())
 

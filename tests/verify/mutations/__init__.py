@@ -1,6 +1,7 @@
 """Mutation tests: for each guarantee in the list, a test fails once the guarantee is removed."""
 
 from tests.verify.mutations import (
+    access,
     api,
     auth,
     cache,
@@ -20,6 +21,7 @@ from tests.verify.mutations.mutation import Mutation
 MUTATIONS: list[Mutation] = [
     mutation
     for module in (
+        access,
         api,
         auth,
         cache,

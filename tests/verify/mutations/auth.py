@@ -4,6 +4,7 @@ from tests.verify.mutations.mutation import Mutation, force, remove, replace, se
 
 BEARER = "session_service/api/auth/bearer.py"
 JWKS = "session_service/api/auth/jwks.py"
+SCOPES = "session_service/api/auth/scopes.py"
 
 MUTATIONS = [
     Mutation(
@@ -44,8 +45,8 @@ MUTATIONS = [
     ),
     Mutation(
         "scope of a service",
-        BEARER,
-        replace("_verified_token", "service_scope in $SCOPES", "bool($SCOPES)"),
+        SCOPES,
+        replace("read_scopes", "service_scope in $SCOPES", "bool($SCOPES)"),
         "tests/api/auth/test_bearer.py::test_a_valid_token_identifies_its_principal",
     ),
     Mutation(
