@@ -150,6 +150,9 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
         "ForbiddenError.forbiddenError": lambda at: at.client.get(
             "/api/sessions", params={"user_id": "grace"}, headers=bearer("ada")
         ),
+        "QuizNotFoundError.quizNotFoundError": lambda at: order_quiz(
+            at, "pause", {"quiz_id": 7}, **bearer("teacher", scope="sessions:proctor", quiz_ids=[8])
+        ),
         "StartForbiddenError.forbiddenError": lambda at: at.client.post(
             START, json={"user_id": "grace", "quiz_id": 7}, headers=bearer("ada")
         ),

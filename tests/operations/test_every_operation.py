@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import conformance, issuer
 from tests.support.conformance import PATHS
+from tests.support.orders import AGAIN
 from tests.support.service import Service
 from tests.support.waiting import eventually
 
@@ -28,7 +29,18 @@ BODIES: dict[str, dict[str, object]] = {
     "startSession": {"user_id": "ada", "quiz_id": 7},
     "updateProgress": {"question_id": 1, "answer": "x"},
     "saveAnswers": {"answers": {"1": "x"}},
+    "changeDeadline": {"extra_seconds": 60},
+    "reopenSession": AGAIN,
+    "changeDeadlines": {"quiz_id": "no-quiz", "extra_seconds": 60},
+    "pauseSessions": {"quiz_id": "no-quiz"},
+    "resumeSessions": {"quiz_id": "no-quiz"},
 }
+
+
+def key(operation: str) -> dict[str, str]:
+    """Return the header with the key that the operation needs, if it does."""
+    method, path = OPERATIONS[operation]
+    return {"idempotency-key": str(uuid4())} if "Orders" in PATHS[path][method]["tags"] else {}
 
 
 @pytest.mark.parametrize("operation", SESSIONS)
@@ -109,4 +121,6 @@ def filled(path: str) -> str:
 
 def _request(service: Service, name: str, query: str = "", **headers: str) -> httpx.Response:
     method, path = OPERATIONS[name]
-    return service.client.request(method, f"{filled(path)}?{query}", json=BODIES.get(name), headers=headers)
+    return service.client.request(
+        method, f"{filled(path)}?{query}", json=BODIES.get(name), headers=key(name) | headers
+    )

@@ -219,6 +219,19 @@ def test_403_for_a_learner(service_with_tokens: Service, operation: str) -> None
 
 
 @ORDERS
+def test_404_for_a_quiz_of_another_proctor(service_with_tokens: Service, operation: str) -> None:
+    """An order of a proctor for a quiz that is not in its token is 404, and changes nothing."""
+    service, quiz, user = service_with_tokens, _quiz(), f"user-{uuid4()}"
+    start = {"user_id": user, "quiz_id": quiz}
+    session = service.client.post("/api/sessions/start", json=start, headers=bearer(user)).json()
+    for quizzes in ([], [f"not-{quiz}"]):
+        proctor = bearer("teacher", scope="sessions:proctor", quiz_ids=quizzes)
+        refused = _order(service, operation, quiz, **proctor)
+        assert (refused.status_code, refused.json()["errorCode"]) == (404, "QUIZ_NOT_FOUND")
+    assert service.read(session["id"], bearer(user)).json() == session
+
+
+@ORDERS
 def test_413_over_256_kib(service: Service, operation: str) -> None:
     """A body over 256 KiB is rejected."""
     path = f"/api/sessions/{KINDS[operation]}"

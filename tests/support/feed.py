@@ -1,6 +1,6 @@
 """Reads the feed of events."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -56,13 +56,15 @@ def of_sessions(events: Iterable[Event], *ids: object) -> list[tuple[int, int, s
     ]
 
 
-def await_events(service: Service, after: str | None, ids: list[object], count: int) -> list[Event]:
+def await_events(
+    service: Service, after: str | None, ids: Sequence[object], count: int, headers: Headers | None = None
+) -> list[Event]:
     """Follow the feed until it has so many events of the sessions; return all events after the cursor."""
     found: list[Event] = []
 
     def has_all() -> bool:
         nonlocal after
-        more, after = follow(service, after, limit=1000)
+        more, after = follow(service, after, headers, limit=1000)
         found.extend(more)
         return len(of_sessions(found, *ids)) >= count
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from dev.reaper import ROOT
-from tests.operations.test_every_operation import BODIES, OPERATIONS
+from tests.operations.test_every_operation import BODIES, OPERATIONS, key
 from tests.support.conformance import PATHS
 from tests.support.issuer import SERVICE_SCOPE, bearer
 from tests.support.service import Headers, Service
@@ -49,11 +49,17 @@ def test_the_table_has_every_operation_and_every_token() -> None:
 def test_each_token_gets_the_status_of_the_table(
     service_with_tokens: Service, operation: str, column: str, status: int
 ) -> None:
-    """A valid request gets the status of its cell; a list has a session if, and only if, it can be read."""
+    """A valid request gets the status of its cell; a list has a session if, and only if, it can be read.
+
+    An order for a quiz covers the session of the user only.
+    """
     user = f"user-{uuid4()}"
     session_id = _start(service_with_tokens, user)
     response = _request(service_with_tokens, operation, user, session_id, TOKENS[column](user))
     assert response.status_code == status, response.text
+    if "changed" in response.json():
+        assert {"changed", "unchanged", "unfinished"} == response.json().keys()
+        assert response.json()["changed"] + len(response.json()["unchanged"]) == 1
     if operation == "listSessions" and status == 200:
         (readable,) = (cell for name, place, cell in CELLS if (name, place) == ("getSession", column))
         assert [item["id"] for item in response.json()["items"]] == [session_id] * (readable == 200)
@@ -74,6 +80,11 @@ def _request(
     query = {"user_id": user} if any(one.get("name") == "user_id" for one in declared) else {}
     body: dict[str, object] = {**BODIES.get(operation, {})}
     body |= {"user_id": user} if "user_id" in body else {}
+    body |= {"quiz_id": QUIZ, "user_ids": [user]} if operation.endswith("s") and "quiz_id" in body else {}
     return service.client.request(
-        method, path.replace("{id}", session_id), params=query, json=body or None, headers=headers
+        method,
+        path.replace("{id}", session_id),
+        params=query,
+        json=body or None,
+        headers={**key(operation), **headers},
     )

@@ -69,6 +69,18 @@ MUTATIONS = [
         "tests/api/auth/test_ownership.py::test_a_user_lists_only_its_own_sessions",
     ),
     Mutation(
+        "owner check of counts",
+        "sql/count_sessions.sql",
+        remove_sql("and (%(owner)s::text is null or user_id = %(owner)s::text)"),
+        "tests/api/auth/test_proctor_orders.py::test_counts_have_the_sessions_of_the_list",
+    ),
+    Mutation(
+        "quizzes of a proctor's counts",
+        "session_service/storage/records.py",
+        force("count_parameters", "wanted.quiz_id in reach.quizzes", value=False),
+        "tests/api/auth/test_proctor_orders.py::test_counts_have_the_sessions_of_the_list",
+    ),
+    Mutation(
         "quizzes of a proctor's list",
         LIST,
         remove_sql("where wanted.quiz_id = quiz.id"),

@@ -12,6 +12,7 @@ from tests.verify.mutations.mutation import (
 
 _LIST = "tests/operations/test_list_events.py::"
 _FEED = "tests/storage/test_event_feed.py::"
+_PROCTOR = "tests/api/auth/test_proctor_orders.py::"
 _QUEUED = "insert into unplaced_events (session_id, version) select session_id, version from logged"
 
 
@@ -128,10 +129,24 @@ READS = [
         f"{_LIST}test_410_for_a_cursor_whose_events_are_gone",
     ),
     Mutation(
-        "no feed for a learner",
-        "session_service/sessions/feed.py",
-        force("EventFeed.read", "owner is not None", value=False),
-        f"{_LIST}test_403_for_a_learner",
+        "quizzes of a proctor's feed",
+        "session_service/sessions/events.py",
+        force("EventFilter.within", "reach.owner is None", value=True),
+        f"{_PROCTOR}test_a_proctors_feed_has_the_events_of_its_quizzes",
+    ),
+    Mutation(
+        "own sessions of a proctor are not in its feed",
+        "sql/list_events.sql",
+        remove_sql(
+            "filter (where %(except_user)s::text is null or s.user_id is distinct from %(except_user)s::text)"
+        ),
+        f"{_PROCTOR}test_a_proctors_feed_has_the_events_of_its_quizzes",
+    ),
+    Mutation(
+        "no save in a pause in the feed",
+        "sql/write_sessions.sql",
+        replace_sql("where (t).status not in ('in_progress', 'paused')", "where (t).status <> 'in_progress'"),
+        "tests/operations/test_list_events_of_orders.py::test_200_with_each_order",
     ),
     Mutation(
         "a request waits for an event",

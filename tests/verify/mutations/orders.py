@@ -115,7 +115,7 @@ MUTATIONS = [
         "line of each order",
         ORDERS,
         replace_sql(
-            "from written where verdict = 'ok' or overdue ), results", "from written where false ), results"
+            "from written where verdict = 'ok' or overdue returning", "from written where false returning"
         ),
         "tests/sessions/test_replay.py::test_the_journal_gives_the_session",
     ),
@@ -150,16 +150,25 @@ MUTATIONS = [
         f"{TESTS}/test_pause_session.py::test_200_stops_the_time",
     ),
     Mutation(
-        "learner gives no order",
+        "proctor gives no order for another quiz",
         "session_service/sessions/orders.py",
-        force("OrderService._check_may_order", "owner is not None", value=False),
-        f"{TESTS}/test_every_order.py::test_403_for_the_learner_of_the_session",
+        force("OrderService.order_quiz", "order.quiz_id not in reach.quizzes", value=False),
+        f"{EVERY_QUIZ}::test_404_for_a_quiz_of_another_proctor",
     ),
     Mutation(
-        "learner gives no order for a quiz",
-        "session_service/sessions/orders.py",
-        force("_check_may_order_quiz", "owner is not None", value=False),
-        f"{EVERY_QUIZ}::test_403_for_a_learner",
+        "proctor's order for a quiz leaves its own session out",
+        "sql/find_running_sessions.sql",
+        remove_sql("and (%(except_user)s::text is null or user_id <> %(except_user)s::text)"),
+        "tests/api/auth/test_proctor_orders.py::test_a_proctors_order_for_a_quiz_leaves_its_own_session_out",
+    ),
+    Mutation(
+        "an event for each order",
+        ORDERS,
+        replace_sql(
+            "insert into unplaced_events (session_id, version) select session_id, version from logged",
+            "select",
+        ),
+        f"{TESTS}/test_list_events_of_orders.py::test_200_with_each_order",
     ),
     Mutation(
         "key that extra seconds need",
@@ -170,7 +179,7 @@ MUTATIONS = [
     Mutation(
         "order that waits for a locked row",
         "session_service/storage/order_store.py",
-        force("OrderStore.order", 'result is None or result.verdict != "busy"', value=True),
+        force("OrderStore.order", 'result and result.verdict == "busy"', value=False),
         "tests/traffic/test_row_locks.py::test_an_order_for_a_locked_row_waits_alone",
     ),
     Mutation(

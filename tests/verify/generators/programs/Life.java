@@ -33,13 +33,13 @@ public class Life {
 
     StartSession asked = new StartSession().userId(user).quizId(quiz).timeLimitSeconds(0);
     asked.setMetadata(Map.of("course", "B12"));
-    ApiResponse<Session> started = sessions.startSessionWithHttpInfo(asked, user);
+    ApiResponse<Session> started = sessions.startSessionWithHttpInfo(asked, user, null);
     Session session = started.getData();
     same(List.of(201, quiz, 0), List.of(started.getStatusCode(), session.getQuizId(), session.getCurrentQuestion()));
     same(null, session.getExpiresAt());
     UUID id = session.getId();
     asked = new StartSession().userId(user).quizId(quiz).ifActive(IfActive.RESUME);
-    ApiResponse<Session> resumed = sessions.startSessionWithHttpInfo(asked, null);
+    ApiResponse<Session> resumed = sessions.startSessionWithHttpInfo(asked, null, null);
     same(List.of(200, id), List.of(resumed.getStatusCode(), resumed.getData().getId()));
 
     Session drawn = save(sessions, id, new SaveAnswer().questionId("q1_1").answer(DRAWING).annotation(Map.of("review", true)));
@@ -49,7 +49,7 @@ public class Life {
     same(Map.of("q1_1", DRAWING), save(sessions, id, new SaveAnswer().questionId(3).answer(null)).getAnswers());
     Map<String, Object> changes = new HashMap<>(Map.of("q9", List.of("a", "c"), "q10", false));
     changes.put("q1_1", null);
-    Session many = sessions.saveAnswers(id, new SaveAnswers().answers(changes), null, null, null);
+    Session many = sessions.saveAnswers(id, new SaveAnswers().answers(changes), null, null, null, null);
     same(Map.of("q9", List.of("a", "c"), "q10", false), many.getAnswers());
 
     refused(409, "SESSION_CONFLICT", "\"q9\"", () -> save(sessions, id, new SaveAnswer().questionId(5).answer("mine").version(1)));
@@ -62,12 +62,12 @@ public class Life {
     same(List.of(id, quiz), found);
 
     CompleteSession last = new CompleteSession().answers(Map.of("5", ""));
-    Session completed = sessions.completeSession(id, null, null, last);
+    Session completed = sessions.completeSession(id, null, null, null, last);
     same(List.of(SessionStatus.COMPLETED, EndedBy.LEARNER), List.of(completed.getStatus(), completed.getEndedBy()));
-    same(completed, sessions.completeSession(id, null, null, null));
+    same(completed, sessions.completeSession(id, null, null, null, null));
     refused(410, "SESSION_COMPLETED", "\"5\":\"\"", () -> save(sessions, id, new SaveAnswer().questionId(5).answer("late")));
 
-    Session ending = sessions.startSession(new StartSession().userId(user).quizId("7").timeLimitSeconds(1), null);
+    Session ending = sessions.startSession(new StartSession().userId(user).quizId("7").timeLimitSeconds(1), null, null);
     same(7, ending.getQuizId());
     Thread.sleep(1200);
     refused(410, "SESSION_EXPIRED", "\"expired\"", () -> sessions.getSession(ending.getId(), null, null));
@@ -75,7 +75,7 @@ public class Life {
   }
 
   static Session save(SessionsApi sessions, UUID id, SaveAnswer body) throws ApiException {
-    return sessions.updateProgress(id, body, null, null, null);
+    return sessions.updateProgress(id, body, null, null, null, null);
   }
 
   static void same(Object expected, Object actual) {

@@ -80,7 +80,7 @@ same([404, 'SESSION_NOT_FOUND'], [$status, $missing->getErrorCode()]);
 $items = $sessions->listSessions($user, $quiz)->getItems();
 same([[$id, $quiz]], array_map(fn($item) => [$item->getId(), $item->getQuizId()], $items));
 
-$completed = $sessions->completeSession($id, null, null, new CompleteSession(['answers' => ['5' => '']]));
+$completed = $sessions->completeSession($id, null, null, null, new CompleteSession(['answers' => ['5' => '']]));
 same(['completed', 'learner'], [$completed->getStatus(), $completed->getEndedBy()]);
 same('completed', $sessions->completeSession($id)->getStatus());
 [$status, $late] = refused(fn() => $save(5, 'late'));

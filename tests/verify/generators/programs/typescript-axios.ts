@@ -32,6 +32,6 @@ void live((url) => {
     saveMany: (id, answers) => reply(sessions.saveAnswers(id, { answers })),
     read: (id) => reply(sessions.getSession(id)),
     list: (user, quiz) => reply(sessions.listSessions(user, quiz)),
-    complete: (id, answers) => reply(sessions.completeSession(id, undefined, undefined, answers && { answers })),
+    complete: (id, answers) => reply(sessions.completeSession(id, undefined, undefined, undefined, answers && { answers })),
   };
 });
