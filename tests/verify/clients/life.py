@@ -2,19 +2,14 @@
 
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal, assert_type
 from uuid import UUID, uuid4
 
+import exam_room
 from session_service_client import Client
 from session_service_client.api.events import list_events
 from session_service_client.api.health import get_health
-from session_service_client.api.orders import (
-    change_deadline,
-    pause_session,
-    reopen_session,
-    resume_sessions,
-)
 from session_service_client.api.sessions import (
     complete_session,
     get_session,
@@ -27,7 +22,6 @@ from session_service_client.api.sessions import (
 from session_service_client.models import (
     AnnotationChanges,
     AnswerChanges,
-    ChangeDeadline,
     CompleteSession,
     EndedBy,
     EventsGoneError,
@@ -38,10 +32,6 @@ from session_service_client.models import (
     IfActive,
     Metadata,
     OnExpiry,
-    OrderReport,
-    PauseSession,
-    ReopenSession,
-    ResumeSessions,
     SaveAnswer,
     SaveAnswers,
     ServiceUnavailableError,
@@ -52,7 +42,6 @@ from session_service_client.models import (
     SessionEventPage,
     SessionNotFoundError,
     SessionPage,
-    SessionPausedError,
     SessionStatus,
     StartForbiddenError,
     StartForbiddenErrorCode,
@@ -73,7 +62,7 @@ def main() -> None:
         history(client, session)
         feed(client, session)
         without_end(client)
-        orders(client)
+        exam_room.orders(client, USER)
         attempts(client)
         conflict(client)
         errors(client, session.id)
@@ -183,42 +172,6 @@ def without_end(client: Client) -> None:
     moved = save_answers.sync(started.id, client=client, body=SaveAnswers(current_question="7"))
     assert isinstance(moved, Session)
     assert (moved.current_question, moved.last_saved_at) == (7, started.last_saved_at)
-
-
-def orders(client: Client) -> None:
-    """A teacher pauses, extends, resumes, ends and reopens the session of a room."""
-    room = f"{USER}-room"
-    started = start_session.sync(client=client, body=StartSession(f"{USER}-ordered", room))
-    assert isinstance(started, Session)
-    assert started.paused_at is None
-    paused = pause_session.sync(
-        started.id, client=client, idempotency_key="pause", body=PauseSession(reason="Fire alarm")
-    )
-    assert isinstance(paused, Session)
-    assert (paused.status, paused.closes_at) == (SessionStatus.PAUSED, None)
-    assert isinstance(paused.paused_at, datetime)
-    refused = update_progress.sync(started.id, client=client, body=SaveAnswer(1, "x"))
-    assert isinstance(refused, SessionPausedError)
-    assert_type(refused.error_code, Literal["SESSION_PAUSED"])
-    assert refused.session == paused
-    more = ChangeDeadline(extra_seconds=600, reason="The projector failed")
-    extended = change_deadline.sync(started.id, client=client, idempotency_key="more", body=more)
-    assert isinstance(extended, Session)
-    assert isinstance(extended.expires_at, datetime)
-    assert isinstance(started.expires_at, datetime)
-    assert extended.expires_at - started.expires_at == timedelta(seconds=600)
-    report = resume_sessions.sync(client=client, idempotency_key="on", body=ResumeSessions(room))
-    assert isinstance(report, OrderReport)
-    assert (report.changed, report.unchanged, report.unfinished) == (1, [], False)
-    past = datetime(2000, 1, 1, tzinfo=UTC)
-    ended = change_deadline.sync(started.id, client=client, body=ChangeDeadline(expires_at=past))
-    assert isinstance(ended, Session)
-    assert (ended.status, ended.ended_by) == (SessionStatus.EXPIRED, EndedBy.PROCTOR)
-    again = reopen_session.sync(
-        started.id, client=client, idempotency_key="again", body=ReopenSession(60, "A mistake")
-    )
-    assert isinstance(again, Session)
-    assert (again.status, again.ended_by) == (SessionStatus.IN_PROGRESS, None)
 
 
 def attempts(client: Client) -> None:

@@ -41,6 +41,7 @@ OPERATIONS = {
 
 PROGRAMS = (
     "life.py",
+    "exam_room.py",
     "learners.py",
     "harness.py",
     "network.py",
@@ -88,10 +89,10 @@ FIND_ANY = """
 import inspect, pkgutil
 from importlib import import_module
 from session_service_client import models
-from session_service_client.api import health, sessions
+from session_service_client.api import events, health, orders, sessions
 
 JSON = ("Answers", "Annotations", "AnswerChanges", "AnnotationChanges", "Metadata")
-for package in (sessions, health):
+for package in (sessions, orders, events, health):
     for module in pkgutil.iter_modules(package.__path__):
         operation = import_module(f"{package.__name__}.{module.name}")
         for name in ("sync", "sync_detailed", "asyncio", "asyncio_detailed"):
