@@ -11,6 +11,7 @@ select
   %(id)s::uuid as id,
   %(document)s::jsonb as document
 from (select count(*) from (select from quiz_sessions where false for update) as locked) as touched
+cross join (select count(*) from (select from quiz_orders where false for update) as locked) as orders
 cross join (select count(*) from (select from session_events where false) as read) as journal
 cross join (select count(*) from (select from unplaced_events where false) as read) as unplaced
 cross join (select count(*) from (select from event_positions where false) as read) as positions

@@ -63,6 +63,7 @@ def test_503_unhealthy_without_the_table(service_without_table: Service) -> None
     ("right", "table"),
     [
         ("update", "quiz_sessions"),
+        ("update", "quiz_orders"),
         ("select", "session_events"),
         ("select", "unplaced_events"),
         ("select", "event_positions"),

@@ -55,7 +55,7 @@ def test_a_search_path_without_a_schema_is_rejected(fresh_database: Urls, module
     assert line.endswith("PostgreSQL must have search_path a schema that exists, not nowhere")
 
 
-@pytest.mark.parametrize("table", ["quiz_sessions", "session_events", "unplaced_events"])
+@pytest.mark.parametrize("table", ["quiz_sessions", "quiz_orders", "session_events", "unplaced_events"])
 def test_row_level_security_is_rejected(
     migrated_database: tuple[Urls, psycopg.Connection], table: str
 ) -> None:
