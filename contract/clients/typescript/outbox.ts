@@ -79,7 +79,8 @@ export class Outbox {
     const { sent, unsent, times, completing } = this.kept;
     const changes = Object.entries({ ...unsent, ...sent?.changes });
     const entries: Entry[] = changes.map(([question, { seen }]) => {
-      return { question, answer: unsaved[question]!, seen, time: times[question] ?? 0 };
+      // An answer whose time is unknown is older than each other one; 0 would be an entry without a time yet.
+      return { question, answer: unsaved[question]!, seen, time: times[question] ?? 1 };
     });
     return completing ? [...entries, { question: null, answer: null, seen: null, time: 0 }] : entries;
   }
