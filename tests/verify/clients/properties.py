@@ -16,6 +16,7 @@ from tests.verify.clients.scripted_proxy import TRANSIENT, scripted
 
 Steps = list[dict[str, Any]]
 
+# The same examples in each run; `bin/verify --long` sets a larger number, and these are random.
 EXAMPLES = int(os.environ.get("EXAMPLES", "40"))
 # "silence" costs a client its whole timeout.
 REPLIES = ["pass", "lost request", "lost reply", "torn reply", "SessionNotFoundError", *TRANSIENT]
@@ -68,7 +69,12 @@ def check_promise(
 ) -> None:
     """Let a program carry out any steps; fail if it prints a broken promise."""
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize="EXAMPLES" not in os.environ,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(generated)
     def check(taken: Steps) -> None:
         file = project / "steps.json"
