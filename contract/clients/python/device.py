@@ -97,7 +97,7 @@ class Device:
         for question, change in outbox.kept["unsent"].items():
             # Not 0: an answer of another device, in a new attempt, has no time.
             time = outbox.kept["times"].get(question, 1)
-            self._put(question, change["answer"], change["seen"], time, outbox.owner)
+            self._put(question, change["answer"], change["seen"], time, outbox)
 
     def _pass_on_replaced(self) -> None:
         """Leave an outbox that another process has taken, or whose folder is gone; its answers are kept."""
@@ -110,14 +110,21 @@ class Device:
     def put(self, question: str | None, answer: Answer, seen: Answer) -> None:
         """Add an entry to the inbox; with question None the wish to complete the attempt."""
         time = time_ns() if question is None else self.next_time(question)
-        self._put(question, answer, seen, time, self.owner)
+        self._put(question, answer, seen, time, None)
 
     def _put(
-        self, question: str | None, answer: Answer, seen: Answer, time: int, owner: Owner | None
+        self, question: str | None, answer: Answer, seen: Answer, time: int, outbox: Outbox | None
     ) -> None:
-        user_id, quiz_id = owner or (None, None)
+        """Add an entry of an outbox; without one it is this attempt's."""
+        user_id, quiz_id = (outbox.owner if outbox else self.owner) or (None, None)
         entry = Entry(
-            question=question, answer=answer, seen=seen, time=time, user_id=user_id, quiz_id=quiz_id
+            question=question,
+            answer=answer,
+            seen=seen,
+            time=time,
+            user_id=user_id,
+            quiz_id=quiz_id,
+            session_id=(outbox or self.outbox).kept["id"],
         )
         self.inbox.put(entry)
 

@@ -15,7 +15,8 @@ from .stores import sync_folder, write_file
 class Entry(TypedDict):
     """An answer of the user to the quiz, or with `question` None their wish to complete the attempt.
 
-    `seen` is the stored answer that the learner saw, `time` in nanoseconds of the device's date.
+    `seen` is the stored answer that the learner saw, `time` in nanoseconds of the device's date, `session_id`
+    the session that it was given in; None if that was not known.
     """
 
     question: str | None
@@ -24,6 +25,7 @@ class Entry(TypedDict):
     time: int
     user_id: str | None  # None before the first `open`
     quiz_id: int | str | None
+    session_id: str | None
 
 
 def is_of(entry: Entry, owner: Owner | None) -> bool:
@@ -110,7 +112,8 @@ class Inbox:
 
 def _parse_entry(content: bytes) -> Entry:
     """Parse an entry; raises an exception for other content."""
-    entry = cast(Entry, as_mapping(json.loads(content)))
+    # Entries of older versions of the class have no session.
+    entry = cast(Entry, {"session_id": None, **as_mapping(json.loads(content))})
     question, time = entry["question"], entry["time"]
     if entry.keys() != Entry.__annotations__.keys() or not isinstance(question, str | None):
         raise TypeError(content)

@@ -32,7 +32,7 @@ class Kept(TypedDict):
     """The stored content.
 
     `anew` ignores earlier attempts at the next start, `saved` are acknowledged answers, `times` those of the
-    device's last answers.
+    device's last answers, `past` the ids of sessions of earlier attempts.
     """
 
     id: str | None
@@ -48,6 +48,7 @@ class Kept(TypedDict):
     refused: Answers
     lost: Answers
     taken: list[str]  # names of entries of the inbox that are in this content
+    past: list[str]
 
 
 def nothing_kept() -> Kept:
@@ -66,6 +67,7 @@ def nothing_kept() -> Kept:
         refused={},
         lost={},
         taken=[],
+        past=[],
     )
 
 
@@ -76,7 +78,7 @@ def parse_kept(content: bytes) -> Kept:
     for changes in (kept["unsent"], sent["changes"]):
         if not all(change.keys() >= {"answer", "seen"} for change in changes.values()):
             raise ValueError(changes)
-    _expect(str, sent["key"], *kept["taken"])
+    _expect(str, sent["key"], *kept["taken"], *kept["past"])
     _expect(dict, kept["saved"], kept["times"], kept["refused"], kept["lost"])
     _expect(int, sent["version"], kept["version"], kept["anew"], kept["completing"], *kept["times"].values())
     _expect(str | None, kept["user_id"])

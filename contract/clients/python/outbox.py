@@ -12,6 +12,7 @@ from .models import Session
 from .stores import Store
 
 MAX_ANSWERS = 500  # in a request
+MAX_PAST = 100  # ids of sessions of earlier attempts
 # After a restore an operator adds a million to the versions. No client makes half as many writes in between.
 RESTORED = 500_000
 
@@ -83,6 +84,11 @@ class Outbox:
     def lose(self, question: str, answer: Answer, time: int) -> None:
         """Add an answer that came after the end, unless there is a later one."""
         if self._is_latest(question, time):
+            self.kept["lost"][question] = answer
+
+    def lose_past(self, question: str, answer: Answer) -> None:
+        """Add an answer of an earlier attempt, unless this attempt has one to the question."""
+        if question not in self.kept["times"]:
             self.kept["lost"][question] = answer
 
     def _is_latest(self, question: str, time: int) -> bool:
@@ -209,7 +215,9 @@ class Outbox:
         answers = self.unsaved | self.kept["refused"] | self.kept["lost"]
         if answers and not self.move_aside(json.dumps(self.kept).encode()):
             return False
-        self.kept = nothing_kept() | {"taken": self.kept["taken"]}
+        taken, past, session_id = self.kept["taken"], self.kept["past"], self.kept["id"]
+        past = [*past, session_id] if session_id else past
+        self.kept = nothing_kept() | {"taken": taken, "past": past[-MAX_PAST:]}
         return True
 
     def keep(self) -> None:

@@ -116,10 +116,15 @@ class State:
         return self._pauses.none()
 
     def _add(self, entry: Entry) -> None:
-        if entry["question"] is None:
-            self._device.outbox.kept["completing"] = not self.ended
+        """Add an entry; an answer of an earlier attempt is lost, and its completion is ignored."""
+        outbox, question = self._device.outbox, entry["question"]
+        if entry["session_id"] in outbox.kept["past"]:
+            if question is not None:
+                outbox.lose_past(question, entry["answer"])
+        elif question is None:
+            outbox.kept["completing"] = not self.ended
         else:
-            self._add_answer(entry["question"], entry["answer"], entry["seen"], entry["time"])
+            self._add_answer(question, entry["answer"], entry["seen"], entry["time"])
 
     def _add_answer(self, question: str, answer: Answer, seen: Answer, time: int) -> None:
         if self.ended:

@@ -116,7 +116,7 @@ export class Attempt extends View {
     const copy = copyOf(answer); // a list that its owner changes later must not change a write that was sent
     const name = String(question);
     const seen = answerIn(this.session?.answers ?? this.state?.saved ?? {}, name);
-    return this.put({ question: name, answer: copy, seen });
+    return this.put({ question: name, answer: copy, seen, session: this.state?.id ?? null });
   }
 
   /** Sends every answer that is not saved yet; calls that overlap are one. Without `decide` it does not ask `merge` again. */
@@ -131,7 +131,7 @@ export class Attempt extends View {
 
   /** Completes the attempt, after every answer was saved or refused; later flushes go on with it. */
   complete(): Promise<number> {
-    void this.put({ question: null, answer: null, seen: null });
+    void this.put({ question: null, answer: null, seen: null, session: this.state?.id ?? null });
     return this.inTurn({ method: "flush", parameters: [] }, (sender) => sender.flush());
   }
 

@@ -7,10 +7,16 @@ import type { Outbox } from "./outbox.js";
 import { settle } from "./stores.js";
 
 /**
- * An answer that was given at a time of the logical clock; `seen` is the stored one that the learner saw. Without a
- * question: the learner hands in.
+ * An answer that was given at a time of the logical clock; `seen` is the stored one that the learner saw, `session` the
+ * id of the session that it was given in, null if that was not known. Without a question: the learner hands in.
  */
-export type Entry = { question: string | null; answer: AnswerChange; seen: AnswerChange; time: number };
+export type Entry = {
+  question: string | null;
+  answer: AnswerChange;
+  seen: AnswerChange;
+  time: number;
+  session: string | null;
+};
 export type Entries = [key: string, entry: Entry][];
 /** An entry whose time is not known yet. */
 export type NewEntry = Omit<Entry, "time">;
@@ -165,7 +171,7 @@ export class Inbox {
 function parseEntry(content: string | null): Entry | null {
   try {
     const entry: unknown = JSON.parse(content ?? "null");
-    return isEntry(entry) ? entry : null;
+    return isEntry(entry) ? { ...entry, session: entry.session ?? null } : null;
   } catch {
     return null;
   }

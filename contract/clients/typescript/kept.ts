@@ -16,7 +16,7 @@ export type Assignment = Pick<Session, "user_id" | "quiz_id">;
 /**
  * The stored content: `anew` ignores earlier attempts at the next start, `saved` are acknowledged answers, `times` are
  * those at which the learner gave the last answer to each question on this device, `received` are the keys of entries of
- * the inbox that are in this content, and may still be in the store.
+ * the inbox that are in this content, and may still be in the store. `past` are the ids of sessions of earlier attempts.
  */
 export type Kept = {
   id: string | null;
@@ -32,6 +32,7 @@ export type Kept = {
   refused: Dict<AnswerChange>;
   lost: Dict<AnswerChange>;
   received: string[];
+  past: string[];
 };
 
 /** Returns the answers alone. */
@@ -43,6 +44,7 @@ export const nothingKept = (): Kept => ({
   ...{ id: null, user_id: null, quiz_id: null, anew: false, completing: false, version: 0, sent: null },
   ...{ saved: dict(), times: dict(), unsent: dict(), refused: dict(), lost: dict() },
   received: [],
+  past: [],
 });
 
 /** Parses stored content; throws if it is not an attempt's. */
@@ -56,8 +58,8 @@ export function parseKept(content: string): Kept {
   const isWrite = typeof sent.key === "string" && typeof sent.version === "number";
   const isId = kept.id === null || typeof kept.id === "string";
   const maps = [kept.saved, kept.times, kept.refused, kept.lost].every(isObject) && typeof kept.version === "number";
-  const isList = Array.isArray(kept.received);
-  if (!(changes && isWrite && isId && maps && isList)) throw new TypeError(content);
+  const lists = [kept.received, kept.past].every(Array.isArray);
+  if (!(changes && isWrite && isId && maps && lists)) throw new TypeError(content);
   for (const name of ["saved", "refused", "lost"] as const) kept[name] = dict(kept[name]);
   [kept.unsent, kept.times] = [dict(kept.unsent), dict(kept.times)];
   return kept;

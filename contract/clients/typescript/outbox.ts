@@ -12,6 +12,7 @@ import { settle } from "./stores.js";
 import type { StoredText } from "./text.js";
 
 const MAX_ANSWERS = 500; // in a request
+const MAX_PAST = 100; // ids of sessions of earlier attempts
 const MAX_BYTES = 256 * 1024 - 100; // of the answers in a request; the body has its version, too
 // After a restore an operator adds a million to the versions. No client makes half as many writes in between.
 const RESTORED = 500_000;
@@ -52,10 +53,15 @@ export class Outbox {
 
   /**
    * Adds an answer that was given at a time of the logical clock; `seen` is the one that the service had, as far as is
-   * known. Ignores an answer that is older than another one to the question, or is the same one again.
+   * known. Ignores an answer that is older than another one to the question, or is the same one again. An answer of an
+   * earlier attempt is lost, and its completion is ignored.
    */
-  add({ question, answer, seen, time }: Entry, ended: boolean): void {
-    const { sent, unsent, times, refused, lost } = this.kept;
+  add({ question, answer, seen, time, session }: Entry, ended: boolean): void {
+    const { sent, unsent, times, refused, lost, past } = this.kept;
+    if (session && past.includes(session)) {
+      if (question !== null && !Object.hasOwn(times, question)) lost[question] = answer;
+      return;
+    }
     if (question === null) {
       this.kept.completing = !ended;
       return;
@@ -76,13 +82,13 @@ export class Outbox {
   /** Returns what the service has not acknowledged, for the outbox of another tab. */
   get entries(): Entry[] {
     const { unsaved } = this;
-    const { sent, unsent, times, completing } = this.kept;
+    const { sent, unsent, times, completing, id: session } = this.kept;
     const changes = Object.entries({ ...unsent, ...sent?.changes });
     const entries: Entry[] = changes.map(([question, { seen }]) => {
       // An answer whose time is unknown is older than each other one; 0 would be an entry without a time yet.
-      return { question, answer: unsaved[question]!, seen, time: times[question] ?? 1 };
+      return { question, answer: unsaved[question]!, seen, time: times[question] ?? 1, session };
     });
-    return completing ? [...entries, { question: null, answer: null, seen: null, time: 0 }] : entries;
+    return completing ? [...entries, { question: null, answer: null, seen: null, time: 0, session }] : entries;
   }
 
   /** Returns the write in flight, or makes one and emits what was merged; null if no answer can be merged. */
@@ -205,7 +211,8 @@ export class Outbox {
   async clear(): Promise<boolean> {
     const answers = { ...this.unsaved, ...this.kept.refused, ...this.kept.lost };
     if (Object.keys(answers).length > 0 && !(await this.text.moveAside(JSON.stringify(this.kept)))) return false;
-    this.kept = { ...nothingKept(), received: this.kept.received };
+    const { received, past, id } = this.kept;
+    this.kept = { ...nothingKept(), received, past: (id ? [...past, id] : past).slice(-MAX_PAST) };
     return true;
   }
 

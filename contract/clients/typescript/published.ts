@@ -7,6 +7,8 @@ import type { Session } from "./schema.js";
 import { isSession } from "./sessions.js";
 
 export type State = {
+  /** The id of the session, also before the first reply. */
+  id: string | null;
   session: Session | null;
   ended: boolean;
   problem: string | null;
@@ -35,9 +37,10 @@ export type Published = {
 };
 
 /** Returns a copy of the state, for a message. */
-export function copyState({ session, ended, problem, unsaved, refused, lost, completing, storeFailed, stored, saved }: State): State {
-  const known = session ? {} : saved; // the session has them
-  return { session, ended, problem, unsaved, saved: known, refused, lost, completing, storeFailed, stored };
+export function copyState(state: State): State {
+  const { id, session, ended, problem, unsaved, refused, lost, completing, storeFailed, stored } = state;
+  const saved = session ? {} : state.saved; // the session has them
+  return { id, session, ended, problem, unsaved, saved, refused, lost, completing, storeFailed, stored };
 }
 
 /** Returns the owner's message to the other tabs. */

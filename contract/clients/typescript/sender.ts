@@ -52,6 +52,10 @@ export class Sender implements State {
     return !this.ended && (!this.outbox.isEmpty || this.outbox.kept.completing);
   }
 
+  get id(): string | null {
+    return this.outbox.kept.id;
+  }
+
   get unsaved(): Dict<AnswerChange> {
     return this.outbox.unsaved;
   }

@@ -190,6 +190,24 @@ async function entries_that_stay(): Promise<void> {
   assert.deepEqual((await requests("PATCH")).map(({ body }) => JSON.parse(body).answers), [{ "1": "one" }, { "2": "two" }]);
 }
 
+/** An answer and a completion of one attempt, which reach the owner late, do not count in the next attempt. */
+async function next_attempt(): Promise<void> {
+  withLocks();
+  const [owner, other] = (await openTabs(2)) as [Opened, Opened];
+  const { id, user_id } = owner.attempt.session!;
+  await until(() => other.attempt.session !== null);
+  other.tab.suspend();
+  await finish(() => owner.attempt.complete());
+  await finish(() => owner.attempt.open(user_id, QUIZ, { anew: true }));
+  assert.notEqual(owner.attempt.session!.id, id);
+  await other.attempt.answer(1, "of the first attempt");
+  void other.attempt.complete();
+  await owner.attempt.answer(2, "of the second attempt");
+  await finish(() => owner.attempt.flush());
+  await assertSaved(owner.attempt, { "2": "of the second attempt" });
+  assert.deepEqual([owner.attempt.ended, owner.attempt.lost], [false, { "1": "of the first attempt" }]);
+}
+
 /** The wait that the service asked for holds for the answers of all tabs. */
 async function waiting_tabs(): Promise<void> {
   withLocks();
@@ -208,5 +226,6 @@ async function waiting_tabs(): Promise<void> {
 await run(
   ...[slow_shared_store, closed_tabs, follower_hands_in, date_set_back, date_set_back_in_between],
   ...[same_millisecond, closed_before_written, woken_owner, full_follower, entries_that_stay, waiting_tabs],
+  ...[next_attempt],
 );
 process.exit(0);

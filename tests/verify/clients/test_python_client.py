@@ -57,6 +57,7 @@ SHARING = [
     "owner_frozen",
     "owner_replaced",
     "owner_unstored",
+    "owner_anew",
     "owner_killed_writing",
     "crowd",
     "threads",

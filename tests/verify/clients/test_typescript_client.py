@@ -52,6 +52,7 @@ SHARING = [
     "full_follower",
     "entries_that_stay",
     "waiting_tabs",
+    "next_attempt",
 ]
 OWNING = [
     "suspended_owner",
