@@ -209,11 +209,21 @@ export class Outbox {
 
   /** Removes the content; answers in it are moved aside. Returns false if that fails. */
   async clear(): Promise<boolean> {
-    const answers = { ...this.unsaved, ...this.kept.refused, ...this.kept.lost };
-    if (Object.keys(answers).length > 0 && !(await this.text.moveAside(JSON.stringify(this.kept)))) return false;
-    const { received, past, id } = this.kept;
+    const { kept } = this;
+    const answers = { ...this.unsaved, ...kept.refused, ...kept.lost };
+    const { received, past, id } = kept;
+    // Before the store is asked: an answer that is given meanwhile belongs to the next attempt.
     this.kept = { ...nothingKept(), received, past: (id ? [...past, id] : past).slice(-MAX_PAST) };
-    return true;
+    if (Object.keys(answers).length === 0) return true;
+    return this.text.moveAside(JSON.stringify(kept), () => this.putBack(kept));
+  }
+
+  /** Takes content back that could not be moved, with the answers that were given meanwhile. */
+  private putBack(kept: Kept): void {
+    const { entries } = this;
+    this.kept = kept;
+    for (const entry of entries) this.add(entry, false);
+    this.keep();
   }
 
   /** Writes the content; `text.written` resolves afterwards. */

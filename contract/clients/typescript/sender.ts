@@ -99,9 +99,9 @@ export class Sender implements State {
       if (wait && kept.id) return wait;
     }
     if (!this.outbox.belongsTo(assignment) || (this.ended && anew)) {
-      this.session = null;
+      [this.session, this.ended] = [null, false];
       if (!(await this.outbox.clear())) return this.pause("STORE_FAILED");
-      [kept, this.ended] = [this.outbox.kept, false];
+      ({ kept } = this.outbox);
     }
     Object.assign(kept, assignment);
     kept.anew ||= anew && !this.session;

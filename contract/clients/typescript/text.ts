@@ -1,7 +1,7 @@
 /** A text in a store: written in order, and never over content that could not be read. */
 import type { LimitedStore } from "./limits.js";
 import { makeKey } from "./request.js";
-import { settle } from "./stores.js";
+import { isPromise, settle } from "./stores.js";
 
 export class StoredText {
   /** Whether the content is in memory only. */
@@ -16,6 +16,7 @@ export class StoredText {
   isDetached = false;
   private content: string | null = null; // to be written
   private writing = false;
+  private moving: Promise<unknown> | null = null; // content that is moved aside
 
   /** `changed` is called when a store that returns promises has written the content, or has failed. */
   constructor(
@@ -56,17 +57,26 @@ export class StoredText {
     this.content = null;
   }
 
-  /** Stores the content under another key, and returns whether that worked. */
-  moveAside(content: string): boolean | Promise<boolean> {
+  /**
+   * Stores the content under another key, and returns whether that worked; calls `failed` otherwise. Nothing is written
+   * before that: the store has the only copy.
+   */
+  moveAside(content: string, failed: () => void = () => undefined): boolean | Promise<boolean> {
     const key = `${this.key}.${makeKey()}`;
-    return settle(
+    const moved = settle(
       () => this.put(key, content),
-      (moved) => {
-        if (moved) this.setAside = key;
-        else this.failed = true;
-        return moved;
+      (done) => {
+        this.moving = null;
+        if (done) this.setAside = key;
+        else {
+          this.failed = true;
+          failed();
+        }
+        return done;
       },
     );
+    if (isPromise(moved)) this.moving = moved;
+    return moved;
   }
 
   private accept(content: string, parse: (content: string) => void): void | Promise<void> {
@@ -88,6 +98,11 @@ export class StoredText {
     this.writing = true;
     let waited = false;
     while (this.content !== null) {
+      if (this.moving) {
+        await this.moving;
+        waited = true;
+        continue;
+      }
       const content = this.content;
       this.content = null;
       const written = this.put(this.key, content);

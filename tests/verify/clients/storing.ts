@@ -105,6 +105,34 @@ async function late_read(): Promise<void> {
   }
 }
 
+/** An answer that is given while an earlier attempt is moved aside belongs to the next one, or is moved with it. */
+async function answered_during_a_move(): Promise<void> {
+  for (const fails of [false, true]) {
+    const [user, memory] = [newUser(), new Memory()];
+    const store = Object.assign(new Database(memory), { shared: false });
+    const attempt = new Attempt(CLIENT, store, "attempt");
+    await finish(() => attempt.open(user, QUIZ));
+    await finish(() => attempt.complete());
+    await attempt.answer(1, "too late");
+    const before = memory.getItem("attempt.v1");
+    let moves = 0;
+    const set = store.setItem;
+    store.setItem = async (key, value) => {
+      if (key === "attempt.v1" || moves++ > 0) return set(key, value);
+      void attempt.answer(2, "given meanwhile");
+      await sleep(50);
+      assert.equal(memory.getItem("attempt.v1"), before); // the only copy
+      if (fails) throw new Error("no space left");
+      return set(key, value);
+    };
+    await finish(() => attempt.open(user, QUIZ, { anew: true }));
+    await finish(() => attempt.flush());
+    await assertSaved(attempt, fails ? {} : { "2": "given meanwhile" });
+    const aside = JSON.parse(memory.getItem(attempt.setAside!)!);
+    assert.deepEqual({ ...aside.lost }, fails ? { "1": "too late", "2": "given meanwhile" } : { "1": "too late" });
+  }
+}
+
 /** A token that never comes holds up nothing for longer than the time limit. */
 async function late_token(): Promise<void> {
   const user = newUser();
@@ -184,5 +212,8 @@ async function session_at_its_limit(): Promise<void> {
   await assertSaved(attempt, { "1": "corrected" });
 }
 
-await run(slow_store, late_write, late_read, late_token, stored, partial_store, session_at_its_limit);
+await run(
+  ...[slow_store, late_write, late_read, late_token, stored, partial_store, session_at_its_limit],
+  ...[answered_during_a_move],
+);
 process.exit(0);

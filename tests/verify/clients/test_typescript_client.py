@@ -39,6 +39,7 @@ STORING = [
     "stored",
     "partial_store",
     "session_at_its_limit",
+    "answered_during_a_move",
 ]
 SHARING = [
     "slow_shared_store",
