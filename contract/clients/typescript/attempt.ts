@@ -2,7 +2,7 @@
 import type { AnswerChange, SessionService } from "./client.js";
 import { LogicalClock, readClocks, type ServiceTime } from "./clocks.js";
 import type { AttemptEvent } from "./events.js";
-import { Inbox, type Entries, type Entry, type NewEntry } from "./inbox.js";
+import { Inbox, type Entries, type NewEntry } from "./inbox.js";
 import { answerIn, canonicalId, copyOf } from "./json.js";
 import { FORMAT, timesOf, type Assignment } from "./kept.js";
 import { LimitedStore } from "./limits.js";
@@ -209,7 +209,7 @@ export class Attempt extends View {
     return stored;
   }
 
-  private async passOn(entry: NewEntry | Entry): Promise<void> {
+  private async passOn(entry: NewEntry): Promise<void> {
     await this.inbox.put(entry, this.shared);
     this.tabs.answered(this.inbox.unwritten);
     if (this.shared) this.notify({ type: "changed" });

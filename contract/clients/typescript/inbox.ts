@@ -19,7 +19,7 @@ export type Entry = {
 };
 export type Entries = [key: string, entry: Entry][];
 /** An entry whose time is not known yet. */
-export type NewEntry = Omit<Entry, "time">;
+export type NewEntry = Omit<Entry, "time"> & { time?: number };
 
 /** The outbox with its sender, which knows whether the attempt has ended. */
 type Receiver = { readonly outbox: Outbox; add(entry: Entry): void };
@@ -27,7 +27,7 @@ type Receiver = { readonly outbox: Outbox; add(entry: Entry): void };
 /** Each entry has a key of its own and never changes: one tab writes it, and the owner removes it. */
 export class Inbox {
   /** The entries of this tab that the owner has not acknowledged yet. */
-  private own = new Map<string, { entry: Entry; state: "new" | "stored" | "failed" }>();
+  private own = new Map<string, { entry: NewEntry; state: "new" | "stored" | "failed" }>();
   private count = 0;
   /** Resolves once the clock has seen the times in the store; undefined afterwards. */
   reading: Promise<void> | undefined;
@@ -50,15 +50,15 @@ export class Inbox {
       } catch {
         // The store cannot be read now: the date has to do.
       }
-      this.date();
+      this.setTimes();
       this.reading = undefined;
     };
     this.reading = read();
   }
 
   /** Sets the time of the entries that have none yet: the clock has seen the times of earlier answers. */
-  private date(): void {
-    for (const { entry } of this.own.values()) if (entry.question !== null) entry.time ||= this.clock.next();
+  private setTimes(): void {
+    for (const { entry } of this.own.values()) entry.time ??= this.clock.next();
   }
 
   /** The answers of this tab that the owner has not acknowledged yet. */
@@ -86,16 +86,16 @@ export class Inbox {
   /** The entries that only this tab has. */
   get unwritten(): Entries {
     const failed = [...this.own].filter(([, { state }]) => state === "failed");
-    return failed.map(([key, { entry }]) => [key, entry]);
+    return failed.map(([key, { entry }]) => [key, entry as Entry]); // written once, with its time
   }
 
   /** Adds an entry; resolves once it is stored, if the store is shared, or the store has failed. */
-  put(entry: NewEntry | Entry, isShared: boolean): void | Promise<void> {
+  put(entry: NewEntry, isShared: boolean): void | Promise<void> {
     const key = `${this.prefix}${this.tab}.${this.count++}`;
-    this.own.set(key, { entry: { time: 0, ...entry }, state: "new" });
+    this.own.set(key, { entry: { ...entry }, state: "new" });
     if (!isShared) return; // the outbox is still being loaded, and gets it from memory
     if (this.reading) return this.reading.then(() => this.write(key));
-    this.date();
+    this.setTimes();
     return this.write(key);
   }
 
@@ -111,8 +111,8 @@ export class Inbox {
 
   /** Moves this tab's entries to the outbox, which it owns now. */
   moveOwn(receiver: Receiver): void {
-    this.date();
-    for (const { entry } of this.own.values()) receiver.add(entry);
+    this.setTimes();
+    for (const { entry } of this.own.values()) receiver.add(entry as Entry);
     this.own.clear();
   }
 

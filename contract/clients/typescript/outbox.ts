@@ -67,7 +67,7 @@ export class Outbox {
       return;
     }
     this.clock.observe(time);
-    if (time <= (times[question] ?? 0)) return;
+    if (time <= (times[question] ?? -1)) return;
     times[question] = time;
     if (ended) {
       lost[question] = answer;
@@ -85,8 +85,8 @@ export class Outbox {
     const { sent, unsent, times, completing, id: session } = this.kept;
     const changes = Object.entries({ ...unsent, ...sent?.changes });
     const entries: Entry[] = changes.map(([question, { seen }]) => {
-      // An answer whose time is unknown is older than each other one; 0 would be an entry without a time yet.
-      return { question, answer: unsaved[question]!, seen, time: times[question] ?? 1, session };
+      // An answer of another device, which a new attempt has taken over, has no time: each other one is later.
+      return { question, answer: unsaved[question]!, seen, time: times[question] ?? 0, session };
     });
     return completing ? [...entries, { question: null, answer: null, seen: null, time: 0, session }] : entries;
   }

@@ -73,6 +73,28 @@ async function suspended_while_sending(): Promise<void> {
   assert.deepEqual([keys.length, new Set(keys).size], [3, 2]);
 }
 
+/** An answer that a new attempt has taken over from a lost one replaces no answer that another tab is given later. */
+async function suspended_after_a_restart(): Promise<void> {
+  withLocks();
+  const [owner, other] = (await openTabs(2, new Database(), { takeover: 0.3 })) as [Opened, Opened];
+  const { id, user_id } = owner.attempt.session!;
+  // Another device has answered.
+  const params = { path: { id } };
+  await CLIENT.PATCH("/api/sessions/{id}/progress", { params, body: { answers: { "1": "of another device" } } });
+  await finish(() => owner.attempt.open(user_id, QUIZ));
+  await script(["SessionNotFoundError", "502 page"]);
+  assert.ok((await owner.attempt.open(user_id, QUIZ)) >= 1);
+  assert.deepEqual(owner.attempt.unsaved, { "1": "of another device" });
+  owner.tab.suspend();
+  await finish(() => other.attempt.flush());
+  await other.attempt.answer(1, "changed here");
+  await finish(() => other.attempt.flush());
+  owner.tab.resume();
+  await finish(() => owner.attempt.flush());
+  await until(() => !owner.attempt.pending && !other.attempt.pending);
+  await assertSaved(other.attempt, { "1": "changed here" });
+}
+
 /** A tab without locks that slept for longer than its lease loses nothing that only it has, also if it is replaced. */
 async function expired_lease(): Promise<void> {
   withLeases();
@@ -194,6 +216,6 @@ async function clock_of_a_follower(): Promise<void> {
 
 await run(
   ...[suspended_owner, suspended_while_sending, expired_lease, new_owner, denied_locks, other_version],
-  ...[unknown_messages, clock_of_a_follower],
+  ...[unknown_messages, clock_of_a_follower, suspended_after_a_restart],
 );
 process.exit(0);

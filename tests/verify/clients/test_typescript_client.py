@@ -64,6 +64,7 @@ OWNING = [
     "other_version",
     "unknown_messages",
     "clock_of_a_follower",
+    "suspended_after_a_restart",
 ]
 
 pytestmark = pytest.mark.needs("node")
