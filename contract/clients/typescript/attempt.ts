@@ -119,11 +119,11 @@ export class Attempt extends View {
     return this.put({ question: name, answer: copy, seen, session: this.state?.id ?? null });
   }
 
-  /** Sends every answer that is not saved yet; calls that overlap are one. Without `decide` it does not ask `merge` again. */
-  flush({ decide = true } = {}): Promise<number> {
-    this.flushing ??= this.inTurn({ method: "flush", parameters: [{ decide }] }, async (sender) => {
-      let wait = await sender.flush(decide);
-      while (!wait && sender.pending) wait = await sender.flush(decide);
+  /** Sends every answer that is not saved yet; calls that overlap are one. */
+  flush(): Promise<number> {
+    this.flushing ??= this.inTurn({ method: "flush", parameters: [] }, async (sender) => {
+      let wait = await sender.flush();
+      while (!wait && sender.pending) wait = await sender.flush();
       return wait;
     }).finally(() => (this.flushing = null));
     return this.flushing;
@@ -259,7 +259,7 @@ export class Attempt extends View {
     }
     this.debounce ??= setTimeout(() => {
       this.debounce = undefined;
-      void this.runFor({ method: "flush", parameters: [{ decide: false }] });
+      void this.runFor({ method: "flush", parameters: [] });
     }, DEBOUNCE);
   }
 

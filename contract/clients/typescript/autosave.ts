@@ -14,7 +14,6 @@ export class Autosave {
   private running = false;
   private opened = false;
   private notBefore = 0; // the time that the service asked for, by the steady clock
-  private decides = true; // asks `merge` again for answers that it has not decided
   private wake: () => void = () => undefined;
 
   /** Prepares to open the attempt of this user and quiz; `anew` also after one has ended. */
@@ -38,7 +37,7 @@ export class Autosave {
     const seen = (): void => {
       // The page may not run again: what is sent now goes on without it. Once visible, the end may have moved.
       if (document.visibilityState !== "hidden") this.reopen();
-      else if (this.maySend) void attempt.flush({ decide: false });
+      else if (this.maySend) void attempt.flush();
     };
     const page = typeof document === "undefined" ? null : document;
     page?.addEventListener("visibilitychange", seen);
@@ -79,8 +78,10 @@ export class Autosave {
         console.error(error); // a fault of the program, which stops no later save
         wait = AFTER_FAULT;
       }
-      this.decides = wait ? await this.sleep(wait) : true;
-      if (wait) continue;
+      if (wait) {
+        await this.sleep(wait);
+        continue;
+      }
       if (this.attempt.pending) await this.sleep(1);
       else if (this.opened) await this.untilEnd();
     }
@@ -92,7 +93,7 @@ export class Autosave {
     if (this.opened) {
       // A learner who is typing changes an answer with each key.
       await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
-      return attempt.flush({ decide: this.decides });
+      return attempt.flush();
     }
     this.opened = true;
     const wait = await attempt.open(assignment.user_id, assignment.quiz_id, this.options);
@@ -105,7 +106,7 @@ export class Autosave {
   private async untilEnd(): Promise<void> {
     const { attempt } = this;
     const { session, ended } = attempt;
-    if (!session || ended) return void (await this.sleep(Infinity));
+    if (!session || ended) return this.sleep(Infinity);
     const ends = [session.expires_at, session.closes_at].map((time) => attempt.secondsUntil(time));
     const next = Math.min(...ends.filter((seconds) => seconds > 0), MAX_SLEEP);
     // Learners whose time ends together do not ask together.
@@ -113,13 +114,13 @@ export class Autosave {
     if (!attempt.pending && attempt.secondsLeft() === 0) this.opened = false;
   }
 
-  /** Waits for so many seconds, or until it is woken; returns whether the time is over. */
-  private sleep(seconds: number): Promise<boolean> {
+  /** Waits for so many seconds, or until it is woken. */
+  private sleep(seconds: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = Number.isFinite(seconds) ? setTimeout(() => resolve(true), seconds * 1000) : undefined;
+      const timer = Number.isFinite(seconds) ? setTimeout(resolve, seconds * 1000) : undefined;
       this.wake = () => {
         clearTimeout(timer);
-        resolve(false);
+        resolve();
       };
     });
   }

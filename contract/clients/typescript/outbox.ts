@@ -5,7 +5,7 @@ import type { Emit } from "./events.js";
 import type { Entry } from "./inbox.js";
 import { answerIn, dict, same, sizeOf, type Dict } from "./json.js";
 import { answersOf, nothingKept, parseKept, type Assignment, type Changes, type Kept, type Write } from "./kept.js";
-import { mergeChange, type Merge } from "./merge.js";
+import type { Merger } from "./merge.js";
 import { makeKey } from "./request.js";
 import type { Session } from "./schema.js";
 import { settle } from "./stores.js";
@@ -92,7 +92,7 @@ export class Outbox {
   }
 
   /** Returns the write in flight, or makes one and emits what was merged; null if no answer can be merged. */
-  async nextWrite(session: Session, merge: Merge, unmerged: Set<string>, emit: Emit): Promise<Write | null> {
+  async nextWrite(session: Session, merger: Merger, unmerged: Set<string>, emit: Emit): Promise<Write | null> {
     if (this.kept.sent) return this.kept.sent;
     const changes: Changes = dict();
     const taken: Changes = dict();
@@ -103,7 +103,7 @@ export class Outbox {
       const count = Object.keys(changes).length;
       if (count === this.batch || (count > 0 && size + added > MAX_BYTES)) break;
       const theirs = answerIn(session.answers, question);
-      const merged = await mergeChange(merge, question, change, theirs);
+      const merged = await merger.change(question, change, theirs);
       if (!merged) unmerged.add(question);
       else [changes[question], taken[question], size] = [merged, change, size + added];
       if (merged && merged !== change) {

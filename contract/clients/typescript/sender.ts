@@ -5,7 +5,7 @@ import type { Emit } from "./events.js";
 import type { Entry } from "./inbox.js";
 import { isObject, sizeOf, type Dict } from "./json.js";
 import { answersOf, type Assignment } from "./kept.js";
-import type { Merge } from "./merge.js";
+import { Merger, type Merge } from "./merge.js";
 import type { Outbox } from "./outbox.js";
 import type { State } from "./published.js";
 import { ask, type Fetched, type Reply } from "./request.js";
@@ -38,14 +38,16 @@ export class Sender implements State {
   time: ServiceTime = { now: Date.now(), at: readClocks() };
   private failures = 0;
   private refusals = 0; // since the last success
-  private undecided = { questions: new Set<string>(), times: 0, until: 0 };
+  private merger: Merger;
 
   constructor(
     readonly outbox: Outbox,
     private context: Context,
     /** Of the last `open`, which `flush` repeats as long as there is no session. */
     public assignment: Assignment | null,
-  ) {}
+  ) {
+    this.merger = new Merger(context.merge, () => context.emit({ type: "changed" }));
+  }
 
   /** Returns whether answers are to be sent, or the completion. */
   get pending(): boolean {
@@ -115,30 +117,26 @@ export class Sender implements State {
     );
   }
 
-  /**
-   * Sends every unsaved answer, then the completion if it was asked for; returns as `open` does. Without `decide` those
-   * that `merge` has not decided are left out.
-   */
-  async flush(decide = true): Promise<number> {
+  /** Sends every unsaved answer, then the completion if it was asked for; returns as `open` does. */
+  async flush(): Promise<number> {
     if (!this.session) {
       if (!this.assignment) return this.pause("NOT_OPEN");
       const wait = await this.open(this.assignment, false);
       if (wait) return wait;
     }
-    if (decide) this.undecided.questions.clear();
+    const unmerged = new Set<string>();
     while (this.session && !this.ended && !this.outbox.isEmpty) {
-      const wait = await this.save(this.session, decide);
+      const wait = await this.save(this.session, unmerged);
       if (wait) return wait;
     }
-    this.undecided.times = 0;
     if (this.session && this.pending) return this.complete(this.session.id);
     return this.done();
   }
 
-  private async save(session: Session, decide: boolean): Promise<number> {
-    const { merge, emit } = this.context;
-    const write = await this.outbox.nextWrite(session, merge, this.undecided.questions, emit);
-    if (!write) return this.leaveUndecided(decide);
+  private async save(session: Session, unmerged: Set<string>): Promise<number> {
+    const write = await this.outbox.nextWrite(session, this.merger, unmerged, this.context.emit);
+    // Answers that were changed during a merge are merged again.
+    if (!write) return unmerged.size > 0 ? this.wait("UNDECIDED", this.merger.secondsUntilDue(unmerged)) : 0;
     await this.outbox.text.written;
     const body = { answers: answersOf(write.changes), version: write.version };
     const params = { path: { id: session.id }, header: { "Idempotency-Key": write.key } };
@@ -148,18 +146,6 @@ export class Sender implements State {
       (init) => this.context.client().PATCH("/api/sessions/{id}/progress", { ...init, params, body, keepalive }),
       write.key,
     );
-  }
-
-  private leaveUndecided(decide: boolean): number {
-    const { undecided } = this;
-    if (decide || performance.now() >= undecided.until) {
-      this.failures = undecided.times++;
-      const wait = this.pause("UNDECIDED");
-      undecided.until = performance.now() + wait * 1000;
-      return wait;
-    }
-    this.problem = "UNDECIDED";
-    return (undecided.until - performance.now()) / 1000;
   }
 
   private complete(id: string): Promise<number> {
@@ -279,8 +265,12 @@ export class Sender implements State {
   /** Returns the seconds to wait: exponential backoff with jitter, and at least `retryAfter`. */
   private pause(problem: string, retryAfter = 0): number {
     const backoff = Math.min(MAX_BACKOFF, 2 ** this.failures);
-    [this.problem, this.failures] = [problem, this.failures + 1];
-    const seconds = (1 + Math.random() / 2) * Math.max(backoff, retryAfter);
+    this.failures++;
+    return this.wait(problem, (1 + Math.random() / 2) * Math.max(backoff, retryAfter), retryAfter);
+  }
+
+  private wait(problem: string, seconds: number, retryAfter = 0): number {
+    this.problem = problem;
     this.context.emit({ type: "waiting", problem, seconds, retryAfter });
     return seconds;
   }

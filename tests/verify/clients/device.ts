@@ -53,7 +53,10 @@ async function undecided(): Promise<void> {
   const bad: unknown[] = [undefined, null, NaN, [Infinity], 7n, Promise.resolve(undefined)];
   const decisions = bad.map((value) => () => value as AnswerChange);
   const throws = (): never => assert.fail("a fault of the program");
+  const [clock, steady] = [performance.now.bind(performance), { ahead: 0 }];
+  performance.now = () => clock() + steady.ahead;
   for (decision of [throws, () => Promise.reject(new RangeError("dismissed")), ...decisions]) {
+    steady.ahead += 60_000; // the merge is asked again
     await here.flush();
     here.answer(4, decision.toString());
     while ((await here.flush()) && here.problem !== "UNDECIDED") await sleep(1);
@@ -62,6 +65,7 @@ async function undecided(): Promise<void> {
     await assertSaved(here, { ...saved, "4": decision.toString() });
   }
   decision = () => "mine";
+  steady.ahead += 60_000;
   await finish(() => here.complete());
   await assertSaved(here, { ...saved, "1": "mine", "4": decisions[0]!.toString() }, "completed");
   assert.deepEqual([here.lost, here.refused], [{}, {}]);

@@ -1,5 +1,6 @@
 /** What an attempt keeps: through a restored database and a crash: node keeping.js URL SCENARIO. */
 import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { Attempt, createClient, type AnswerChange, type AttemptEvent } from "session-service-client";
 
@@ -199,6 +200,25 @@ async function default_merge(): Promise<void> {
   await assertSaved(here, { "1": "mine", "2": "theirs", "3": "mine" });
 }
 
+/** A decision that is never made holds up no other answer; one that is made late is used. */
+async function late_decision(): Promise<void> {
+  const user = newUser();
+  const decisions: ((answer: AnswerChange) => void)[] = [];
+  const here = await device(new Memory(), user, () => new Promise((resolve) => void decisions.push(resolve)));
+  const there = await device(new Memory(), user);
+  there.answer(1, "theirs");
+  await finish(() => there.flush());
+  here.answer(1, "mine");
+  here.answer(2, "two");
+  while ((await here.flush()) && here.problem !== "UNDECIDED") await sleep(1);
+  await assertSaved(here, { "1": "theirs", "2": "two" });
+  assert.deepEqual([here.unsaved, decisions.length], [{ "1": "mine" }, 1]);
+  decisions[0]!("both");
+  await finish(() => here.complete());
+  await assertSaved(here, { "1": "both", "2": "two" }, "completed");
+  assert.equal(decisions.length, 1);
+}
+
 /** A session with a status of a later release is one that runs. */
 async function unknown_status(): Promise<void> {
   const paused = createClient({
@@ -221,5 +241,6 @@ async function unknown_status(): Promise<void> {
 
 await run(
   ...[restored, replaced, completed_later, names_of_objects, asked_token, events, default_merge, unknown_status],
+  ...[late_decision],
 );
 process.exit(0);

@@ -119,7 +119,7 @@ async function online_again(): Promise<void> {
   attempt.client = NOWHERE;
   const flush = attempt.flush.bind(attempt);
   let failed = false;
-  attempt.flush = async (options) => ((await flush(options)) ? ((failed = true), 3600) : 0);
+  attempt.flush = async () => ((await flush()) ? ((failed = true), 3600) : 0);
   attempt.answer(1, "one");
   await until(() => failed);
   let sent = 0;
@@ -134,7 +134,7 @@ async function online_again(): Promise<void> {
   await assertSaved(attempt, { "1": "one" });
 }
 
-/** A learner who has not decided on a conflict is not asked again at each key, and the other answers are saved. */
+/** A learner who has not decided on a conflict is asked again, but not at each key; the other answers are saved. */
 async function undecided_while_typing(): Promise<void> {
   const user = newUser();
   const asked: AnswerChange[] = [];
@@ -152,14 +152,14 @@ async function undecided_while_typing(): Promise<void> {
   await until(() => here.problem === "UNDECIDED");
   const flush = here.flush.bind(here);
   let flushes = 0;
-  here.flush = (options) => (flushes++, flush(options));
+  here.flush = () => (flushes++, flush());
   let text = "";
   while (flushes < 8) {
     here.answer(2, (text += "x"));
     here.answer(1, `mine, ${text}`);
     await sleep(50);
   }
-  assert.ok(asked.length <= 4, `asked ${asked.length} times`); // with 1, 2 and 4 seconds between
+  assert.ok(asked.length >= 2 && asked.length <= 4, `asked ${asked.length} times`); // with 1, 2 and 4 seconds between
   await until(() => here.session!.answers["2"] === text);
   autosave.stop();
   assert.deepEqual(Object.keys(here.unsaved), ["1"]);

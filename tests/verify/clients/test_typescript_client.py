@@ -31,6 +31,7 @@ SAVING = [
     "undecided_while_typing",
 ]
 KEEPING = [scenario for scenario in programs.KEEPING if scenario not in SAVING]
+KEEPING_MORE = ["names_of_objects", "unknown_status", "late_decision"]
 STORING = [
     "slow_store",
     "late_write",
@@ -150,7 +151,7 @@ def test_an_attempt_on_a_bad_device(compiled: Path, service: Service, migrated: 
     programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
-@pytest.mark.parametrize("scenario", [*KEEPING, "names_of_objects", "unknown_status"])
+@pytest.mark.parametrize("scenario", [*KEEPING, *KEEPING_MORE])
 def test_an_attempt_keeps_every_answer(
     compiled: Path, service: Service, migrated: Urls, scenario: str
 ) -> None:
