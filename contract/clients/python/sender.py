@@ -4,7 +4,7 @@ from .device import Device
 from .events import Events
 from .json_values import Answers, encode
 from .kept import Changes, Owner, Write, answers_of
-from .merging import Merge, Merger
+from .merging import Merger
 from .models import AnswerChanges, IfActive, SaveAnswers, Session, StartSession
 from .pauses import Pauses
 from .request import Reply, Request, ServiceClient, ask
@@ -17,13 +17,13 @@ MAX_BYTES = 256 * 1024 - 100  # of the answers in a request; the body has its ve
 class Sender:
     """The requests of an attempt; each function returns the seconds to wait before it is called again."""
 
-    def __init__(self, client: ServiceClient, device: Device, merge: Merge, events: Events) -> None:
+    def __init__(self, client: ServiceClient, device: Device, merger: Merger, events: Events) -> None:
         self.client = client
         self.token: str | None = None
         self.pauses = Pauses(events)
         self.state = State(device, events, self.pauses)
         self._device, self._events = device, events
-        self._merger = Merger(merge)
+        self._merger = merger
 
     def open(self, owner: Owner, *, anew: bool) -> float:
         """Continue the owner's attempt, or start one."""

@@ -37,10 +37,9 @@ export class Merger {
     const conflict = this.conflicts.get(question) ?? { decision: { mine, theirs, result: "failed" }, failures: 0, due: 0 };
     this.conflicts.set(question, conflict);
     let result = resultFor(conflict.decision, mine, theirs);
-    if (result === "failed" && performance.now() >= conflict.due) {
+    if (typeof result !== "object" && performance.now() >= conflict.due) {
       conflict.due = performance.now() + 1000 * (1 + Math.random() / 2) * Math.min(MAX_BACKOFF, 2 ** conflict.failures++);
-      conflict.decision = { mine, theirs };
-      await this.ask(question, conflict.decision);
+      if (result === "failed") await this.ask(question, (conflict.decision = { mine, theirs }));
       result = resultFor(conflict.decision, mine, theirs);
     }
     return typeof result === "object" ? this.end(question, { answer: result.answer, seen: theirs }) : null;

@@ -1,7 +1,7 @@
 """Attempts with answers that are refused, and with functions that fail: python faults.py URL SCENARIO."""
 
 from functools import partial
-from threading import Event
+from threading import Event, Thread
 
 from harness import (
     CLIENT,
@@ -187,5 +187,40 @@ class Endless(Memory):
         super().write(content)
 
 
+def late_decision() -> None:
+    """A decision that is never made holds up no other answer; one that is made late is used."""
+    user = new_user()
+    decided, asked = Event(), list[Answer]()
+
+    def merge(_question: str, mine: Answer, _theirs: Answer) -> Answer:
+        asked.append(mine)
+        decided.wait()
+        return "both"
+
+    here, there = device("here", user, merge), device("there", user)
+    save(there, {1: "theirs"})
+    here.answer(1, "mine")
+    here.answer(2, "two")
+    thread = Thread(
+        target=lambda: until(lambda: here.flush() > 0 and here.problem == "UNDECIDED"), daemon=True
+    )
+    thread.start()
+    until(lambda: state(there)[1] == {"1": "theirs", "2": "two"})
+    assert here.unsaved == {"1": "mine"}
+    thread.join()
+    decided.set()
+    until(lambda: here.complete() == 0)
+    assert (state(here), asked) == (("completed", {"1": "both", "2": "two"}), ["mine"])
+
+
 if __name__ == "__main__":
-    run(corrected, full_session, large_answers, asked_once, endless_token, endless_store, stored_later)
+    run(
+        corrected,
+        full_session,
+        large_answers,
+        asked_once,
+        endless_token,
+        endless_store,
+        stored_later,
+        late_decision,
+    )

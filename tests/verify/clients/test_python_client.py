@@ -51,6 +51,7 @@ FAULTS = [
     "endless_token",
     "endless_store",
     "stored_later",
+    "late_decision",
 ]
 SHARING = [
     "owner_killed",
