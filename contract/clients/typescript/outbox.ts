@@ -57,7 +57,7 @@ export class Outbox {
    * earlier attempt is lost, and its completion is ignored.
    */
   add({ question, answer, seen, time, session }: Entry, ended: boolean): void {
-    const { sent, unsent, times, refused, lost, past } = this.kept;
+    const { sent, unsent, saved, times, refused, lost, past } = this.kept;
     if (session && past.includes(session)) {
       if (question !== null && !Object.hasOwn(times, question)) lost[question] = answer;
       return;
@@ -75,8 +75,9 @@ export class Outbox {
     }
     delete refused[question];
     const sentBefore = sent && Object.hasOwn(sent.changes, question) ? sent.changes[question] : undefined;
-    const seenBefore = unsent[question] ? unsent[question].seen : sentBefore ? sentBefore.answer : seen;
-    unsent[question] = { answer, seen: seenBefore };
+    // Another tab of this device may have saved an answer since the learner saw the stored one.
+    const known = sentBefore ? sentBefore.answer : Object.hasOwn(saved, question) ? saved[question]! : seen;
+    unsent[question] = { answer, seen: unsent[question] ? unsent[question].seen : known };
   }
 
   /** Returns what the service has not acknowledged, for the outbox of another tab. */

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Attempt, type AnswerChange } from "session-service-client";
 
 import {
-  assertSaved, CLIENT, Database, finish, Memory, newName, newUser, NOWHERE, QUIZ, requests, run, script, until,
+  assertSaved, CLIENT, Database, finish, Memory, never, newName, newUser, NOWHERE, QUIZ, requests, run, script, until,
 } from "./harness.js";
 import { openTab, openTabs, Tab, withLocks, type Opened } from "./tabs.js";
 
@@ -208,6 +208,21 @@ async function next_attempt(): Promise<void> {
   assert.deepEqual([owner.attempt.ended, owner.attempt.lost], [false, { "1": "of the first attempt" }]);
 }
 
+/** Answers of two tabs to one question are no conflict: no other device has answered. */
+async function two_tabs_one_question(): Promise<void> {
+  withLocks();
+  const [name, user, database] = [newName(), newUser(), new Database()];
+  const tabs = [openTab(name, database, {}, never), openTab(name, database, {}, never)] as const;
+  const [owner, other] = tabs;
+  for (const { attempt } of tabs) await finish(() => attempt.open(user, QUIZ));
+  other.tab.suspend(); // it does not see the answer of the owner
+  await owner.attempt.answer(1, "first");
+  await finish(() => owner.attempt.flush());
+  await other.attempt.answer(1, "second");
+  await finish(() => owner.attempt.flush());
+  await assertSaved(owner.attempt, { "1": "second" });
+}
+
 /** The wait that the service asked for holds for the answers of all tabs. */
 async function waiting_tabs(): Promise<void> {
   withLocks();
@@ -226,6 +241,6 @@ async function waiting_tabs(): Promise<void> {
 await run(
   ...[slow_shared_store, closed_tabs, follower_hands_in, date_set_back, date_set_back_in_between],
   ...[same_millisecond, closed_before_written, woken_owner, full_follower, entries_that_stay, waiting_tabs],
-  ...[next_attempt],
+  ...[next_attempt, two_tabs_one_question],
 );
 process.exit(0);

@@ -55,6 +55,7 @@ SHARING = [
     "entries_that_stay",
     "waiting_tabs",
     "next_attempt",
+    "two_tabs_one_question",
 ]
 OWNING = [
     "suspended_owner",
