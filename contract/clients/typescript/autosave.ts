@@ -29,7 +29,8 @@ export class Autosave {
     const { attempt } = this;
     const changed = attempt.on((event) => {
       if (event.type === "waiting") this.notBefore = performance.now() + event.retryAfter * 1000;
-      this.wakeIf(attempt.pending && READY.includes(attempt.problem));
+      // A tab that has just taken the attempt over has no session.
+      this.wakeIf((attempt.pending || !attempt.session) && READY.includes(attempt.problem));
     });
     const online = (): void => {
       setTimeout(() => this.wakeIf(this.maySend && OFFLINE.includes(attempt.problem ?? "")), JITTER * Math.random());
@@ -105,8 +106,17 @@ export class Autosave {
   /** Waits until there is something to send, or until a moment after the end, which may have been moved. */
   private async untilEnd(): Promise<void> {
     const { attempt } = this;
-    const { session, ended } = attempt;
-    if (!session || ended) return this.sleep(Infinity);
+    const { session } = attempt;
+    if (!session) {
+      await this.sleep(1);
+      this.opened = false;
+      return;
+    }
+    if (attempt.ended) {
+      await this.sleep(Infinity);
+      this.opened &&= attempt.session !== null;
+      return;
+    }
     const ends = [session.expires_at, session.closes_at].map((time) => attempt.secondsUntil(time));
     const next = Math.min(...ends.filter((seconds) => seconds > 0), MAX_SLEEP);
     // Learners whose time ends together do not ask together.

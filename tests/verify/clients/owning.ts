@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { createClient } from "session-service-client";
+import { Autosave, createClient } from "session-service-client";
 
 import {
   assertSaved, CLIENT, Database, finish, newName, newUser, NOWHERE, QUIZ, requests, run, script, until, URL,
@@ -132,6 +132,31 @@ async function new_owner(): Promise<void> {
   assert.ok(other.attempt.secondsLeft() > 0);
 }
 
+/** A tab that takes over without anything to send opens the attempt, also one that has ended. */
+async function idle_takeover(): Promise<void> {
+  withLocks();
+  for (const completed of [false, true]) {
+    const [name, user, database] = [newName(), newUser(), new Database()];
+    const tabs = [openTab(name, database), openTab(name, database)] as const;
+    const autosaves = tabs.map(({ tab, attempt }) => {
+      const autosave = new Autosave(attempt, { user_id: user, quiz_id: QUIZ });
+      tab.run(() => autosave.start());
+      return autosave;
+    });
+    const [owner, other] = tabs;
+    for (const { attempt } of tabs) await until(() => attempt.session !== null);
+    if (completed) await finish(() => owner.attempt.complete());
+    await until(() => other.attempt.ended === completed);
+    await sleep(1500); // it waits for the end
+    autosaves[0]!.stop();
+    await owner.attempt.close();
+    await until(() => other.sent.length > 0 && other.attempt.session !== null);
+    assert.equal(other.attempt.ended, completed);
+    autosaves[1]!.stop();
+    await other.attempt.close();
+  }
+}
+
 /** Locks that the browser denies are no reason to send nothing. */
 async function denied_locks(): Promise<void> {
   withDeniedLocks();
@@ -216,6 +241,6 @@ async function clock_of_a_follower(): Promise<void> {
 
 await run(
   ...[suspended_owner, suspended_while_sending, expired_lease, new_owner, denied_locks, other_version],
-  ...[unknown_messages, clock_of_a_follower, suspended_after_a_restart],
+  ...[unknown_messages, clock_of_a_follower, suspended_after_a_restart, idle_takeover],
 );
 process.exit(0);

@@ -67,6 +67,7 @@ OWNING = [
     "unknown_messages",
     "clock_of_a_follower",
     "suspended_after_a_restart",
+    "idle_takeover",
 ]
 
 pytestmark = pytest.mark.needs("node")
