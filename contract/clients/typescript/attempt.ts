@@ -244,9 +244,8 @@ export class Attempt extends View {
   }
 
   /** Collects the answers of the other tabs. */
-  private async collect(sender: Sender): Promise<void> {
-    const received = await this.inbox.moveAll(sender);
-    if (received.length > 0) this.publish({ type: "changed" }, received);
+  private collect(sender: Sender): Promise<void> {
+    return this.inbox.moveAll(sender, (keys) => this.publish({ type: "changed" }, keys));
   }
 
   /** Receives answers that the store of another tab has not taken, and sends them with those in the store. */

@@ -116,8 +116,11 @@ export class Inbox {
     this.own.clear();
   }
 
-  /** Moves the entries of all tabs to the outbox; returns their keys, which their tabs can forget. */
-  async moveAll(receiver: Receiver): Promise<string[]> {
+  /**
+   * Moves the entries of all tabs to the outbox. `received` is called with their keys, which their tabs can forget, before
+   * the entries are removed: this tab may be closed in between.
+   */
+  async moveAll(receiver: Receiver, received: (keys: string[]) => void): Promise<void> {
     const { outbox } = receiver;
     const moved: string[] = [];
     try {
@@ -134,13 +137,15 @@ export class Inbox {
       // The store cannot be read now: the entries stay in it.
     }
     // Another tab owns the attempt: it reads the entries itself.
-    if (outbox.text.isDetached) return [];
+    if (outbox.text.isDetached) return;
     const own = this.own.size;
     this.moveOwn(receiver);
     if (moved.length + own > 0) outbox.keep();
     await outbox.text.written;
+    // Those of an earlier owner, too.
+    const keys = [...new Set([...moved, ...outbox.kept.received])];
+    if (keys.length > 0) received(keys);
     if (!outbox.text.failed) await this.removeReceived(outbox);
-    return moved;
   }
 
   /** Removes entries that are stored in the outbox; those that cannot be removed are not received again. */

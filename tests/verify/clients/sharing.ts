@@ -223,6 +223,29 @@ async function two_tabs_one_question(): Promise<void> {
   await assertSaved(owner.attempt, { "1": "second" });
 }
 
+/** A tab forgets an answer that the owner has, also if the owner ends before it has removed the entry from the store. */
+async function owner_ends_while_collecting(): Promise<void> {
+  withLocks();
+  const [memory, name, user] = [new Memory(), newName(), newUser()];
+  const database = new Database(memory);
+  const owner = openTab(name, database);
+  const next = openTab(name, new Database(memory), { takeover: 0.3 });
+  const other = openTab(name, new Database(memory));
+  for (const { attempt } of [owner, next, other]) await finish(() => attempt.open(user, QUIZ));
+  let removed = false;
+  database.removeItem = (key) => {
+    memory.items.delete(key);
+    removed = true;
+    return new Promise(() => undefined);
+  };
+  await other.attempt.answer(1, "one");
+  await until(() => removed);
+  owner.tab.suspend();
+  await finish(() => next.attempt.flush());
+  await assertSaved(next.attempt, { "1": "one" });
+  await until(() => !other.attempt.pending);
+}
+
 /** The wait that the service asked for holds for the answers of all tabs. */
 async function waiting_tabs(): Promise<void> {
   withLocks();
@@ -241,6 +264,6 @@ async function waiting_tabs(): Promise<void> {
 await run(
   ...[slow_shared_store, closed_tabs, follower_hands_in, date_set_back, date_set_back_in_between],
   ...[same_millisecond, closed_before_written, woken_owner, full_follower, entries_that_stay, waiting_tabs],
-  ...[next_attempt, two_tabs_one_question],
+  ...[next_attempt, two_tabs_one_question, owner_ends_while_collecting],
 );
 process.exit(0);

@@ -56,6 +56,7 @@ SHARING = [
     "waiting_tabs",
     "next_attempt",
     "two_tabs_one_question",
+    "owner_ends_while_collecting",
 ]
 OWNING = [
     "suspended_owner",
