@@ -94,7 +94,10 @@ export class Autosave {
     if (this.opened) {
       // A learner who is typing changes an answer with each key.
       await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
-      return attempt.flush();
+      const wait = await attempt.flush();
+      // The tab that sends does not know the user and the quiz.
+      if (attempt.problem === "NOT_OPEN") this.opened = false;
+      return wait;
     }
     this.opened = true;
     const wait = await attempt.open(assignment.user_id, assignment.quiz_id, this.options);

@@ -46,6 +46,12 @@ export class Outbox {
     return Object.keys(this.unsaved).length === 0;
   }
 
+  /** The user and the quiz of the answers; null if they are not known. */
+  get assignment(): Assignment | null {
+    const { user_id, quiz_id } = this.kept;
+    return user_id === null || quiz_id === null ? null : { user_id, quiz_id };
+  }
+
   /** Returns whether the answers are of this user and quiz; those without a user have not been sent yet. */
   belongsTo({ user_id, quiz_id }: Assignment): boolean {
     return this.kept.user_id === null || (this.kept.user_id === user_id && this.kept.quiz_id === quiz_id);

@@ -120,8 +120,10 @@ export class Sender implements State {
   /** Sends every unsaved answer, then the completion if it was asked for; returns as `open` does. */
   async flush(): Promise<number> {
     if (!this.session) {
-      if (!this.assignment) return this.pause("NOT_OPEN");
-      const wait = await this.open(this.assignment, false);
+      // The program of this tab may not have opened the attempt, but that of another one.
+      const assignment = this.assignment ?? this.outbox.assignment;
+      if (!assignment) return this.pause("NOT_OPEN");
+      const wait = await this.open(assignment, false);
       if (wait) return wait;
     }
     const unmerged = new Set<string>();

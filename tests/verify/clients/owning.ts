@@ -157,6 +157,29 @@ async function idle_takeover(): Promise<void> {
   }
 }
 
+/** A tab that was never opened sends the answers of the others once it owns the queue. */
+async function never_opened(): Promise<void> {
+  withLocks();
+  for (const cleared of [false, true]) {
+    const [name, user, database] = [newName(), newUser(), new Database()];
+    const [first, owner, other] = [openTab(name, database), openTab(name, database), openTab(name, database)];
+    await finish(() => first.attempt.open(user, QUIZ));
+    const autosave = new Autosave(other.attempt, { user_id: user, quiz_id: QUIZ });
+    if (cleared) {
+      other.tab.run(() => autosave.start());
+      await until(() => other.attempt.session !== null && other.attempt.problem === null);
+    } else await finish(() => other.attempt.open(user, QUIZ));
+    if (cleared) database.memory.items.clear(); // by the learner, in the browser
+    await first.attempt.close();
+    await other.attempt.answer(1, "one");
+    if (!cleared) await finish(() => other.attempt.flush());
+    await until(() => owner.attempt.session !== null && !other.attempt.pending);
+    await assertSaved(owner.attempt, { "1": "one" });
+    autosave.stop();
+    for (const { attempt } of [owner, other]) await attempt.close();
+  }
+}
+
 /** Locks that the browser denies are no reason to send nothing. */
 async function denied_locks(): Promise<void> {
   withDeniedLocks();
@@ -242,5 +265,6 @@ async function clock_of_a_follower(): Promise<void> {
 await run(
   ...[suspended_owner, suspended_while_sending, expired_lease, new_owner, denied_locks, other_version],
   ...[unknown_messages, clock_of_a_follower, suspended_after_a_restart, idle_takeover],
+  ...[never_opened],
 );
 process.exit(0);

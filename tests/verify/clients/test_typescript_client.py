@@ -69,6 +69,7 @@ OWNING = [
     "clock_of_a_follower",
     "suspended_after_a_restart",
     "idle_takeover",
+    "never_opened",
 ]
 
 pytestmark = pytest.mark.needs("node")
