@@ -50,7 +50,6 @@ class Attempt:
         self.file = file
         self.answered = Event()  # set by each answer and late decision, for a thread that sends
         self._token = token
-        self._asked_to_complete = False
         self._events = Events()
         self._device = Device(file, TimeLimit(timeout, lambda: self._events.add(Timeout("store"))))
         self._token_limit = TimeLimit(timeout, lambda: self._events.add(Timeout("token")))
@@ -160,10 +159,7 @@ class Attempt:
     def ask_to_complete(self) -> None:
         """Store that the learner hands in, without a request: the next flush completes the attempt."""
         with self._device.state:
-            owns = self._device.owns()
-            if owns or not self._asked_to_complete:
-                self._sender.state.complete()
-            self._asked_to_complete = not owns
+            self._sender.state.complete()
         self.answered.set()
 
     def seconds_left(self) -> float:

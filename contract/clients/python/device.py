@@ -98,6 +98,8 @@ class Device:
             # Not 0: an answer of another device, in a new attempt, has no time.
             time = outbox.kept["times"].get(question, 1)
             self._put(question, change["answer"], change["seen"], time, outbox)
+        if outbox.kept["completing"]:
+            self._put(None, None, None, time_ns(), outbox)
 
     def _pass_on_replaced(self) -> None:
         """Leave an outbox that another process has taken, or whose folder is gone; its answers are kept."""
@@ -175,15 +177,19 @@ class Device:
     @property
     def completes(self) -> bool:
         """Return whether the completion was asked for."""
-        asked = self.inbox.completes(self._whose, self.outbox.kept["taken"])
+        asked = self.inbox.completes(self._applies, self.outbox.kept["taken"])
         return self.outbox.kept["completing"] or asked
 
     @property
     def _entries(self) -> dict[str, Entry]:
         """Return the entries of the inbox that are later than the answers of the outbox."""
         kept = self.outbox.kept
-        latest = self.inbox.latest(self._whose, kept["taken"])
+        latest = self.inbox.latest(self._applies, kept["taken"])
         return {name: entry for name, entry in latest.items() if entry["time"] > kept["times"].get(name, 0)}
+
+    def _applies(self, entry: Entry) -> bool:
+        """Return whether an entry is of this attempt."""
+        return is_of(entry, self._whose) and entry["session_id"] not in self.outbox.kept["past"]
 
     @property
     def _whose(self) -> Owner | None:

@@ -1,7 +1,7 @@
 """The inbox: answers of processes that do not own an attempt, each in a file until the owner takes it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict, cast
@@ -26,6 +26,9 @@ class Entry(TypedDict):
     user_id: str | None  # None before the first `open`
     quiz_id: int | str | None
     session_id: str | None
+
+
+Applies = Callable[[Entry], bool]
 
 
 def is_of(entry: Entry, owner: Owner | None) -> bool:
@@ -95,18 +98,18 @@ class Inbox:
             if entry is not None:
                 yield name, entry
 
-    def latest(self, owner: Owner | None, taken: list[str]) -> dict[str, Entry]:
-        """Return the last answer of a user to each question among those that have not been taken."""
-        entries = self._of(owner, taken)
+    def latest(self, applies: Applies, taken: list[str]) -> dict[str, Entry]:
+        """Return the last answer of an attempt to each question among those that have not been taken."""
+        entries = self._of(applies, taken)
         return {entry["question"]: entry for entry in entries if entry["question"] is not None}
 
-    def completes(self, owner: Owner | None, taken: list[str]) -> bool:
-        """Return whether a user has asked for the completion, which has not been taken."""
-        return any(entry["question"] is None for entry in self._of(owner, taken))
+    def completes(self, applies: Applies, taken: list[str]) -> bool:
+        """Return whether the completion of an attempt was asked for, and has not been taken."""
+        return any(entry["question"] is None for entry in self._of(applies, taken))
 
-    def _of(self, owner: Owner | None, taken: list[str]) -> Iterator[Entry]:
+    def _of(self, applies: Applies, taken: list[str]) -> Iterator[Entry]:
         for _, entry in self.entries(taken):
-            if not isinstance(entry, bytes) and is_of(entry, owner):
+            if not isinstance(entry, bytes) and applies(entry):
                 yield entry
 
 

@@ -74,7 +74,9 @@ class State:
             if self._device.owns():
                 self._device.outbox.kept["completing"] = not self.ended
                 self._device.outbox.keep()
-            else:
+                return
+            self._device.outbox.look()
+            if not self._device.completes:
                 self._device.put(None, None, None)
 
     def prepare(self, owner: Owner, *, anew: bool) -> bool:

@@ -3,7 +3,7 @@
 import signal
 from functools import partial
 
-from harness import FOLDER, QUIZ, finish, made, new_user, requests, run, save, script, state, until
+from harness import FOLDER, QUIZ, attempts, finish, made, new_user, requests, run, save, script, state, until
 from processes import Other
 from session_service_client import locks
 
@@ -125,6 +125,23 @@ def owner_anew() -> None:
     assert (state(here), here.lost) == (("in_progress", {"2": "second"}), {"1": "of the first attempt"})
 
 
+def owner_of_two() -> None:
+    """A process that does not own the file hands in one attempt after the other."""
+    user = new_user()
+    owner = Other("two", user)
+    owner.do("open")
+    here = made("two")
+    for attempt in (1, 2):
+        here.answer(attempt, "one")
+        assert here.complete() >= 1
+        assert here.pending
+        owner.do("flush")
+        assert (here.flush() >= 1, here.pending) == (True, False)
+        assert attempts(user) == ["completed"] * attempt
+        owner.do("anew")
+    assert attempts(user) == ["in_progress", "completed", "completed"]
+
+
 def owner_killed_writing() -> None:
     """The unfinished file of a process that was killed is removed by the next owner."""
     user = new_user()
@@ -138,4 +155,12 @@ def owner_killed_writing() -> None:
 
 
 if __name__ == "__main__":
-    run(owner_killed, owner_frozen, owner_replaced, owner_unstored, owner_anew, owner_killed_writing)
+    run(
+        owner_killed,
+        owner_frozen,
+        owner_replaced,
+        owner_unstored,
+        owner_anew,
+        owner_of_two,
+        owner_killed_writing,
+    )

@@ -59,6 +59,7 @@ SHARING = [
     "owner_replaced",
     "owner_unstored",
     "owner_anew",
+    "owner_of_two",
     "owner_killed_writing",
     "crowd",
     "threads",
@@ -69,6 +70,7 @@ SHARING = [
     "inbox",
     "older_answer",
     "no_lock",
+    "hand_in_unstored",
     "no_folder",
     "locked_later",
 ]
