@@ -190,6 +190,16 @@ class Outbox:
                 self.kept["lost"][question] = answer
         self.kept["unsent"], self.kept["saved"], self.kept["completing"] = {}, {}, False
 
+    def reopen(self) -> None:
+        """Put the answers that came after the end back, because the session runs again."""
+        later = self.unsaved
+        for question, answer in list(self.kept["lost"].items()):
+            # Those of an earlier attempt have no time.
+            if question in self.kept["times"]:
+                del self.kept["lost"][question]
+                if question not in later:
+                    self.kept["unsent"][question] = {"answer": answer, "seen": None}
+
     def restart(self, stored: Answers) -> None:
         """Prepare a new attempt after the service has lost this one, with every answer that is known."""
         self.requeue()

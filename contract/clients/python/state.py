@@ -104,6 +104,7 @@ class State:
             self._adopt(session, reply)
         match code:
             case "OK" if runs:
+                outbox.reopen()
                 if saves:
                     self._tell(Saved(outbox.acknowledge()))
             case "OK" | "SESSION_COMPLETED" | "SESSION_EXPIRED":

@@ -80,6 +80,7 @@ export class Outbox {
       return;
     }
     delete refused[question];
+    delete lost[question];
     const sentBefore = sent && Object.hasOwn(sent.changes, question) ? sent.changes[question] : undefined;
     // Another tab of this device may have saved an answer since the learner saw the stored one.
     const known = sentBefore ? sentBefore.answer : Object.hasOwn(saved, question) ? saved[question]! : seen;
@@ -204,6 +205,18 @@ export class Outbox {
       if (!same(answerIn(stored, question), answer)) this.kept.lost[question] = answer;
     }
     Object.assign(this.kept, { unsent: dict(), saved: dict(), completing: false });
+  }
+
+  /** Puts the answers that came after the end back, because the session runs again. */
+  reopen(): void {
+    const { times, unsent, sent, lost } = this.kept;
+    for (const [question, answer] of Object.entries(lost)) {
+      // Those of an earlier attempt have no time.
+      if (!Object.hasOwn(times, question)) continue;
+      delete lost[question];
+      const isSent = sent !== null && Object.hasOwn(sent.changes, question);
+      if (!isSent && !Object.hasOwn(unsent, question)) unsent[question] = { answer, seen: null };
+    }
   }
 
   /** Prepares a new attempt after the service has lost this one, with every answer that is known. */

@@ -200,6 +200,7 @@ export class Sender implements State {
     }
     if (code === "OK" && running) {
       this.refusals = 0;
+      this.outbox.reopen();
       if (key !== null) this.report("saved", this.outbox.acknowledge(key));
     } else if (["OK", "SESSION_COMPLETED", "SESSION_EXPIRED"].includes(code)) this.end(wasEnded);
     else if (saves && ["VALIDATION_ERROR", "PAYLOAD_TOO_LARGE"].includes(code)) {

@@ -78,6 +78,28 @@ async function replaced(): Promise<void> {
   await assertSaved(here, { "1": "theirs" });
 }
 
+/** Answers that came after the end are sent if the session runs again, unless the learner has changed them. */
+async function ran_again(): Promise<void> {
+  for (const restarted of [false, true]) {
+    const [user, store] = [newUser(), new Memory()];
+    const first = await device(store, user);
+    first.answer(1, "one");
+    await finish(() => first.flush());
+    await control("backup", { id: first.session!.id });
+    await finish(() => first.complete());
+    first.answer(2, "late");
+    first.answer(3, "late");
+    assert.deepEqual(first.lost, { "2": "late", "3": "late" });
+    await control("restore", { id: first.session!.id, fence: true });
+    const again = restarted ? made(store) : first;
+    await finish(() => again.open(user, QUIZ));
+    again.answer(3, "changed");
+    await finish(() => again.flush());
+    await assertSaved(again, { "1": "one", "2": "late", "3": "changed" });
+    assert.deepEqual([again.ended, again.lost], [false, {}]);
+  }
+}
+
 /** A completion that was asked for offline is carried out by a later flush, also after a crash. */
 async function completed_later(): Promise<void> {
   const [user, store] = [newUser(), new Memory()];
@@ -241,6 +263,6 @@ async function unknown_status(): Promise<void> {
 
 await run(
   ...[restored, replaced, completed_later, names_of_objects, asked_token, events, default_merge, unknown_status],
-  ...[late_decision],
+  ...[late_decision, ran_again],
 );
 process.exit(0);

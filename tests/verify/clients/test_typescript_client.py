@@ -31,7 +31,7 @@ SAVING = [
     "undecided_while_typing",
 ]
 KEEPING = [scenario for scenario in programs.KEEPING if scenario not in SAVING]
-KEEPING_MORE = ["names_of_objects", "unknown_status", "late_decision"]
+KEEPING_MORE = ["names_of_objects", "unknown_status", "late_decision", "ran_again"]
 STORING = [
     "slow_store",
     "late_write",
