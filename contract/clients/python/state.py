@@ -139,7 +139,7 @@ class State:
         outbox = self._device.outbox
         outbox.recover(reply.code, self.answers, saves=saves)
         if reply.code == "SESSION_NOT_FOUND":
-            self.session = None
+            self.session, self.ended = None, False
         outbox.keep()
         if reply.code == "SESSION_CONFLICT":
             return self._pauses.after_conflict(reply.retry_after)

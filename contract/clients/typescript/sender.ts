@@ -251,7 +251,7 @@ export class Sender implements State {
     else if (code === "REQUEST_TIMEOUT" && saves) this.outbox.shrink();
     else if (code === "SESSION_NOT_FOUND") {
       this.outbox.restart(this.session?.answers ?? {});
-      this.session = null;
+      [this.session, this.ended] = [null, false];
     }
   }
 

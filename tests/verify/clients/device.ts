@@ -194,6 +194,10 @@ async function stale_id(): Promise<void> {
   assert.deepEqual(attempt.unsaved, { "1": "one", "2": "two" });
   await finish(() => attempt.complete());
   await assertSaved(attempt, { "1": "one", "2": "two" }, "completed");
+  const { user_id } = attempt.session!;
+  await script(["SessionNotFoundError", "502 page"]);
+  assert.ok((await attempt.open(user_id, QUIZ)) >= 1);
+  assert.deepEqual([attempt.ended, attempt.session], [false, null]);
 }
 
 /** Answers that wait for one learner are never sent for another, and are moved aside. */

@@ -187,6 +187,17 @@ class Endless(Memory):
         super().write(content)
 
 
+def lost_after_the_end() -> None:
+    """An attempt whose session the service has lost after the end has not ended."""
+    user = new_user()
+    attempt = device("lost", user)
+    save(attempt, {1: "one"})
+    finish(attempt.complete)
+    script("SessionNotFoundError", "502 page")
+    assert attempt.open(user, QUIZ) >= 1
+    assert (attempt.ended, attempt.session, attempt.unsaved) == (False, None, {"1": "one"})
+
+
 def late_decision() -> None:
     """A decision that is never made holds up no other answer; one that is made late is used."""
     user = new_user()
@@ -223,4 +234,5 @@ if __name__ == "__main__":
         endless_store,
         stored_later,
         late_decision,
+        lost_after_the_end,
     )

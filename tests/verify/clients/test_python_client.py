@@ -42,7 +42,15 @@ PROGRAMS = (
     "sharing.py",
     "anything.py",
 )
-KEEPING = ["ran_again", "background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
+KEEPING = [
+    "ran_again",
+    "lost_after_the_end",
+    "background_shared",
+    "background_ends",
+    "any_text",
+    "own_store",
+    "endless_reply",
+]
 FAULTS = [
     "corrected",
     "full_session",
