@@ -9,69 +9,19 @@ const AFTER_FAULT = 30; // seconds
 const MAX_SLEEP = 86_400; // seconds; timers of JavaScript have 31 bits
 const READY: (string | null)[] = [null, "UNDECIDED"];
 
-/** Keeps an attempt open and its answers saved, from `start` to `stop`; what happens is an event of the attempt. */
-export class Autosave {
-  private running = false;
+/** One run of Autosave, from `start` to `stop`. */
+class Run {
+  private stopped = false;
   private opened = false;
-  private notBefore = 0; // the time that the service asked for, by the steady clock
   private wake: () => void = () => undefined;
 
-  /** Prepares to open the attempt of this user and quiz; `anew` also after one has ended. */
   constructor(
     private attempt: Attempt,
-    private assignment: { user_id: string; quiz_id: number | string },
-    private options: { anew?: boolean } = {},
+    private open: () => Promise<number>,
   ) {}
 
-  start(): void {
-    if (this.running) return;
-    this.running = true;
-    const { attempt } = this;
-    const changed = attempt.on((event) => {
-      if (event.type === "waiting") this.notBefore = performance.now() + event.retryAfter * 1000;
-      // A tab that has just taken the attempt over has no session.
-      this.wakeIf((attempt.pending || !attempt.session) && READY.includes(attempt.problem));
-    });
-    const online = (): void => {
-      setTimeout(() => this.wakeIf(this.maySend && OFFLINE.includes(attempt.problem ?? "")), JITTER * Math.random());
-    };
-    const seen = (): void => {
-      // The page may not run again: what is sent now goes on without it. Once visible, the end may have moved.
-      if (document.visibilityState !== "hidden") this.reopen();
-      else if (this.maySend) void attempt.flush();
-    };
-    const page = typeof document === "undefined" ? null : document;
-    page?.addEventListener("visibilitychange", seen);
-    if (page) globalThis.addEventListener("online", online);
-    void this.run().finally(() => {
-      changed();
-      page?.removeEventListener("visibilitychange", seen);
-      if (page) globalThis.removeEventListener("online", online);
-    });
-  }
-
-  stop(): void {
-    this.running = false;
-    this.wake();
-  }
-
-  /** Reads the session again, now or after the present wait: its end may have been changed. */
-  reopen(): void {
-    this.opened = false;
-    this.wakeIf(this.attempt.problem === null);
-  }
-
-  /** Whether the wait that the service asked for is over. */
-  private get maySend(): boolean {
-    return performance.now() >= this.notBefore;
-  }
-
-  private wakeIf(may: boolean): void {
-    if (may) this.wake();
-  }
-
-  private async run(): Promise<void> {
-    while (this.running) {
+  async untilStopped(): Promise<void> {
+    while (!this.stopped) {
       let wait: number;
       try {
         wait = await this.step();
@@ -79,18 +29,29 @@ export class Autosave {
         console.error(error); // a fault of the program, which stops no later save
         wait = AFTER_FAULT;
       }
-      if (wait) {
-        await this.sleep(wait);
-        continue;
-      }
-      if (this.attempt.pending) await this.sleep(1);
+      if (wait) await this.sleep(wait);
+      else if (this.attempt.pending) await this.sleep(1);
       else if (this.opened) await this.untilEnd();
     }
   }
 
+  stop(): void {
+    this.stopped = true;
+    this.wake();
+  }
+
+  reopen(): void {
+    this.opened = false;
+    this.wakeIf(this.attempt.problem === null);
+  }
+
+  wakeIf(may: boolean): void {
+    if (may) this.wake();
+  }
+
   /** Opens the attempt, or sends what is to be sent; returns the seconds to wait. */
   private async step(): Promise<number> {
-    const { attempt, assignment } = this;
+    const { attempt } = this;
     if (this.opened) {
       // A learner who is typing changes an answer with each key.
       await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
@@ -100,9 +61,8 @@ export class Autosave {
       return wait;
     }
     this.opened = true;
-    const wait = await attempt.open(assignment.user_id, assignment.quiz_id, this.options);
+    const wait = await this.open();
     if (wait) this.opened = false;
-    else this.options = {};
     return wait;
   }
 
@@ -130,11 +90,73 @@ export class Autosave {
   /** Waits for so many seconds, or until it is woken. */
   private sleep(seconds: number): Promise<void> {
     return new Promise((resolve) => {
+      if (this.stopped) return resolve();
       const timer = Number.isFinite(seconds) ? setTimeout(resolve, seconds * 1000) : undefined;
       this.wake = () => {
         clearTimeout(timer);
         resolve();
       };
     });
+  }
+}
+
+/** Keeps an attempt open and its answers saved, from `start` to `stop`; what happens is an event of the attempt. */
+export class Autosave {
+  private run: Run | null = null;
+  private notBefore = 0; // the time that the service asked for, by the steady clock
+
+  /** Prepares to open the attempt of this user and quiz; `anew` also after one has ended. */
+  constructor(
+    private attempt: Attempt,
+    private assignment: { user_id: string; quiz_id: number | string },
+    private options: { anew?: boolean } = {},
+  ) {}
+
+  start(): void {
+    if (this.run) return;
+    const { attempt } = this;
+    const run = (this.run = new Run(attempt, () => this.open()));
+    const changed = attempt.on((event) => {
+      if (event.type === "waiting") this.notBefore = performance.now() + event.retryAfter * 1000;
+      // A tab that has just taken the attempt over has no session.
+      run.wakeIf((attempt.pending || !attempt.session) && READY.includes(attempt.problem));
+    });
+    const online = (): void => {
+      setTimeout(() => run.wakeIf(this.maySend && OFFLINE.includes(attempt.problem ?? "")), JITTER * Math.random());
+    };
+    const seen = (): void => {
+      // The page may not run again: what is sent now goes on without it. Once visible, the end may have moved.
+      if (document.visibilityState !== "hidden") run.reopen();
+      else if (this.maySend) void attempt.flush();
+    };
+    const page = typeof document === "undefined" ? null : document;
+    page?.addEventListener("visibilitychange", seen);
+    if (page) globalThis.addEventListener("online", online);
+    void run.untilStopped().finally(() => {
+      changed();
+      page?.removeEventListener("visibilitychange", seen);
+      if (page) globalThis.removeEventListener("online", online);
+    });
+  }
+
+  stop(): void {
+    this.run?.stop();
+    this.run = null;
+  }
+
+  /** Reads the session again, now or after the present wait: its end may have been changed. */
+  reopen(): void {
+    this.run?.reopen();
+  }
+
+  private async open(): Promise<number> {
+    const wait = await this.attempt.open(this.assignment.user_id, this.assignment.quiz_id, this.options);
+    if (!wait) this.options = {};
+    return wait;
+  }
+
+  /** Whether the wait that the service asked for is over. */
+  private get maySend(): boolean {
+    return performance.now() >= this.notBefore;
   }
 }

@@ -166,6 +166,28 @@ async function undecided_while_typing(): Promise<void> {
   await assertSaved(here, { "1": "theirs", "2": text });
 }
 
+/** An Autosave that is stopped and started again during a call makes one call at a time. */
+async function started_again(): Promise<void> {
+  const attempt = made(new Memory());
+  let [calls, active, most] = [0, 0, 0];
+  attempt.open = attempt.flush = async () => {
+    calls++;
+    most = Math.max(most, ++active);
+    await sleep(20);
+    active--;
+    return 0.01;
+  };
+  const autosave = new Autosave(attempt, { user_id: newUser(), quiz_id: QUIZ });
+  autosave.start();
+  autosave.stop();
+  autosave.start();
+  await until(() => calls >= 4);
+  most = 0;
+  await until(() => calls >= 12);
+  assert.equal(most, 1);
+  autosave.stop();
+}
+
 /** Offline answers are sent in writes within the limit of a body, whatever their alphabet. */
 async function large_answers(): Promise<void> {
   const attempt = await device(new Memory(), newUser());
@@ -181,5 +203,5 @@ async function large_answers(): Promise<void> {
   await assertSaved(attempt, answers);
 }
 
-await run(background, background_waits, hidden_page, large_answers, online_again, undecided_while_typing);
+await run(background, background_waits, hidden_page, large_answers, online_again, undecided_while_typing, started_again);
 process.exit(0);

@@ -44,7 +44,6 @@ PROGRAMS = (
 )
 KEEPING = [
     "ran_again",
-    "lost_after_the_end",
     "background_shared",
     "background_ends",
     "any_text",
@@ -60,6 +59,7 @@ FAULTS = [
     "endless_store",
     "stored_later",
     "late_decision",
+    "lost_after_the_end",
 ]
 SHARING = [
     "owner_killed",

@@ -29,6 +29,7 @@ SAVING = [
     "large_answers",
     "online_again",
     "undecided_while_typing",
+    "started_again",
 ]
 KEEPING = [scenario for scenario in programs.KEEPING if scenario not in SAVING]
 KEEPING_MORE = ["names_of_objects", "unknown_status", "late_decision", "ran_again"]
