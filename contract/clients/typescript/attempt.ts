@@ -188,11 +188,9 @@ export class Attempt extends View {
 
   /** Writes what the store did not take while it was late. */
   private recover(): void {
-    const { loaded } = this;
-    if (loaded?.outbox.text.isUnread) {
-      this.unload();
-      this.load();
-    } else if (this.sender) this.sender.outbox.keep();
+    const { sender } = this;
+    if (sender?.outbox.text.isUnread) this.queue = this.queue.then(() => sender.readAgain(this.name));
+    else if (sender) sender.outbox.keep();
     else void this.inbox.retry().then(() => this.notify({ type: "changed" }));
   }
 
@@ -230,6 +228,7 @@ export class Attempt extends View {
         this.tabs.answered(this.inbox.unwritten);
         return this.tabs.call(call);
       }
+      if (sender.outbox.text.isUnread) await sender.readAgain(this.name);
       if (this.shared) await this.collect(sender);
       return this.token.use(() => run(sender), () => sender.problem === "UNAUTHENTICATED");
     });

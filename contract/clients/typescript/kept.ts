@@ -65,6 +65,41 @@ export function parseKept(content: string): Kept {
   return kept;
 }
 
+/** Returns stored content with what was added before it could be read; throws if it is that of another attempt. */
+export function mergeKept(stored: Kept, kept: Kept): Kept {
+  const differ = (["id", "user_id", "quiz_id"] as const).filter(
+    (name) => kept[name] !== null && stored[name] !== null && kept[name] !== stored[name],
+  );
+  if (differ.length > 0) throw new TypeError(`another ${differ.join(", ")}`);
+  const merged = { ...stored, times: dict({ ...stored.times, ...kept.times }), sent: null };
+  merged.unsent = dict({ ...changesIn(stored), ...changesIn(kept) });
+  for (const name of ["saved", "refused", "lost"] as const) merged[name] = dict({ ...stored[name], ...kept[name] });
+  // An answer that was given since then replaces the stored one.
+  const groups = ["unsent", "saved", "refused", "lost"] as const;
+  const present = { ...kept, unsent: changesIn(kept) };
+  for (const question of Object.keys(kept.times)) {
+    for (const name of groups) if (!Object.hasOwn(present[name], question)) delete merged[name][question];
+    merged.times[question] = Math.max(kept.times[question]!, stored.times[question] ?? 0);
+  }
+  for (const name of ["received", "past"] as const) merged[name] = [...new Set([...stored[name], ...kept[name]])];
+  return {
+    ...merged,
+    ...{ id: kept.id ?? stored.id, user_id: kept.user_id ?? stored.user_id, quiz_id: kept.quiz_id ?? stored.quiz_id },
+    anew: kept.anew || (kept.id === null && stored.anew),
+    completing: kept.completing || stored.completing,
+    version: kept.version || stored.version,
+  };
+}
+
+/** Returns the unsent changes, with those of the write in flight. */
+function changesIn({ sent, unsent }: Kept): Changes {
+  const changes: Changes = dict(unsent);
+  for (const [question, { answer, seen }] of Object.entries(sent?.changes ?? {})) {
+    changes[question] = { answer: Object.hasOwn(unsent, question) ? unsent[question]!.answer : answer, seen };
+  }
+  return changes;
+}
+
 /** Returns the times of the answers in stored content; none if it is not an attempt's. */
 export function timesOf(content: string | null): number[] {
   try {

@@ -4,7 +4,7 @@ import type { LogicalClock } from "./clocks.js";
 import type { Emit } from "./events.js";
 import type { Entry } from "./inbox.js";
 import { answerIn, dict, same, sizeOf, type Dict } from "./json.js";
-import { answersOf, nothingKept, parseKept, type Assignment, type Changes, type Kept, type Write } from "./kept.js";
+import { answersOf, mergeKept, nothingKept, parseKept, type Assignment, type Changes, type Kept, type Write } from "./kept.js";
 import type { Merger } from "./merge.js";
 import { makeKey } from "./request.js";
 import type { Session } from "./schema.js";
@@ -35,6 +35,14 @@ export class Outbox {
         if (this.text.setAside || this.text.isUnread) this.keep();
       },
     );
+  }
+
+  /** Reads content again that could not be read before, and adds what was added meanwhile. */
+  async readAgain(olderKey: string): Promise<void> {
+    if (!this.text.isUnread) return;
+    await this.text.load(olderKey, (content) => void (this.kept = mergeKept(parseKept(content), this.kept)));
+    for (const time of Object.values(this.kept.times)) this.clock.observe(time);
+    this.keep();
   }
 
   /** The answers that the service has not acknowledged. */

@@ -91,6 +91,12 @@ export class Sender implements State {
     this.outbox.add(entry, this.ended);
   }
 
+  /** Reads a store again that could not be read before. */
+  async readAgain(olderKey: string): Promise<void> {
+    await this.outbox.readAgain(olderKey);
+    if (this.ended) this.end(true);
+  }
+
   /** Continues an attempt, or starts one. Returns the seconds to wait before the next call, 0 when done. */
   async open(assignment: Assignment, anew: boolean): Promise<number> {
     this.assignment = assignment;

@@ -32,16 +32,21 @@ export class StoredText {
 
   /**
    * Passes the stored content, else that of `olderKey`, to `parse`; moves it aside if `parse` throws. Returns a promise
-   * if the store does.
+   * if the store does. It can be called again as long as the content is unread.
    */
   load(olderKey: string, parse: (content: string) => void): void | Promise<void> {
-    const read = (key: string, otherwise: () => void | Promise<void>): void | Promise<void> =>
+    const read = (key: string, otherwise: () => boolean | Promise<boolean>): boolean | Promise<boolean> =>
       settle(
         () => this.store.getItem(key),
         (content) => (content === null ? otherwise() : this.accept(content, parse)),
-        () => this.cannotRead(),
+        () => false,
       );
-    return read(this.key, () => read(olderKey, () => undefined));
+    return settle(
+      () => read(this.key, () => read(olderKey, () => true)),
+      (isRead) => {
+        if (this.isUnread || !isRead) this.isUnread = this.failed = !isRead;
+      },
+    );
   }
 
   /** Writes the content; `written` resolves afterwards. */
@@ -79,19 +84,14 @@ export class StoredText {
     return moved;
   }
 
-  private accept(content: string, parse: (content: string) => void): void | Promise<void> {
+  /** Returns whether the content was parsed or moved aside. */
+  private accept(content: string, parse: (content: string) => void): boolean | Promise<boolean> {
     try {
       parse(content);
+      return true;
     } catch {
-      return settle(
-        () => this.moveAside(content),
-        (moved) => void (moved || this.cannotRead()),
-      );
+      return this.moveAside(content);
     }
-  }
-
-  private cannotRead(): void {
-    this.isUnread = this.failed = true;
   }
 
   private async writeAll(): Promise<void> {

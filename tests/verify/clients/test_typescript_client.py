@@ -42,6 +42,7 @@ STORING = [
     "partial_store",
     "session_at_its_limit",
     "answered_during_a_move",
+    "read_again",
 ]
 SHARING = [
     "slow_shared_store",
