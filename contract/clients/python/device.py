@@ -62,6 +62,7 @@ class Device:
         previous, status = self._place.owner, self._place.lock()
         if previous is self.outbox and self.outbox.writable == (status == "locked") and status != "taken":
             if self.outbox.store_failed:
+                self.outbox.read_again()
                 self.outbox.keep()
             return True
         if previous:

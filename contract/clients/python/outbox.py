@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from .json_values import Answer, Answers, same
-from .kept import Changes, Owner, Write, answers_of, changes_of, nothing_kept, parse_kept
+from .kept import Changes, Owner, Write, answers_of, changes_of, merge_kept, nothing_kept, parse_kept
 from .models import Session
 from .stores import Store
 
@@ -51,6 +51,23 @@ class Outbox:
             return
         self._unread = self._unread or not (writable and self.move_aside(content))
         self.keep()
+
+    def read_again(self) -> None:
+        """Read content again that could not be read before, and add what was added meanwhile."""
+        if not (self._unread and self.writable):
+            return
+        with suppress(Exception):
+            stored = self._store.read()
+            if stored is not None and not self._merge(stored) and not self.move_aside(stored):
+                return
+            self._unread = False
+
+    def _merge(self, stored: bytes) -> bool:
+        """Return False if the content cannot be used."""
+        with suppress(Exception):
+            self.kept = merge_kept(parse_kept(stored), self.kept)
+            return True
+        return False
 
     @property
     def unsaved(self) -> Answers:

@@ -44,6 +44,9 @@ class State:
             # The content may be that of another process, with another attempt.
             if self.session and self._device.outbox.kept["id"] != str(self.session.id):
                 self.session, self.ended = None, False
+            # So may be answers in a store that could not be read before.
+            if self.ended and self._device.outbox.unsaved:
+                self._device.outbox.end(self.answers)
         self.take()
         return True
 

@@ -1,5 +1,6 @@
 """Attempts with answers that are refused, and with functions that fail: python faults.py URL SCENARIO."""
 
+import json
 from functools import partial
 from threading import Event, Thread
 
@@ -198,6 +199,30 @@ def lost_after_the_end() -> None:
     assert (attempt.ended, attempt.session, attempt.unsaved) == (False, None, {"1": "one"})
 
 
+def read_again() -> None:
+    """A store that could not be read once is read again; its answers are sent, with those given meanwhile."""
+    user, store = new_user(), Memory()
+    first = Attempt(CLIENT, store)
+    finish(partial(first.open, user, QUIZ))
+    save(first, {2: "saved", 4: "x\x00"})
+    first.client = NOWHERE
+    for question in (1, 5):
+        first.answer(question, "of the store")
+    assert first.flush() >= 1
+    store.unreadable = True
+    attempt = Attempt(CLIENT, store)
+    finish(partial(attempt.open, user, QUIZ))
+    save(attempt, {3: "given meanwhile", 5: "given meanwhile"})
+    assert attempt.store_failed
+    store.unreadable = False
+    finish(attempt.flush)
+    saved = {"1": "of the store", "2": "saved", "3": "given meanwhile", "5": "given meanwhile"}
+    assert state(attempt)[1] == saved
+    assert (attempt.store_failed, attempt.refused) == (False, {"4": "x\x00"})
+    assert store.content
+    assert json.loads(store.content)["saved"] == saved
+
+
 def late_decision() -> None:
     """A decision that is never made holds up no other answer; one that is made late is used."""
     user = new_user()
@@ -234,5 +259,6 @@ if __name__ == "__main__":
         endless_store,
         stored_later,
         late_decision,
+        read_again,
         lost_after_the_end,
     )

@@ -149,9 +149,12 @@ class Memory:
     content: bytes | None = None
     aside: bytes | None = None
     fails = False
+    unreadable = False
 
     def read(self) -> bytes | None:
         """Return the content."""
+        if self.unreadable:
+            raise LookupError
         return self.content
 
     def write(self, content: bytes) -> None:
