@@ -12,6 +12,7 @@ from .pauses import Pauses
 from .request import Reply, read_clocks
 from .sessions import is_running
 
+MAX_TOO_LARGE = 3  # replies of a proxy in a row, until a write is made smaller
 WITH_SESSION = {"OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"}
 
 
@@ -24,6 +25,7 @@ class State:
         # The service's time of the last reply, and the clocks when its request was sent.
         self.now, self.asked = datetime.now(UTC), read_clocks()
         self._device, self._events, self._pauses = device, events, pauses
+        self._too_large = 0  # replies of a proxy in a row
 
     @property
     def answers(self) -> Answers:
@@ -108,6 +110,7 @@ class State:
         match code:
             case "OK" if runs:
                 outbox.reopen()
+                self._too_large = 0
                 if saves:
                     self._tell(Saved(outbox.acknowledge()))
             case "OK" | "SESSION_COMPLETED" | "SESSION_EXPIRED":
@@ -140,7 +143,12 @@ class State:
 
     def _recover(self, reply: Reply, *, saves: bool) -> float:
         outbox = self._device.outbox
-        outbox.recover(reply.code, self.answers, saves=saves)
+        self._too_large = self._too_large + 1 if saves and reply.too_large else 0
+        if self._too_large == MAX_TOO_LARGE:
+            self._too_large = 0
+            outbox.shrink()
+        else:
+            outbox.recover(reply.code, self.answers, saves=saves)
         if reply.code == "SESSION_NOT_FOUND":
             self.session, self.ended = None, False
         outbox.keep()

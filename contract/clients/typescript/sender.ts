@@ -27,6 +27,7 @@ export type Context = {
 const MAX_BACKOFF = 30; // seconds
 // Bytes of a body up to which a browser sends it also after its page was closed (Fetch, "keepalive").
 const MAX_KEEPALIVE = 60_000;
+const MAX_TOO_LARGE = 3; // replies of a proxy in a row, until a write is made smaller
 const MAX_REFUSALS = 20; // requests in a row, until a wait
 const WITH_SESSION = ["OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"];
 
@@ -38,6 +39,7 @@ export class Sender implements State {
   time: ServiceTime = { now: Date.now(), at: readClocks() };
   private failures = 0;
   private refusals = 0; // since the last success
+  private tooLarge = 0; // replies of a proxy in a row
   private merger: Merger;
 
   constructor(
@@ -205,7 +207,7 @@ export class Sender implements State {
       this.adopt(session, reply);
     }
     if (code === "OK" && running) {
-      this.refusals = 0;
+      [this.refusals, this.tooLarge] = [0, 0];
       this.outbox.reopen();
       if (key !== null) this.report("saved", this.outbox.acknowledge(key));
     } else if (["OK", "SESSION_COMPLETED", "SESSION_EXPIRED"].includes(code)) this.end(wasEnded);
@@ -218,7 +220,11 @@ export class Sender implements State {
       this.context.emit({ type: "changed" });
       return 0;
     } else {
-      this.recover(code, saves);
+      this.tooLarge = reply.tooLarge && saves ? this.tooLarge + 1 : 0;
+      if (this.tooLarge === MAX_TOO_LARGE) {
+        this.tooLarge = 0;
+        this.outbox.shrink();
+      } else this.recover(code, saves);
       this.outbox.keep();
       return this.pause(code, reply.retryAfter);
     }

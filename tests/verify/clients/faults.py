@@ -223,6 +223,18 @@ def read_again() -> None:
     assert json.loads(store.content)["saved"] == saved
 
 
+def small_proxy() -> None:
+    """A write that a proxy refuses by a page of its own, as too large, is halved after a few refusals."""
+    attempt = device("small", new_user())
+    for question in range(10):
+        attempt.answer(question, "x")
+    script("413 page", "413 page", "413 page")
+    finish(attempt.flush)
+    bodies = [json.loads(request["body"])["answers"] for request in requests("PATCH")]
+    assert [len(answers) for answers in bodies] == [10, 10, 10, 5, 5]
+    assert state(attempt)[1] == {str(question): "x" for question in range(10)}
+
+
 def late_decision() -> None:
     """A decision that is never made holds up no other answer; one that is made late is used."""
     user = new_user()
@@ -259,6 +271,7 @@ if __name__ == "__main__":
         endless_store,
         stored_later,
         late_decision,
+        small_proxy,
         read_again,
         lost_after_the_end,
     )

@@ -203,5 +203,26 @@ async function large_answers(): Promise<void> {
   await assertSaved(attempt, answers);
 }
 
-await run(background, background_waits, hidden_page, large_answers, online_again, undecided_while_typing, started_again);
+/** A proxy that accepts only smaller bodies gets smaller writes, after a few refusals of its own. */
+async function small_proxy(): Promise<void> {
+  const attempt = await device(new Memory(), newUser());
+  let most = 0;
+  attempt.client = createClient({
+    baseUrl: URL,
+    fetch: async (request) => {
+      if (request.method !== "PATCH") return fetch(request);
+      const count = Object.keys((await request.clone().json()).answers).length;
+      if (count > 5) return new Response("<h1>Too large</h1>", { status: 413, headers: { "content-type": "text/html" } });
+      most = Math.max(most, count);
+      return fetch(request);
+    },
+  });
+  const answers = Object.fromEntries([...Array(10).keys()].map((question) => [question, "x"]));
+  for (const [question, answer] of Object.entries(answers)) attempt.answer(question, answer);
+  await finish(() => attempt.flush());
+  await assertSaved(attempt, answers);
+  assert.equal(most, 5);
+}
+
+await run(background, background_waits, hidden_page, large_answers, online_again, undecided_while_typing, started_again, small_proxy);
 process.exit(0);

@@ -59,6 +59,7 @@ FAULTS = [
     "endless_store",
     "stored_later",
     "late_decision",
+    "small_proxy",
     "read_again",
     "lost_after_the_end",
 ]

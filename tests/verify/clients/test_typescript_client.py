@@ -30,6 +30,7 @@ SAVING = [
     "online_again",
     "undecided_while_typing",
     "started_again",
+    "small_proxy",
 ]
 KEEPING = [scenario for scenario in programs.KEEPING if scenario not in SAVING]
 KEEPING_MORE = ["names_of_objects", "unknown_status", "late_decision", "ran_again"]
