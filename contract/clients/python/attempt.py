@@ -59,7 +59,7 @@ class Attempt:
             if self._device.is_free:
                 self._device.claim()
             else:
-                self._device.outbox.look()
+                self._device.outbox.read_only()
 
     @property
     def client(self) -> ServiceClient:
@@ -135,8 +135,8 @@ class Attempt:
 
     def open(self, user_id: str, quiz_id: int | str, *, anew: bool = False) -> float:
         """Continue the user's attempt at the quiz, or start one; with `anew` also after one has ended."""
-        self._device.owner = owner = user_id, canonical_id(quiz_id)
-        return self._in_turn(lambda: self._sender.open(owner, anew=anew))
+        self._device.assignment = assignment = user_id, canonical_id(quiz_id)
+        return self._in_turn(lambda: self._sender.open(assignment, anew=anew))
 
     def answer(self, question: int | str, answer: Answer) -> None:
         """Keep an answer for the next flush; None clears the answer. Raises an exception if it is not JSON.

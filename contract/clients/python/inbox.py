@@ -8,7 +8,7 @@ from typing import TypedDict, cast
 from uuid import uuid4
 
 from .json_values import Answer, as_mapping
-from .kept import Owner
+from .kept import Assignment
 from .stores import sync_folder, write_file
 
 
@@ -31,13 +31,13 @@ class Entry(TypedDict):
 Applies = Callable[[Entry], bool]
 
 
-def is_of(entry: Entry, owner: Owner | None) -> bool:
+def is_of(entry: Entry, assignment: Assignment | None) -> bool:
     """Return whether the entry may be of this user and quiz."""
-    return entry["user_id"] is None or (entry["user_id"], entry["quiz_id"]) == owner
+    return entry["user_id"] is None or (entry["user_id"], entry["quiz_id"]) == assignment
 
 
 class Inbox:
-    """The entries: each has its own name and never changes; one process writes it, the owner removes it."""
+    """The entries: each has its own name; one process writes it, the owner removes it."""
 
     def __init__(self, folder: Path | None) -> None:
         """Use the folder; None: only this process has answers."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from .json_values import Answer, Answers, as_mapping
 
-Owner = tuple[str, int | str]  # the user and the quiz
+Assignment = tuple[str, int | str]  # the user, and the quiz that the user works on
 
 
 Value = TypeVar("Value")

@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from .json_values import Answer, Answers, same
-from .kept import Changes, Owner, Write, answers_of, changes_of, merge_kept, nothing_kept, parse_kept
+from .kept import Assignment, Changes, Write, answers_of, changes_of, merge_kept, nothing_kept, parse_kept
 from .models import Session
 from .stores import Store
 
@@ -30,7 +30,7 @@ class Outbox:
         self.writable = False  # only by its owner
         self._unread = False  # the store has content that is not in memory: never overwrite it
 
-    def look(self) -> None:
+    def read_only(self) -> None:
         """Read the content that another owner has written; the store stays as it is."""
         self.writable = self.store_failed = False
         with suppress(Exception):
@@ -75,14 +75,14 @@ class Outbox:
         return answers_of(changes_of(self.kept["sent"])) | answers_of(self.kept["unsent"])
 
     @property
-    def owner(self) -> Owner | None:
+    def assignment(self) -> Assignment | None:
         """Return the user and the quiz; None before the first `open`, and in files of older versions."""
         user_id, quiz_id = self.kept["user_id"], self.kept["quiz_id"]
         return None if user_id is None or quiz_id is None else (user_id, quiz_id)
 
-    def belongs_to(self, owner: Owner) -> bool:
-        """Return whether the answers are this owner's; those without a user have not been sent yet."""
-        return self.owner in {None, owner}
+    def belongs_to(self, assignment: Assignment) -> bool:
+        """Return whether the answers are of this user and quiz; those without a user were never sent."""
+        return self.assignment in {None, assignment}
 
     def add(self, question: str, answer: Answer, stored: Answer, time: int) -> None:
         """Add an answer of a time, unless there is a later one; `stored` is the one that the learner saw."""
@@ -134,7 +134,7 @@ class Outbox:
         return self.kept["sent"]
 
     def adopt(self, session: Session) -> Answers:
-        """Take the id, the owner and the version from a session of the service.
+        """Adopt the id, the user, the quiz and the version from a session of the service.
 
         A version that is lower than the last one, or higher by RESTORED, is that of a restored database:
         saved answers that it lacks are unsent again, and are returned. A saved answer that another device has

@@ -6,7 +6,7 @@ from .device import Device
 from .events import Changed, Ended, Events, Refused, Restored, Saved
 from .inbox import Entry
 from .json_values import Answer, Answers
-from .kept import Owner
+from .kept import Assignment
 from .models import Session
 from .pauses import Pauses
 from .request import Reply, read_clocks
@@ -49,13 +49,13 @@ class State:
             # So may be answers in a store that could not be read before.
             if self.ended and self._device.outbox.unsaved:
                 self._device.outbox.end(self.answers)
-        self.take()
+        self.receive()
         return True
 
-    def take(self) -> None:
+    def receive(self) -> None:
         """Move the answers of other processes to the outbox."""
         with self._device.state:
-            if self._device.owns() and self._device.take(self._add):
+            if self._device.owns() and self._device.receive(self._add):
                 self._events.add(Changed())
         self._events.deliver()
 
@@ -64,11 +64,11 @@ class State:
         with self._device.state:
             device, stored = self._device, self.answers.get(question)
             if device.owns():
-                device.take(self._add)
+                device.receive(self._add)
                 self._add_answer(question, answer, stored, device.next_time(question))
                 device.outbox.keep()
             else:
-                device.outbox.look()
+                device.outbox.read_only()
                 device.put(question, answer, device.last_answer(question, stored))
             self._events.add(Changed())
         self._events.deliver()
@@ -80,20 +80,20 @@ class State:
                 self._device.outbox.kept["completing"] = not self.ended
                 self._device.outbox.keep()
                 return
-            self._device.outbox.look()
+            self._device.outbox.read_only()
             if not self._device.completes:
                 self._device.put(None, None, None)
 
-    def prepare(self, owner: Owner, *, anew: bool) -> bool:
-        """Prepare the outbox for the owner; return False if another's answers cannot be moved aside."""
+    def prepare(self, assignment: Assignment, *, anew: bool) -> bool:
+        """Prepare the outbox for an assignment; return False if another one's cannot be moved aside."""
         outbox = self._device.outbox
-        if not outbox.belongs_to(owner) or (self.ended and anew):
+        if not outbox.belongs_to(assignment) or (self.ended and anew):
             self.session = None
             if not outbox.clear():
                 return False
             self.ended = False
         kept = outbox.kept
-        kept["user_id"], kept["quiz_id"] = owner
+        kept["user_id"], kept["quiz_id"] = assignment
         kept["anew"] |= anew and not self.session
         return True
 
