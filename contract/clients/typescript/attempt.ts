@@ -21,7 +21,7 @@ export type Options = {
   token?: () => string | Promise<string>;
   /** The time in seconds that the store and `token` may take; 10 if it is left out. */
   timeout?: number;
-  /** The time in seconds without a sign of life of the tab that sends, after which another one takes over; 30. */
+  /** The time in seconds without a message of the tab that sends, after which another one takes over; 30. */
   takeover?: number;
 };
 
@@ -186,10 +186,10 @@ export class Attempt extends View {
     this.emit({ type: "changed" });
   }
 
-  /** Writes what the store did not take while it was late. */
+  /** Writes what the store did not take while an earlier call had not ended. */
   private recover(): void {
     const { sender } = this;
-    if (sender?.outbox.text.isUnread) this.queue = this.queue.then(() => sender.readAgain(this.name));
+    if (sender?.outbox.text.hasUnread) this.queue = this.queue.then(() => sender.readAgain(this.name));
     else if (sender) sender.outbox.keep();
     else void this.inbox.retry().then(() => this.notify({ type: "changed" }));
   }
@@ -228,7 +228,7 @@ export class Attempt extends View {
         this.tabs.answered(this.inbox.unwritten);
         return this.tabs.call(call);
       }
-      if (sender.outbox.text.isUnread) await sender.readAgain(this.name);
+      if (sender.outbox.text.hasUnread) await sender.readAgain(this.name);
       if (this.shared) await this.collect(sender);
       return this.token.use(() => run(sender), () => sender.problem === "UNAUTHENTICATED");
     });

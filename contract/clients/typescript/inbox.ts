@@ -24,7 +24,7 @@ export type NewEntry = Omit<Entry, "time"> & { time?: number };
 /** The outbox with its sender, which knows whether the attempt has ended. */
 type Receiver = { readonly outbox: Outbox; add(entry: Entry): void };
 
-/** Each entry has a key of its own and never changes: one tab writes it, and the owner removes it. */
+/** Each entry has a key of its own: one tab writes it, and the owner removes it. */
 export class Inbox {
   /** The entries of this tab that the owner has not acknowledged yet. */
   private own = new Map<string, { entry: NewEntry; state: "new" | "stored" | "failed" }>();

@@ -32,14 +32,14 @@ export class Outbox {
       () => this.text.load(olderKey, (content) => void (this.kept = parseKept(content))),
       () => {
         for (const time of Object.values(this.kept.times)) this.clock.observe(time);
-        if (this.text.setAside || this.text.isUnread) this.keep();
+        if (this.text.setAside || this.text.hasUnread) this.keep();
       },
     );
   }
 
   /** Reads content again that could not be read before, and adds what was added meanwhile. */
   async readAgain(olderKey: string): Promise<void> {
-    if (!this.text.isUnread) return;
+    if (!this.text.hasUnread) return;
     await this.text.load(olderKey, (content) => void (this.kept = mergeKept(parseKept(content), this.kept)));
     for (const time of Object.values(this.kept.times)) this.clock.observe(time);
     this.keep();

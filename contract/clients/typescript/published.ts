@@ -60,6 +60,6 @@ export function isPublished(message: object): message is Published {
 /** Returns the time with the clocks of this tab: monotonic clocks of tabs have different starts. */
 export function timeHere({ time, age }: Published): ServiceTime {
   const { steady, date } = readClocks();
-  const elapsed = Math.max(age, date - time.at.date); // this tab may have slept before it read the message
+  const elapsed = Math.max(age, date - time.at.date); // this tab may have been suspended before it read the message
   return { now: time.now, at: { steady: steady - elapsed, date: date - elapsed } };
 }

@@ -11,7 +11,7 @@ export class StoredText {
   /** Resolves when the content is written, or the store has failed; it is never rejected. */
   written: Promise<void> = Promise.resolve();
   /** Whether the store has content that is not in memory, and is never overwritten. */
-  isUnread = false;
+  hasUnread = false;
   /** Whether another tab uses the text: this one writes nothing any more. */
   isDetached = false;
   private content: string | null = null; // to be written
@@ -44,7 +44,7 @@ export class StoredText {
     return settle(
       () => read(this.key, () => read(olderKey, () => true)),
       (isRead) => {
-        if (this.isUnread || !isRead) this.isUnread = this.failed = !isRead;
+        if (this.hasUnread || !isRead) this.hasUnread = this.failed = !isRead;
       },
     );
   }
@@ -53,7 +53,7 @@ export class StoredText {
   write(content: string): void {
     if (this.isDetached) return;
     this.content = content;
-    if (this.isUnread) this.failed = true;
+    if (this.hasUnread) this.failed = true;
     else if (!this.writing) this.written = this.writeAll();
   }
 

@@ -11,7 +11,7 @@ import { openTab, openTabs, withDeniedLocks, withLeases, withLocks, type Opened 
 
 const now = Date.now;
 
-/** A tab that the browser has suspended is replaced, and sends nothing out of turn when it wakes. */
+/** A tab that the browser has suspended is replaced, and sends nothing out of turn when it is resumed. */
 async function suspended_owner(): Promise<void> {
   withLocks();
   const database = new Database();
@@ -20,21 +20,21 @@ async function suspended_owner(): Promise<void> {
   await finish(() => owner.attempt.flush());
   await owner.attempt.answer(2, "stored, and not sent");
   await sleep(1000);
-  assert.deepEqual(other.sent, []); // an owner that is awake is not replaced
+  assert.deepEqual(other.sent, []); // an owner that runs is not replaced
   owner.tab.suspend();
   await other.attempt.answer(3, "of the other tab");
   await finish(() => other.attempt.flush());
   await assertSaved(other.attempt, { "1": "saved", "2": "stored, and not sent", "3": "of the other tab" });
-  // It wakes: the learner types in it before it hears of its lock.
+  // It is resumed: the learner types in it before it hears of its lock.
   owner.sent.length = 0;
-  await owner.attempt.answer(4, "of the tab that woke");
+  await owner.attempt.answer(4, "of the tab that was resumed");
   const flushing = owner.attempt.flush();
   await sleep(50);
   owner.tab.resume();
   await flushing;
   await other.attempt.answer(5, "later");
   for (const { attempt } of [owner, other]) await finish(() => attempt.flush());
-  const saved = { "1": "saved", "2": "stored, and not sent", "3": "of the other tab", "4": "of the tab that woke", "5": "later" };
+  const saved = { "1": "saved", "2": "stored, and not sent", "3": "of the other tab", "4": "of the tab that was resumed", "5": "later" };
   await assertSaved(other.attempt, saved);
   await until(() => !owner.attempt.pending && !other.attempt.pending);
   assert.deepEqual([owner.sent, owner.attempt.unsaved], [[], {}]);
@@ -95,7 +95,7 @@ async function suspended_after_a_restart(): Promise<void> {
   await assertSaved(other.attempt, { "1": "changed here" });
 }
 
-/** A tab without locks that slept for longer than its lease loses nothing that only it has, also if it is replaced. */
+/** A tab without locks that was suspended for longer than its lease loses nothing that only it has, also if it is replaced. */
 async function expired_lease(): Promise<void> {
   withLeases();
   for (const replaced of [false, true]) {
