@@ -123,7 +123,11 @@ class Device:
         self, question: str | None, answer: Answer, seen: Answer, time: int, outbox: Outbox | None
     ) -> None:
         """Add an entry of an outbox; without one it is this attempt's."""
-        user_id, quiz_id = (outbox.assignment if outbox else self.assignment) or (None, None)
+        assignment = outbox.assignment if outbox else self.assignment
+        user_id, quiz_id = assignment or (None, None)
+        source = outbox or self.outbox
+        # The outbox may be that of another user.
+        session_id = source.kept["id"] if assignment in {None, source.assignment} else None
         entry = Entry(
             question=question,
             answer=answer,
@@ -131,7 +135,7 @@ class Device:
             time=time,
             user_id=user_id,
             quiz_id=quiz_id,
-            session_id=(outbox or self.outbox).kept["id"],
+            session_id=session_id,
         )
         self.inbox.put(entry)
 
