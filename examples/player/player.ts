@@ -103,14 +103,14 @@ function show(): void {
   handIn.disabled = ended || !session;
   const [text, kind] = status();
   Object.assign(find("status"), { textContent: text, className: kind });
-  find("result").textContent = ended ? result() : "";
+  find("result").textContent = ended && session ? result() : "";
   showTime();
 }
 
 /** Returns what became of the answers: `saved` only if the service has acknowledged every one. */
 function status(): [string, "saved" | "unsaved"] {
   const { ended, problem, session, pending, stored } = attempt;
-  if (ended) return [session!.status === "completed" ? "Handed in" : "The time is over", "saved"];
+  if (ended && session) return [session.status === "completed" ? "Handed in" : "The time is over", "saved"];
   if (attempt.storeFailed && pending) return ["Not saved yet, and this device cannot store it: keep this page open", "unsaved"];
   if (Object.keys(attempt.refused).length > 0) return ["An answer was not accepted", "unsaved"];
   if (problem === "ATTEMPTS_EXHAUSTED") return ["No further attempt is allowed", "unsaved"];

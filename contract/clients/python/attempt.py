@@ -11,7 +11,7 @@ from .device import Device
 from .events import AttemptEvent, Events, Listener, Timeout
 from .json_values import Answer, Answers, canonical_id, copy_of
 from .limits import TimeLimit
-from .merging import Merge, keep_mine
+from .merging import Merge, Merger, keep_mine
 from .models import Session
 from .request import ServiceClient, read_clocks
 from .sender import Sender
@@ -43,22 +43,23 @@ class Attempt:
         """Load the file.
 
         `merge` chooses the answer to a question that another device has changed, from the learner's and the
-        stored one. `token` returns a token for the service; it is called before the first request and after a
-        401. It and the functions of a store have `timeout` seconds, and are called in threads of their own.
+        stored one; meanwhile the other answers are sent. `token` returns a token for the service; it is
+        called before the first request and after a 401. It and the functions of a store have `timeout`
+        seconds. All are called in threads of their own.
         """
         self.file = file
-        self.answered = Event()  # set by each answer, for a thread that sends
+        self.answered = Event()  # set by each answer and late decision, for a thread that sends
         self._token = token
-        self._asked_to_complete = False
         self._events = Events()
         self._device = Device(file, TimeLimit(timeout, lambda: self._events.add(Timeout("store"))))
         self._token_limit = TimeLimit(timeout, lambda: self._events.add(Timeout("token")))
-        self._sender = Sender(client, self._device, merge, self._events)
+        merger = Merger(merge, self.answered.set)
+        self._sender = Sender(client, self._device, merger, self._events)
         with self._device.state:
             if self._device.is_free:
                 self._device.claim()
             else:
-                self._device.outbox.look()
+                self._device.outbox.read_only()
 
     @property
     def client(self) -> ServiceClient:
@@ -134,8 +135,8 @@ class Attempt:
 
     def open(self, user_id: str, quiz_id: int | str, *, anew: bool = False) -> float:
         """Continue the user's attempt at the quiz, or start one; with `anew` also after one has ended."""
-        self._device.owner = owner = user_id, canonical_id(quiz_id)
-        return self._in_turn(lambda: self._sender.open(owner, anew=anew))
+        self._device.assignment = assignment = user_id, canonical_id(quiz_id)
+        return self._in_turn(lambda: self._sender.open(assignment, anew=anew))
 
     def answer(self, question: int | str, answer: Answer) -> None:
         """Keep an answer for the next flush; None clears the answer. Raises an exception if it is not JSON.
@@ -158,10 +159,7 @@ class Attempt:
     def ask_to_complete(self) -> None:
         """Store that the learner hands in, without a request: the next flush completes the attempt."""
         with self._device.state:
-            owns = self._device.owns()
-            if owns or not self._asked_to_complete:
-                self._sender.state.complete()
-            self._asked_to_complete = not owns
+            self._sender.state.complete()
         self.answered.set()
 
     def seconds_left(self) -> float:

@@ -25,7 +25,7 @@ class Autosave:
 
     def __init__(self, attempt: Attempt, user_id: str, quiz_id: int | str, *, anew: bool = False) -> None:
         """Prepare to open the attempt of this user and quiz; `anew` also after one has ended."""
-        self._attempt, self._owner, self._anew = attempt, (user_id, quiz_id), anew
+        self._attempt, self._assignment, self._anew = attempt, (user_id, quiz_id), anew
         self._opened = False
         self._ahead, self._due = 2, math.inf  # ends of the session that lie ahead, and when it is read again
         self._stop = Event()
@@ -70,7 +70,7 @@ class Autosave:
         attempt = self._attempt
         if not self._opened or self._is_due():
             self._opened = True
-            wait = attempt.open(*self._owner, anew=self._anew)
+            wait = attempt.open(*self._assignment, anew=self._anew)
             self._opened = self._opened and not wait
             self._anew = self._anew and bool(wait)
             if wait:

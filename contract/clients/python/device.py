@@ -7,10 +7,10 @@ from time import time_ns
 
 from .inbox import Entry, Inbox, is_of
 from .json_values import Answer, Answers
-from .kept import Owner
+from .kept import Assignment
 from .limits import LimitedStore, TimeLimit
 from .outbox import Outbox
-from .ownership import Place, place_of
+from .ownership import FileOwnership, ownership_of
 from .stores import FileStore, Store
 
 Add = Callable[[Entry], None]
@@ -21,58 +21,63 @@ class Device:
 
     def __init__(self, store: Path | Store, limit: TimeLimit) -> None:
         """Use a file, or a store whose functions have a time limit."""
-        self.owner: Owner | None = None  # of the last `open`
+        self.assignment: Assignment | None = None  # of the last `open`
         self.closed = False
         self._files: FileStore | None = None
         if isinstance(store, Path):
             # The process may change its folder later.
             file = store.absolute()
-            self._place = place = place_of(file)
-            self._files = FileStore(file, lambda: not place.was_replaced)
+            self._ownership = ownership = ownership_of(file)
+            self._files = FileStore(file, lambda: not ownership.was_replaced)
             self.outbox = Outbox(self._files)
             self.inbox = Inbox(file.with_name(f"{file.name}.inbox"))
         else:
-            self.outbox, self._place, self.inbox = Outbox(LimitedStore(store, limit)), Place(), Inbox(None)
+            self.outbox, self._ownership, self.inbox = (
+                Outbox(LimitedStore(store, limit)),
+                FileOwnership(),
+                Inbox(None),
+            )
 
     @property
     def turn(self) -> RLock:
         """Return the lock of a thread that sends requests."""
-        return self._place.turn
+        return self._ownership.turn
 
     @property
     def state(self) -> RLock:
         """Return the lock of a thread that reads or changes the state."""
-        return self._place.state
+        return self._ownership.state
 
     def owns(self) -> bool:
         """Return whether the outbox is this attempt's own, and was not taken while the process was frozen."""
         self._pass_on_replaced()
-        return self._place.owner is self.outbox
+        return self._ownership.owner is self.outbox
 
     @property
     def is_free(self) -> bool:
         """Return whether no attempt of this process has the outbox."""
-        return self._place.owner is None
+        return self._ownership.owner is None
 
     def claim(self) -> bool:
         """Take the outbox, also from an attempt of this process; return False if another process has it."""
         if self.closed:
             return False
         self._pass_on_replaced()
-        previous, status = self._place.owner, self._place.lock()
+        previous, status = self._ownership.owner, self._ownership.lock()
         if previous is self.outbox and self.outbox.writable == (status == "locked") and status != "taken":
             if self.outbox.store_failed:
+                self.outbox.read_again()
                 self.outbox.keep()
             return True
         if previous:
             self._put_unstored(previous)
-            previous.look()
+            previous.read_only()
         if status == "taken":
-            self._place.owner = None
-            self.outbox.look()
+            self._ownership.owner = None
+            self.outbox.read_only()
             self.inbox.store()
             return False
-        self._place.owner = self.outbox
+        self._ownership.owner = self.outbox
         if self._files and status == "locked":
             self._files.remove_unfinished()
         self.outbox.load(writable=status == "locked")
@@ -83,8 +88,8 @@ class Device:
         self.closed = True
         if self.owns():
             self._put_unstored(self.outbox)
-            self._place.leave()
-            self.outbox.look()
+            self._ownership.leave()
+            self.outbox.read_only()
 
     def _put_unstored(self, outbox: Outbox) -> None:
         """Add the answers that an outbox has in memory only to the inbox: they may be another learner's."""
@@ -97,27 +102,40 @@ class Device:
         for question, change in outbox.kept["unsent"].items():
             # Not 0: an answer of another device, in a new attempt, has no time.
             time = outbox.kept["times"].get(question, 1)
-            self._put(question, change["answer"], change["seen"], time, outbox.owner)
+            self._put(question, change["answer"], change["seen"], time, outbox)
+        if outbox.kept["completing"]:
+            self._put(None, None, None, time_ns(), outbox)
 
     def _pass_on_replaced(self) -> None:
         """Leave an outbox that another process has taken, or whose folder is gone; its answers are kept."""
-        outbox = self._place.owner
-        if outbox and self._place.was_replaced:
+        outbox = self._ownership.owner
+        if outbox and self._ownership.was_replaced:
             self._put_unsaved(outbox)
-            self._place.leave()
-            outbox.look()
+            self._ownership.leave()
+            outbox.read_only()
 
     def put(self, question: str | None, answer: Answer, seen: Answer) -> None:
         """Add an entry to the inbox; with question None the wish to complete the attempt."""
         time = time_ns() if question is None else self.next_time(question)
-        self._put(question, answer, seen, time, self.owner)
+        self._put(question, answer, seen, time, None)
 
     def _put(
-        self, question: str | None, answer: Answer, seen: Answer, time: int, owner: Owner | None
+        self, question: str | None, answer: Answer, seen: Answer, time: int, outbox: Outbox | None
     ) -> None:
-        user_id, quiz_id = owner or (None, None)
+        """Add an entry of an outbox; without one it is this attempt's."""
+        assignment = outbox.assignment if outbox else self.assignment
+        user_id, quiz_id = assignment or (None, None)
+        source = outbox or self.outbox
+        # The outbox may be that of another user.
+        session_id = source.kept["id"] if assignment in {None, source.assignment} else None
         entry = Entry(
-            question=question, answer=answer, seen=seen, time=time, user_id=user_id, quiz_id=quiz_id
+            question=question,
+            answer=answer,
+            seen=seen,
+            time=time,
+            user_id=user_id,
+            quiz_id=quiz_id,
+            session_id=session_id,
         )
         self.inbox.put(entry)
 
@@ -126,9 +144,9 @@ class Device:
         entry = self._entries.get(question)
         return max(time_ns(), (entry["time"] if entry else self.outbox.kept["times"].get(question, 0)) + 1)
 
-    def take(self, add: Add) -> bool:
+    def receive(self, add: Add) -> bool:
         """Move the entries of the inbox to the outbox, which stores them first; return whether any were."""
-        if self.owner and not self.outbox.belongs_to(self.owner):
+        if self.assignment and not self.outbox.belongs_to(self.assignment):
             return False
         taken = self.outbox.kept["taken"]
         before = len(taken)
@@ -136,7 +154,7 @@ class Device:
             if isinstance(entry, bytes):
                 if self.outbox.move_aside(entry):
                     self.inbox.remove([name])
-            elif is_of(entry, self._whose):
+            elif is_of(entry, self._known_assignment):
                 add(entry)
                 taken.append(name)
         if len(taken) > before:
@@ -168,20 +186,24 @@ class Device:
     @property
     def completes(self) -> bool:
         """Return whether the completion was asked for."""
-        asked = self.inbox.completes(self._whose, self.outbox.kept["taken"])
+        asked = self.inbox.completes(self._applies, self.outbox.kept["taken"])
         return self.outbox.kept["completing"] or asked
 
     @property
     def _entries(self) -> dict[str, Entry]:
         """Return the entries of the inbox that are later than the answers of the outbox."""
         kept = self.outbox.kept
-        latest = self.inbox.latest(self._whose, kept["taken"])
+        latest = self.inbox.latest(self._applies, kept["taken"])
         return {name: entry for name, entry in latest.items() if entry["time"] > kept["times"].get(name, 0)}
 
+    def _applies(self, entry: Entry) -> bool:
+        """Return whether an entry is of this attempt."""
+        return is_of(entry, self._known_assignment) and entry["session_id"] not in self.outbox.kept["past"]
+
     @property
-    def _whose(self) -> Owner | None:
+    def _known_assignment(self) -> Assignment | None:
         """Return the user and the quiz of the answers, once they are known."""
-        return self.owner or self.outbox.owner
+        return self.assignment or self.outbox.assignment
 
     @property
     def store_failed(self) -> bool:

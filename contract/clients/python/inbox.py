@@ -1,21 +1,22 @@
 """The inbox: answers of processes that do not own an attempt, each in a file until the owner takes it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict, cast
 from uuid import uuid4
 
 from .json_values import Answer, as_mapping
-from .kept import Owner
+from .kept import Assignment
 from .stores import sync_folder, write_file
 
 
 class Entry(TypedDict):
     """An answer of the user to the quiz, or with `question` None their wish to complete the attempt.
 
-    `seen` is the stored answer that the learner saw, `time` in nanoseconds of the device's date.
+    `seen` is the stored answer that the learner saw, `time` in nanoseconds of the device's date, `session_id`
+    the session that it was given in; None if that was not known.
     """
 
     question: str | None
@@ -24,15 +25,19 @@ class Entry(TypedDict):
     time: int
     user_id: str | None  # None before the first `open`
     quiz_id: int | str | None
+    session_id: str | None
 
 
-def is_of(entry: Entry, owner: Owner | None) -> bool:
+Applies = Callable[[Entry], bool]
+
+
+def is_of(entry: Entry, assignment: Assignment | None) -> bool:
     """Return whether the entry may be of this user and quiz."""
-    return entry["user_id"] is None or (entry["user_id"], entry["quiz_id"]) == owner
+    return entry["user_id"] is None or (entry["user_id"], entry["quiz_id"]) == assignment
 
 
 class Inbox:
-    """The entries: each has its own name and never changes; one process writes it, the owner removes it."""
+    """The entries: each has its own name; one process writes it, the owner removes it."""
 
     def __init__(self, folder: Path | None) -> None:
         """Use the folder; None: only this process has answers."""
@@ -93,24 +98,25 @@ class Inbox:
             if entry is not None:
                 yield name, entry
 
-    def latest(self, owner: Owner | None, taken: list[str]) -> dict[str, Entry]:
-        """Return the last answer of a user to each question among those that have not been taken."""
-        entries = self._of(owner, taken)
+    def latest(self, applies: Applies, taken: list[str]) -> dict[str, Entry]:
+        """Return the last answer of an attempt to each question among those that have not been taken."""
+        entries = self._of(applies, taken)
         return {entry["question"]: entry for entry in entries if entry["question"] is not None}
 
-    def completes(self, owner: Owner | None, taken: list[str]) -> bool:
-        """Return whether a user has asked for the completion, which has not been taken."""
-        return any(entry["question"] is None for entry in self._of(owner, taken))
+    def completes(self, applies: Applies, taken: list[str]) -> bool:
+        """Return whether the completion of an attempt was asked for, and has not been taken."""
+        return any(entry["question"] is None for entry in self._of(applies, taken))
 
-    def _of(self, owner: Owner | None, taken: list[str]) -> Iterator[Entry]:
+    def _of(self, applies: Applies, taken: list[str]) -> Iterator[Entry]:
         for _, entry in self.entries(taken):
-            if not isinstance(entry, bytes) and is_of(entry, owner):
+            if not isinstance(entry, bytes) and applies(entry):
                 yield entry
 
 
 def _parse_entry(content: bytes) -> Entry:
     """Parse an entry; raises an exception for other content."""
-    entry = cast(Entry, as_mapping(json.loads(content)))
+    # Entries of older versions of the class have no session.
+    entry = cast(Entry, {"session_id": None, **as_mapping(json.loads(content))})
     question, time = entry["question"], entry["time"]
     if entry.keys() != Entry.__annotations__.keys() or not isinstance(question, str | None):
         raise TypeError(content)

@@ -1,4 +1,4 @@
-"""The lock of a file, which one process of the device holds and shows signs of life."""
+"""The lock of a file, which one process of the device holds, with a heartbeat."""
 
 import os
 import sys
@@ -16,14 +16,14 @@ else:
     import fcntl
 
 Status = Literal["locked", "unlocked", "taken"]
-BEAT = 5.0  # seconds between two signs of life
-TAKEOVER = 30.0  # seconds without one after which another process replaces the lock
+HEARTBEAT = 5.0  # seconds
+TAKEOVER = 30.0  # seconds without a heartbeat, after which another process replaces the lock
 
 
 class FileLock:
     """A lock, which the operating system removes when the process ends, by whatever cause.
 
-    A process that is frozen still holds it, but gives no sign of life, which is the file's time. Another one
+    A process that is frozen still holds it, but has no heartbeat, which sets the file's time. Another one
     then replaces the file, by which the frozen one notices later that it has lost the lock.
     """
 
@@ -31,13 +31,13 @@ class FileLock:
         self._file = file
         self._handle: int | None = None
         self._release: finalize[[int], FileLock] | None = None
-        self._sign: object = None  # the last sign of life of another process, and when it was seen first
+        self._heartbeat: object = None  # the last one of another process, and when it was seen first
         self._seen = 0.0
 
     @property
     def was_replaced(self) -> bool:
         """Return whether another process has replaced the lock that this one had."""
-        # The thread that gives signs of life runs while others release the lock.
+        # The thread of the heartbeat runs while others release the lock.
         handle = self._handle
         return handle is not None and not _is_at(handle, self._file)
 
@@ -50,7 +50,7 @@ class FileLock:
         except OSError:
             return "unlocked"
         with suppress(OSError):
-            locked = locked or (self._is_silent() and self._replace())
+            locked = locked or (self._has_no_heartbeat() and self._replace())
         return "locked" if locked else "taken"
 
     def release(self) -> None:
@@ -60,8 +60,8 @@ class FileLock:
             self._release()
             self._release = None
 
-    def beat(self, release: object) -> bool:
-        """Give a sign of life, unless the lock has been released since; return whether it has not."""
+    def send_heartbeat(self, release: object) -> bool:
+        """Set the file's time, unless the lock has been released since; return whether it has not."""
         if self._release is not release:
             return False
         if not self.was_replaced:
@@ -79,26 +79,28 @@ class FileLock:
         self._handle, self._release = handle, finalize(self, os.close, handle)
         # A thread may still write the file while the interpreter ends.
         self._release.atexit = False
-        self.beat(self._release)
-        beat = Thread(target=_beat, args=(ref(self), self._release), name="signs-of-life", daemon=True)
+        self.send_heartbeat(self._release)
+        thread = Thread(
+            target=_send_heartbeats, args=(ref(self), self._release), name="heartbeat", daemon=True
+        )
         # While the interpreter ends it starts no thread.
         with suppress(RuntimeError):
-            beat.start()
+            thread.start()
         return True
 
-    def _is_silent(self) -> bool:
-        """Return whether the process that has the lock has given no sign of life for long."""
+    def _has_no_heartbeat(self) -> bool:
+        """Return whether the process that has the lock has had no heartbeat for long."""
         status, now = self._file.stat(), time.monotonic()
-        sign = (status.st_ino, status.st_mtime_ns)
-        if sign != self._sign:
-            self._sign, self._seen = sign, now
+        heartbeat = (status.st_ino, status.st_mtime_ns)
+        if heartbeat != self._heartbeat:
+            self._heartbeat, self._seen = heartbeat, now
         return now - self._seen > TAKEOVER
 
     def _replace(self) -> bool:
-        """Replace the file of a silent process and lock the new one; only one process at a time may do so."""
+        """Replace the file of a process without a heartbeat, and lock the new one; one process at a time."""
         handle = os.open(self._file.with_name(f"{self._file.name}.takeover"), os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if not _try_lock(handle) or not self._is_silent():
+            if not _try_lock(handle) or not self._has_no_heartbeat():
                 return False
             self._file.unlink()
             return self._lock()
@@ -106,12 +108,12 @@ class FileLock:
             os.close(handle)
 
 
-def _beat(lock: "ReferenceType[FileLock]", release: object) -> None:
-    """Give signs of life for a lock until it is released."""
+def _send_heartbeats(lock: "ReferenceType[FileLock]", release: object) -> None:
+    """Send the heartbeat of a lock until it is released."""
     while True:
-        time.sleep(BEAT)
+        time.sleep(HEARTBEAT)
         held = lock()
-        if held is None or not held.beat(release):
+        if held is None or not held.send_heartbeat(release):
             return
         # A lock that is not used any more is released.
         del held

@@ -7,11 +7,12 @@ from pathlib import Path
 from uuid import uuid4
 
 from .json_values import Answer, Answers, same
-from .kept import Changes, Owner, Write, answers_of, changes_of, nothing_kept, parse_kept
+from .kept import Assignment, Changes, Write, answers_of, changes_of, merge_kept, nothing_kept, parse_kept
 from .models import Session
 from .stores import Store
 
 MAX_ANSWERS = 500  # in a request
+MAX_PAST = 100  # ids of sessions of earlier attempts
 # After a restore an operator adds a million to the versions. No client makes half as many writes in between.
 RESTORED = 500_000
 
@@ -29,7 +30,7 @@ class Outbox:
         self.writable = False  # only by its owner
         self._unread = False  # the store has content that is not in memory: never overwrite it
 
-    def look(self) -> None:
+    def read_only(self) -> None:
         """Read the content that another owner has written; the store stays as it is."""
         self.writable = self.store_failed = False
         with suppress(Exception):
@@ -51,20 +52,37 @@ class Outbox:
         self._unread = self._unread or not (writable and self.move_aside(content))
         self.keep()
 
+    def read_again(self) -> None:
+        """Read content again that could not be read before, and add what was added meanwhile."""
+        if not (self._unread and self.writable):
+            return
+        with suppress(Exception):
+            stored = self._store.read()
+            if stored is not None and not self._merge(stored) and not self.move_aside(stored):
+                return
+            self._unread = False
+
+    def _merge(self, stored: bytes) -> bool:
+        """Return False if the content cannot be used."""
+        with suppress(Exception):
+            self.kept = merge_kept(parse_kept(stored), self.kept)
+            return True
+        return False
+
     @property
     def unsaved(self) -> Answers:
         """Return the answers that the service has not acknowledged."""
         return answers_of(changes_of(self.kept["sent"])) | answers_of(self.kept["unsent"])
 
     @property
-    def owner(self) -> Owner | None:
+    def assignment(self) -> Assignment | None:
         """Return the user and the quiz; None before the first `open`, and in files of older versions."""
         user_id, quiz_id = self.kept["user_id"], self.kept["quiz_id"]
         return None if user_id is None or quiz_id is None else (user_id, quiz_id)
 
-    def belongs_to(self, owner: Owner) -> bool:
-        """Return whether the answers are this owner's; those without a user have not been sent yet."""
-        return self.owner in {None, owner}
+    def belongs_to(self, assignment: Assignment) -> bool:
+        """Return whether the answers are of this user and quiz; those without a user were never sent."""
+        return self.assignment in {None, assignment}
 
     def add(self, question: str, answer: Answer, stored: Answer, time: int) -> None:
         """Add an answer of a time, unless there is a later one; `stored` is the one that the learner saw."""
@@ -83,6 +101,11 @@ class Outbox:
     def lose(self, question: str, answer: Answer, time: int) -> None:
         """Add an answer that came after the end, unless there is a later one."""
         if self._is_latest(question, time):
+            self.kept["lost"][question] = answer
+
+    def lose_past(self, question: str, answer: Answer) -> None:
+        """Add an answer of an earlier attempt, unless this attempt has one to the question."""
+        if question not in self.kept["times"]:
             self.kept["lost"][question] = answer
 
     def _is_latest(self, question: str, time: int) -> bool:
@@ -111,7 +134,7 @@ class Outbox:
         return self.kept["sent"]
 
     def adopt(self, session: Session) -> Answers:
-        """Take the id, the owner and the version from a session of the service.
+        """Adopt the id, the user, the quiz and the version from a session of the service.
 
         A version that is lower than the last one, or higher by RESTORED, is that of a restored database:
         saved answers that it lacks are unsent again, and are returned. A saved answer that another device has
@@ -184,6 +207,16 @@ class Outbox:
                 self.kept["lost"][question] = answer
         self.kept["unsent"], self.kept["saved"], self.kept["completing"] = {}, {}, False
 
+    def reopen(self) -> None:
+        """Put the answers that came after the end back, because the session runs again."""
+        later = self.unsaved
+        for question, answer in list(self.kept["lost"].items()):
+            # Those of an earlier attempt have no time.
+            if question in self.kept["times"]:
+                del self.kept["lost"][question]
+                if question not in later:
+                    self.kept["unsent"][question] = {"answer": answer, "seen": None}
+
     def restart(self, stored: Answers) -> None:
         """Prepare a new attempt after the service has lost this one, with every answer that is known."""
         self.requeue()
@@ -209,7 +242,9 @@ class Outbox:
         answers = self.unsaved | self.kept["refused"] | self.kept["lost"]
         if answers and not self.move_aside(json.dumps(self.kept).encode()):
             return False
-        self.kept = nothing_kept() | {"taken": self.kept["taken"]}
+        taken, past, session_id = self.kept["taken"], self.kept["past"], self.kept["id"]
+        past = [*past, session_id] if session_id else past
+        self.kept = nothing_kept() | {"taken": taken, "past": past[-MAX_PAST:]}
         return True
 
     def keep(self) -> None:

@@ -10,8 +10,8 @@ from .locks import FileLock, Status
 from .outbox import Outbox
 
 
-class Place:
-    """A file that processes and attempts share; `lock` is None for a store that is not shared."""
+class FileOwnership:
+    """The ownership of a file that attempts share; without a `lock` no other process uses it."""
 
     def __init__(self, lock: FileLock | None = None) -> None:
         self._lock = lock
@@ -39,20 +39,20 @@ class Place:
             self._lock.release()
 
 
-_places: "WeakValueDictionary[Path, Place]" = WeakValueDictionary()
+_ownerships: "WeakValueDictionary[Path, FileOwnership]" = WeakValueDictionary()
 
 
-def place_of(file: Path) -> Place:
-    """Return the place of a file, the same one for all attempts of this process."""
+def ownership_of(file: Path) -> FileOwnership:
+    """Return the ownership of a file, the same one for all attempts of this process."""
     lock = file.with_name(f"{file.name}.lock")
-    return _places.setdefault(lock, Place(FileLock(lock)))
+    return _ownerships.setdefault(lock, FileOwnership(FileLock(lock)))
 
 
 def _forget_parent() -> None:
     """Leave the parent's files: a process that was forked has its locks and must not use them."""
-    for place in list(_places.values()):
-        place.leave()
-        place.reset()
+    for ownership in list(_ownerships.values()):
+        ownership.leave()
+        ownership.reset()
 
 
 if sys.platform != "win32":

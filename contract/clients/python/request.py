@@ -44,6 +44,8 @@ class Reply:
     now: datetime  # of the service's clock
     asked: Clocks
     retry_after: float
+    # A proxy with a lower limit has refused the body, which the service did not get.
+    too_large: bool = False
 
 
 def ask(client: ServiceClient, request: Request, token: str | None) -> Reply:
@@ -100,7 +102,8 @@ def _parse_reply(response: httpx.Response, body: bytes, asked: Clocks) -> Reply:
             code, content = "OK", parsed
         elif parsed["statusCode"] == response.status_code:
             code, content = str(parsed["errorCode"]), parsed.get("session")
-    return Reply(code, content, now, asked, retry_after)
+    too_large = code == "NO_REPLY" and response.status_code == 413
+    return Reply(code, content, now, asked, retry_after, too_large)
 
 
 def _parse_retry_after(value: str, now: datetime) -> float:

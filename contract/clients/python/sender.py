@@ -3,8 +3,8 @@
 from .device import Device
 from .events import Events
 from .json_values import Answers, encode
-from .kept import Changes, Owner, Write, answers_of
-from .merging import Merge, Merger
+from .kept import Assignment, Changes, Write, answers_of
+from .merging import Merger
 from .models import AnswerChanges, IfActive, SaveAnswers, Session, StartSession
 from .pauses import Pauses
 from .request import Reply, Request, ServiceClient, ask
@@ -17,40 +17,40 @@ MAX_BYTES = 256 * 1024 - 100  # of the answers in a request; the body has its ve
 class Sender:
     """The requests of an attempt; each function returns the seconds to wait before it is called again."""
 
-    def __init__(self, client: ServiceClient, device: Device, merge: Merge, events: Events) -> None:
+    def __init__(self, client: ServiceClient, device: Device, merger: Merger, events: Events) -> None:
         self.client = client
         self.token: str | None = None
         self.pauses = Pauses(events)
         self.state = State(device, events, self.pauses)
         self._device, self._events = device, events
-        self._merger = Merger(merge)
+        self._merger = merger
 
-    def open(self, owner: Owner, *, anew: bool) -> float:
-        """Continue the owner's attempt, or start one."""
+    def open(self, assignment: Assignment, *, anew: bool) -> float:
+        """Continue the user's attempt, or start one."""
         outbox = self._device.outbox
         session_id = outbox.kept["id"]
-        if session_id and outbox.belongs_to(owner):
+        if session_id and outbox.belongs_to(assignment):
             wait = self._read(session_id)
             # After a 404 there is no id any more, and a new attempt is started below.
             if wait and outbox.kept["id"]:
                 return wait
         with self._device.state:
-            if not self.state.prepare(owner, anew=anew):
+            if not self.state.prepare(assignment, anew=anew):
                 return self.pauses.after_failure("STORE_FAILED")
             find = not outbox.kept["id"] and not outbox.kept["anew"]
-        if find and (wait := self._find(owner)):
+        if find and (wait := self._find(assignment)):
             return wait
         if session_id := outbox.kept["id"]:
             return 0 if self.state.session else self._read(session_id)
-        body = StartSession(*owner, if_active=IfActive.RESUME)
-        return self._took(Request("POST", "/api/sessions/start", encode(body.to_dict())))
+        body = StartSession(*assignment, if_active=IfActive.RESUME)
+        return self._request(Request("POST", "/api/sessions/start", encode(body.to_dict())))
 
     def flush(self) -> float:
         """Send every unsaved answer, then the completion if it was asked for."""
         if not self.state.is_current:
-            if not self._device.owner:
+            if not self._device.assignment:
                 return self.pauses.after_failure("NOT_OPEN")
-            if wait := self.open(self._device.owner, anew=False):
+            if wait := self.open(self._device.assignment, anew=False):
                 return wait
         unmerged: set[str] = set()
         while session := self._unsent():
@@ -58,23 +58,25 @@ class Sender:
                 return wait
         session = self.state.session
         if session and not self.state.ended and self._device.outbox.kept["completing"]:
-            return self._took(Request("POST", f"/api/sessions/{session.id}/complete"), completes=True)
+            return self._request(Request("POST", f"/api/sessions/{session.id}/complete"), completes=True)
         return self.pauses.none()
 
     def _unsent(self) -> Session | None:
         """Return the session if answers are to be sent, also those of other processes."""
-        self.state.take()
+        self.state.receive()
         return self.state.session if not self.state.ended and self._device.outbox.unsaved else None
 
     def _read(self, session_id: str) -> float:
-        return self._took(Request("GET", f"/api/sessions/{session_id}"))
+        return self._request(Request("GET", f"/api/sessions/{session_id}"))
 
-    def _find(self, owner: Owner) -> float:
+    def _find(self, assignment: Assignment) -> float:
         """Look for attempts made on other devices: take the one that runs, else the newest."""
-        reply = self._ask(Request("GET", "/api/sessions", query={"user_id": owner[0], "quiz_id": owner[1]}))
+        reply = self._ask(
+            Request("GET", "/api/sessions", query={"user_id": assignment[0], "quiz_id": assignment[1]})
+        )
         if reply.code != "OK":
             return self.pauses.after_failure(reply.code, reply.retry_after)
-        found = latest_in(reply.content, owner)
+        found = latest_in(reply.content, assignment)
         if not found:
             return self.pauses.after_failure("NO_REPLY")
         (self._device.outbox.kept["id"],) = found
@@ -91,7 +93,7 @@ class Sender:
         changes = AnswerChanges.from_dict(answers_of(write["changes"]))
         body = SaveAnswers(changes, version=write["version"]).to_dict()
         request = Request("PATCH", f"/api/sessions/{session.id}/progress", encode(body), key=write["key"])
-        return self._took(request, saves=True)
+        return self._request(request, saves=True)
 
     def _next_write(self, session: Session, unmerged: set[str]) -> Write | None:
         """Return the write in flight, or make one; None if no answer can be merged, or the outbox is lost."""
@@ -133,7 +135,7 @@ class Sender:
         self._events.deliver()
         return ask(self.client, request, self.token)
 
-    def _took(self, request: Request, *, saves: bool = False, completes: bool = False) -> float:
+    def _request(self, request: Request, *, saves: bool = False, completes: bool = False) -> float:
         """Send a request and apply its reply, as long as this process has the outbox."""
         with self._device.state:
             if not self._device.owns():

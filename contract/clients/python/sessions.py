@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from .json_values import as_mapping
-from .kept import Owner
+from .kept import Assignment
 from .models import Session, SessionPage, SessionStatus
 
 _OVER = {SessionStatus.COMPLETED, SessionStatus.EXPIRED}
@@ -21,11 +21,11 @@ def is_running(session: Session | None) -> bool:
     return session is not None and session.status not in _OVER
 
 
-def latest_in(content: object, owner: Owner) -> tuple[str | None] | None:
+def latest_in(content: object, assignment: Assignment) -> tuple[str | None] | None:
     """Return the id of the running session in a page, else of the newest; None for other replies."""
     with suppress(Exception):
         page = SessionPage.from_dict(as_mapping(content)).items
-        if all((one.user_id, one.quiz_id) == owner for one in page):
+        if all((one.user_id, one.quiz_id) == assignment for one in page):
             running = [one for one in page if one.status not in _OVER]
             return (str((running or page)[0].id) if page else None,)
     return None

@@ -6,12 +6,13 @@ from .device import Device
 from .events import Changed, Ended, Events, Refused, Restored, Saved
 from .inbox import Entry
 from .json_values import Answer, Answers
-from .kept import Owner
+from .kept import Assignment
 from .models import Session
 from .pauses import Pauses
 from .request import Reply, read_clocks
 from .sessions import is_running
 
+MAX_TOO_LARGE = 3  # replies of a proxy in a row, until a write is made smaller
 WITH_SESSION = {"OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"}
 
 
@@ -24,6 +25,7 @@ class State:
         # The service's time of the last reply, and the clocks when its request was sent.
         self.now, self.asked = datetime.now(UTC), read_clocks()
         self._device, self._events, self._pauses = device, events, pauses
+        self._too_large = 0  # replies of a proxy in a row
 
     @property
     def answers(self) -> Answers:
@@ -44,13 +46,16 @@ class State:
             # The content may be that of another process, with another attempt.
             if self.session and self._device.outbox.kept["id"] != str(self.session.id):
                 self.session, self.ended = None, False
-        self.take()
+            # So may be answers in a store that could not be read before.
+            if self.ended and self._device.outbox.unsaved:
+                self._device.outbox.end(self.answers)
+        self.receive()
         return True
 
-    def take(self) -> None:
+    def receive(self) -> None:
         """Move the answers of other processes to the outbox."""
         with self._device.state:
-            if self._device.owns() and self._device.take(self._add):
+            if self._device.owns() and self._device.receive(self._add):
                 self._events.add(Changed())
         self._events.deliver()
 
@@ -59,11 +64,11 @@ class State:
         with self._device.state:
             device, stored = self._device, self.answers.get(question)
             if device.owns():
-                device.take(self._add)
+                device.receive(self._add)
                 self._add_answer(question, answer, stored, device.next_time(question))
                 device.outbox.keep()
             else:
-                device.outbox.look()
+                device.outbox.read_only()
                 device.put(question, answer, device.last_answer(question, stored))
             self._events.add(Changed())
         self._events.deliver()
@@ -74,19 +79,21 @@ class State:
             if self._device.owns():
                 self._device.outbox.kept["completing"] = not self.ended
                 self._device.outbox.keep()
-            else:
+                return
+            self._device.outbox.read_only()
+            if not self._device.completes:
                 self._device.put(None, None, None)
 
-    def prepare(self, owner: Owner, *, anew: bool) -> bool:
-        """Prepare the outbox for the owner; return False if another's answers cannot be moved aside."""
+    def prepare(self, assignment: Assignment, *, anew: bool) -> bool:
+        """Prepare the outbox for an assignment; return False if another one's cannot be moved aside."""
         outbox = self._device.outbox
-        if not outbox.belongs_to(owner) or (self.ended and anew):
+        if not outbox.belongs_to(assignment) or (self.ended and anew):
             self.session = None
             if not outbox.clear():
                 return False
             self.ended = False
         kept = outbox.kept
-        kept["user_id"], kept["quiz_id"] = owner
+        kept["user_id"], kept["quiz_id"] = assignment
         kept["anew"] |= anew and not self.session
         return True
 
@@ -102,6 +109,8 @@ class State:
             self._adopt(session, reply)
         match code:
             case "OK" if runs:
+                outbox.reopen()
+                self._too_large = 0
                 if saves:
                     self._tell(Saved(outbox.acknowledge()))
             case "OK" | "SESSION_COMPLETED" | "SESSION_EXPIRED":
@@ -116,10 +125,15 @@ class State:
         return self._pauses.none()
 
     def _add(self, entry: Entry) -> None:
-        if entry["question"] is None:
-            self._device.outbox.kept["completing"] = not self.ended
+        """Add an entry; an answer of an earlier attempt is lost, and its completion is ignored."""
+        outbox, question = self._device.outbox, entry["question"]
+        if entry["session_id"] in outbox.kept["past"]:
+            if question is not None:
+                outbox.lose_past(question, entry["answer"])
+        elif question is None:
+            outbox.kept["completing"] = not self.ended
         else:
-            self._add_answer(entry["question"], entry["answer"], entry["seen"], entry["time"])
+            self._add_answer(question, entry["answer"], entry["seen"], entry["time"])
 
     def _add_answer(self, question: str, answer: Answer, seen: Answer, time: int) -> None:
         if self.ended:
@@ -129,9 +143,14 @@ class State:
 
     def _recover(self, reply: Reply, *, saves: bool) -> float:
         outbox = self._device.outbox
-        outbox.recover(reply.code, self.answers, saves=saves)
+        self._too_large = self._too_large + 1 if saves and reply.too_large else 0
+        if self._too_large == MAX_TOO_LARGE:
+            self._too_large = 0
+            outbox.shrink()
+        else:
+            outbox.recover(reply.code, self.answers, saves=saves)
         if reply.code == "SESSION_NOT_FOUND":
-            self.session = None
+            self.session, self.ended = None, False
         outbox.keep()
         if reply.code == "SESSION_CONFLICT":
             return self._pauses.after_conflict(reply.retry_after)

@@ -2,7 +2,7 @@
 import type { AnswerChange, SessionService } from "./client.js";
 import { LogicalClock, readClocks, type ServiceTime } from "./clocks.js";
 import type { AttemptEvent } from "./events.js";
-import { Inbox, type Entries, type Entry, type NewEntry } from "./inbox.js";
+import { Inbox, type Entries, type NewEntry } from "./inbox.js";
 import { answerIn, canonicalId, copyOf } from "./json.js";
 import { FORMAT, timesOf, type Assignment } from "./kept.js";
 import { LimitedStore } from "./limits.js";
@@ -21,7 +21,7 @@ export type Options = {
   token?: () => string | Promise<string>;
   /** The time in seconds that the store and `token` may take; 10 if it is left out. */
   timeout?: number;
-  /** The time in seconds without a sign of life of the tab that sends, after which another one takes over; 30. */
+  /** The time in seconds without a message of the tab that sends, after which another one takes over; 30. */
   takeover?: number;
 };
 
@@ -116,14 +116,14 @@ export class Attempt extends View {
     const copy = copyOf(answer); // a list that its owner changes later must not change a write that was sent
     const name = String(question);
     const seen = answerIn(this.session?.answers ?? this.state?.saved ?? {}, name);
-    return this.put({ question: name, answer: copy, seen });
+    return this.put({ question: name, answer: copy, seen, session: this.state?.id ?? null });
   }
 
-  /** Sends every answer that is not saved yet; calls that overlap are one. Without `decide` it does not ask `merge` again. */
-  flush({ decide = true } = {}): Promise<number> {
-    this.flushing ??= this.inTurn({ method: "flush", parameters: [{ decide }] }, async (sender) => {
-      let wait = await sender.flush(decide);
-      while (!wait && sender.pending) wait = await sender.flush(decide);
+  /** Sends every answer that is not saved yet; calls that overlap are one. */
+  flush(): Promise<number> {
+    this.flushing ??= this.inTurn({ method: "flush", parameters: [] }, async (sender) => {
+      let wait = await sender.flush();
+      while (!wait && sender.pending) wait = await sender.flush();
       return wait;
     }).finally(() => (this.flushing = null));
     return this.flushing;
@@ -131,7 +131,7 @@ export class Attempt extends View {
 
   /** Completes the attempt, after every answer was saved or refused; later flushes go on with it. */
   complete(): Promise<number> {
-    void this.put({ question: null, answer: null, seen: null });
+    void this.put({ question: null, answer: null, seen: null, session: this.state?.id ?? null });
     return this.inTurn({ method: "flush", parameters: [] }, (sender) => sender.flush());
   }
 
@@ -186,13 +186,11 @@ export class Attempt extends View {
     this.emit({ type: "changed" });
   }
 
-  /** Writes what the store did not take while it was late. */
+  /** Writes what the store did not take while an earlier call had not ended. */
   private recover(): void {
-    const { loaded } = this;
-    if (loaded?.outbox.text.isUnread) {
-      this.unload();
-      this.load();
-    } else if (this.sender) this.sender.outbox.keep();
+    const { sender } = this;
+    if (sender?.outbox.text.hasUnread) this.queue = this.queue.then(() => sender.readAgain(this.name));
+    else if (sender) sender.outbox.keep();
     else void this.inbox.retry().then(() => this.notify({ type: "changed" }));
   }
 
@@ -209,7 +207,7 @@ export class Attempt extends View {
     return stored;
   }
 
-  private async passOn(entry: NewEntry | Entry): Promise<void> {
+  private async passOn(entry: NewEntry): Promise<void> {
     await this.inbox.put(entry, this.shared);
     this.tabs.answered(this.inbox.unwritten);
     if (this.shared) this.notify({ type: "changed" });
@@ -230,6 +228,7 @@ export class Attempt extends View {
         this.tabs.answered(this.inbox.unwritten);
         return this.tabs.call(call);
       }
+      if (sender.outbox.text.hasUnread) await sender.readAgain(this.name);
       if (this.shared) await this.collect(sender);
       return this.token.use(() => run(sender), () => sender.problem === "UNAUTHENTICATED");
     });
@@ -244,9 +243,8 @@ export class Attempt extends View {
   }
 
   /** Collects the answers of the other tabs. */
-  private async collect(sender: Sender): Promise<void> {
-    const received = await this.inbox.moveAll(sender);
-    if (received.length > 0) this.publish({ type: "changed" }, received);
+  private collect(sender: Sender): Promise<void> {
+    return this.inbox.moveAll(sender, (keys) => this.publish({ type: "changed" }, keys));
   }
 
   /** Receives answers that the store of another tab has not taken, and sends them with those in the store. */
@@ -259,7 +257,7 @@ export class Attempt extends View {
     }
     this.debounce ??= setTimeout(() => {
       this.debounce = undefined;
-      void this.runFor({ method: "flush", parameters: [{ decide: false }] });
+      void this.runFor({ method: "flush", parameters: [] });
     }, DEBOUNCE);
   }
 

@@ -9,13 +9,101 @@ const AFTER_FAULT = 30; // seconds
 const MAX_SLEEP = 86_400; // seconds; timers of JavaScript have 31 bits
 const READY: (string | null)[] = [null, "UNDECIDED"];
 
+/** One run of Autosave, from `start` to `stop`. */
+class Run {
+  private stopped = false;
+  private opened = false;
+  private wake: () => void = () => undefined;
+
+  constructor(
+    private attempt: Attempt,
+    private open: () => Promise<number>,
+  ) {}
+
+  async untilStopped(): Promise<void> {
+    while (!this.stopped) {
+      let wait: number;
+      try {
+        wait = await this.step();
+      } catch (error) {
+        console.error(error); // a fault of the program, which stops no later save
+        wait = AFTER_FAULT;
+      }
+      if (wait) await this.sleep(wait);
+      else if (this.attempt.pending) await this.sleep(1);
+      else if (this.opened) await this.untilEnd();
+    }
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.wake();
+  }
+
+  reopen(): void {
+    this.opened = false;
+    this.wakeIf(this.attempt.problem === null);
+  }
+
+  wakeIf(may: boolean): void {
+    if (may) this.wake();
+  }
+
+  /** Opens the attempt, or sends what is to be sent; returns the seconds to wait. */
+  private async step(): Promise<number> {
+    const { attempt } = this;
+    if (this.opened) {
+      // A learner who is typing changes an answer with each key.
+      await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
+      const wait = await attempt.flush();
+      // The tab that sends does not know the user and the quiz.
+      if (attempt.problem === "NOT_OPEN") this.opened = false;
+      return wait;
+    }
+    this.opened = true;
+    const wait = await this.open();
+    if (wait) this.opened = false;
+    return wait;
+  }
+
+  /** Waits until there is something to send, or until a moment after the end, which may have been moved. */
+  private async untilEnd(): Promise<void> {
+    const { attempt } = this;
+    const { session } = attempt;
+    if (!session) {
+      await this.sleep(1);
+      this.opened = false;
+      return;
+    }
+    if (attempt.ended) {
+      await this.sleep(Infinity);
+      this.opened &&= attempt.session !== null;
+      return;
+    }
+    const ends = [session.expires_at, session.closes_at].map((time) => attempt.secondsUntil(time));
+    const next = Math.min(...ends.filter((seconds) => seconds > 0), MAX_SLEEP);
+    // Learners whose time ends together do not ask together.
+    await this.sleep((Math.max(...ends) > 0 ? next : 5) + 1 + 2 * Math.random());
+    if (!attempt.pending && attempt.secondsLeft() === 0) this.opened = false;
+  }
+
+  /** Waits for so many seconds, or until it is woken. */
+  private sleep(seconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.stopped) return resolve();
+      const timer = Number.isFinite(seconds) ? setTimeout(resolve, seconds * 1000) : undefined;
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
 /** Keeps an attempt open and its answers saved, from `start` to `stop`; what happens is an event of the attempt. */
 export class Autosave {
-  private running = false;
-  private opened = false;
+  private run: Run | null = null;
   private notBefore = 0; // the time that the service asked for, by the steady clock
-  private decides = true; // asks `merge` again for answers that it has not decided
-  private wake: () => void = () => undefined;
 
   /** Prepares to open the attempt of this user and quiz; `anew` also after one has ended. */
   constructor(
@@ -25,25 +113,26 @@ export class Autosave {
   ) {}
 
   start(): void {
-    if (this.running) return;
-    this.running = true;
+    if (this.run) return;
     const { attempt } = this;
+    const run = (this.run = new Run(attempt, () => this.open()));
     const changed = attempt.on((event) => {
       if (event.type === "waiting") this.notBefore = performance.now() + event.retryAfter * 1000;
-      this.wakeIf(attempt.pending && READY.includes(attempt.problem));
+      // A tab that has just taken the attempt over has no session.
+      run.wakeIf((attempt.pending || !attempt.session) && READY.includes(attempt.problem));
     });
     const online = (): void => {
-      setTimeout(() => this.wakeIf(this.maySend && OFFLINE.includes(attempt.problem ?? "")), JITTER * Math.random());
+      setTimeout(() => run.wakeIf(this.maySend && OFFLINE.includes(attempt.problem ?? "")), JITTER * Math.random());
     };
     const seen = (): void => {
       // The page may not run again: what is sent now goes on without it. Once visible, the end may have moved.
-      if (document.visibilityState !== "hidden") this.reopen();
-      else if (this.maySend) void attempt.flush({ decide: false });
+      if (document.visibilityState !== "hidden") run.reopen();
+      else if (this.maySend) void attempt.flush();
     };
     const page = typeof document === "undefined" ? null : document;
     page?.addEventListener("visibilitychange", seen);
     if (page) globalThis.addEventListener("online", online);
-    void this.run().finally(() => {
+    void run.untilStopped().finally(() => {
       changed();
       page?.removeEventListener("visibilitychange", seen);
       if (page) globalThis.removeEventListener("online", online);
@@ -51,76 +140,23 @@ export class Autosave {
   }
 
   stop(): void {
-    this.running = false;
-    this.wake();
+    this.run?.stop();
+    this.run = null;
   }
 
   /** Reads the session again, now or after the present wait: its end may have been changed. */
   reopen(): void {
-    this.opened = false;
-    this.wakeIf(this.attempt.problem === null);
+    this.run?.reopen();
+  }
+
+  private async open(): Promise<number> {
+    const wait = await this.attempt.open(this.assignment.user_id, this.assignment.quiz_id, this.options);
+    if (!wait) this.options = {};
+    return wait;
   }
 
   /** Whether the wait that the service asked for is over. */
   private get maySend(): boolean {
     return performance.now() >= this.notBefore;
-  }
-
-  private wakeIf(may: boolean): void {
-    if (may) this.wake();
-  }
-
-  private async run(): Promise<void> {
-    while (this.running) {
-      let wait: number;
-      try {
-        wait = await this.step();
-      } catch (error) {
-        console.error(error); // a fault of the program, which stops no later save
-        wait = AFTER_FAULT;
-      }
-      this.decides = wait ? await this.sleep(wait) : true;
-      if (wait) continue;
-      if (this.attempt.pending) await this.sleep(1);
-      else if (this.opened) await this.untilEnd();
-    }
-  }
-
-  /** Opens the attempt, or sends what is to be sent; returns the seconds to wait. */
-  private async step(): Promise<number> {
-    const { attempt, assignment } = this;
-    if (this.opened) {
-      // A learner who is typing changes an answer with each key.
-      await new Promise((resolve) => setTimeout(resolve, DEBOUNCE));
-      return attempt.flush({ decide: this.decides });
-    }
-    this.opened = true;
-    const wait = await attempt.open(assignment.user_id, assignment.quiz_id, this.options);
-    if (wait) this.opened = false;
-    else this.options = {};
-    return wait;
-  }
-
-  /** Waits until there is something to send, or until a moment after the end, which may have been moved. */
-  private async untilEnd(): Promise<void> {
-    const { attempt } = this;
-    const { session, ended } = attempt;
-    if (!session || ended) return void (await this.sleep(Infinity));
-    const ends = [session.expires_at, session.closes_at].map((time) => attempt.secondsUntil(time));
-    const next = Math.min(...ends.filter((seconds) => seconds > 0), MAX_SLEEP);
-    // Learners whose time ends together do not ask together.
-    await this.sleep((Math.max(...ends) > 0 ? next : 5) + 1 + 2 * Math.random());
-    if (!attempt.pending && attempt.secondsLeft() === 0) this.opened = false;
-  }
-
-  /** Waits for so many seconds, or until it is woken; returns whether the time is over. */
-  private sleep(seconds: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      const timer = Number.isFinite(seconds) ? setTimeout(() => resolve(true), seconds * 1000) : undefined;
-      this.wake = () => {
-        clearTimeout(timer);
-        resolve(false);
-      };
-    });
   }
 }

@@ -7,21 +7,27 @@ import type { Outbox } from "./outbox.js";
 import { settle } from "./stores.js";
 
 /**
- * An answer that was given at a time of the logical clock; `seen` is the stored one that the learner saw. Without a
- * question: the learner hands in.
+ * An answer that was given at a time of the logical clock; `seen` is the stored one that the learner saw, `session` the
+ * id of the session that it was given in, null if that was not known. Without a question: the learner hands in.
  */
-export type Entry = { question: string | null; answer: AnswerChange; seen: AnswerChange; time: number };
+export type Entry = {
+  question: string | null;
+  answer: AnswerChange;
+  seen: AnswerChange;
+  time: number;
+  session: string | null;
+};
 export type Entries = [key: string, entry: Entry][];
 /** An entry whose time is not known yet. */
-export type NewEntry = Omit<Entry, "time">;
+export type NewEntry = Omit<Entry, "time"> & { time?: number };
 
 /** The outbox with its sender, which knows whether the attempt has ended. */
 type Receiver = { readonly outbox: Outbox; add(entry: Entry): void };
 
-/** Each entry has a key of its own and never changes: one tab writes it, and the owner removes it. */
+/** Each entry has a key of its own: one tab writes it, and the owner removes it. */
 export class Inbox {
   /** The entries of this tab that the owner has not acknowledged yet. */
-  private own = new Map<string, { entry: Entry; state: "new" | "stored" | "failed" }>();
+  private own = new Map<string, { entry: NewEntry; state: "new" | "stored" | "failed" }>();
   private count = 0;
   /** Resolves once the clock has seen the times in the store; undefined afterwards. */
   reading: Promise<void> | undefined;
@@ -44,15 +50,15 @@ export class Inbox {
       } catch {
         // The store cannot be read now: the date has to do.
       }
-      this.date();
+      this.setTimes();
       this.reading = undefined;
     };
     this.reading = read();
   }
 
   /** Sets the time of the entries that have none yet: the clock has seen the times of earlier answers. */
-  private date(): void {
-    for (const { entry } of this.own.values()) if (entry.question !== null) entry.time ||= this.clock.next();
+  private setTimes(): void {
+    for (const { entry } of this.own.values()) entry.time ??= this.clock.next();
   }
 
   /** The answers of this tab that the owner has not acknowledged yet. */
@@ -80,16 +86,16 @@ export class Inbox {
   /** The entries that only this tab has. */
   get unwritten(): Entries {
     const failed = [...this.own].filter(([, { state }]) => state === "failed");
-    return failed.map(([key, { entry }]) => [key, entry]);
+    return failed.map(([key, { entry }]) => [key, entry as Entry]); // written once, with its time
   }
 
   /** Adds an entry; resolves once it is stored, if the store is shared, or the store has failed. */
-  put(entry: NewEntry | Entry, isShared: boolean): void | Promise<void> {
+  put(entry: NewEntry, isShared: boolean): void | Promise<void> {
     const key = `${this.prefix}${this.tab}.${this.count++}`;
-    this.own.set(key, { entry: { time: 0, ...entry }, state: "new" });
+    this.own.set(key, { entry: { ...entry }, state: "new" });
     if (!isShared) return; // the outbox is still being loaded, and gets it from memory
     if (this.reading) return this.reading.then(() => this.write(key));
-    this.date();
+    this.setTimes();
     return this.write(key);
   }
 
@@ -105,13 +111,16 @@ export class Inbox {
 
   /** Moves this tab's entries to the outbox, which it owns now. */
   moveOwn(receiver: Receiver): void {
-    this.date();
-    for (const { entry } of this.own.values()) receiver.add(entry);
+    this.setTimes();
+    for (const { entry } of this.own.values()) receiver.add(entry as Entry);
     this.own.clear();
   }
 
-  /** Moves the entries of all tabs to the outbox; returns their keys, which their tabs can forget. */
-  async moveAll(receiver: Receiver): Promise<string[]> {
+  /**
+   * Moves the entries of all tabs to the outbox. `received` is called with their keys, which their tabs can forget, before
+   * the entries are removed: this tab may be closed in between.
+   */
+  async moveAll(receiver: Receiver, received: (keys: string[]) => void): Promise<void> {
     const { outbox } = receiver;
     const moved: string[] = [];
     try {
@@ -128,13 +137,15 @@ export class Inbox {
       // The store cannot be read now: the entries stay in it.
     }
     // Another tab owns the attempt: it reads the entries itself.
-    if (outbox.text.isDetached) return [];
+    if (outbox.text.isDetached) return;
     const own = this.own.size;
     this.moveOwn(receiver);
     if (moved.length + own > 0) outbox.keep();
     await outbox.text.written;
+    // Those of an earlier owner, too.
+    const keys = [...new Set([...moved, ...outbox.kept.received])];
+    if (keys.length > 0) received(keys);
     if (!outbox.text.failed) await this.removeReceived(outbox);
-    return moved;
   }
 
   /** Removes entries that are stored in the outbox; those that cannot be removed are not received again. */
@@ -165,7 +176,7 @@ export class Inbox {
 function parseEntry(content: string | null): Entry | null {
   try {
     const entry: unknown = JSON.parse(content ?? "null");
-    return isEntry(entry) ? entry : null;
+    return isEntry(entry) ? { ...entry, session: entry.session ?? null } : null;
   } catch {
     return null;
   }

@@ -16,7 +16,7 @@ export type Assignment = Pick<Session, "user_id" | "quiz_id">;
 /**
  * The stored content: `anew` ignores earlier attempts at the next start, `saved` are acknowledged answers, `times` are
  * those at which the learner gave the last answer to each question on this device, `received` are the keys of entries of
- * the inbox that are in this content, and may still be in the store.
+ * the inbox that are in this content, and may still be in the store. `past` are the ids of sessions of earlier attempts.
  */
 export type Kept = {
   id: string | null;
@@ -32,6 +32,7 @@ export type Kept = {
   refused: Dict<AnswerChange>;
   lost: Dict<AnswerChange>;
   received: string[];
+  past: string[];
 };
 
 /** Returns the answers alone. */
@@ -43,6 +44,7 @@ export const nothingKept = (): Kept => ({
   ...{ id: null, user_id: null, quiz_id: null, anew: false, completing: false, version: 0, sent: null },
   ...{ saved: dict(), times: dict(), unsent: dict(), refused: dict(), lost: dict() },
   received: [],
+  past: [],
 });
 
 /** Parses stored content; throws if it is not an attempt's. */
@@ -56,11 +58,46 @@ export function parseKept(content: string): Kept {
   const isWrite = typeof sent.key === "string" && typeof sent.version === "number";
   const isId = kept.id === null || typeof kept.id === "string";
   const maps = [kept.saved, kept.times, kept.refused, kept.lost].every(isObject) && typeof kept.version === "number";
-  const isList = Array.isArray(kept.received);
-  if (!(changes && isWrite && isId && maps && isList)) throw new TypeError(content);
+  const lists = [kept.received, kept.past].every(Array.isArray);
+  if (!(changes && isWrite && isId && maps && lists)) throw new TypeError(content);
   for (const name of ["saved", "refused", "lost"] as const) kept[name] = dict(kept[name]);
   [kept.unsent, kept.times] = [dict(kept.unsent), dict(kept.times)];
   return kept;
+}
+
+/** Returns stored content with what was added before it could be read; throws if it is that of another attempt. */
+export function mergeKept(stored: Kept, kept: Kept): Kept {
+  const differ = (["id", "user_id", "quiz_id"] as const).filter(
+    (name) => kept[name] !== null && stored[name] !== null && kept[name] !== stored[name],
+  );
+  if (differ.length > 0) throw new TypeError(`another ${differ.join(", ")}`);
+  const merged = { ...stored, times: dict({ ...stored.times, ...kept.times }), sent: null };
+  merged.unsent = dict({ ...changesIn(stored), ...changesIn(kept) });
+  for (const name of ["saved", "refused", "lost"] as const) merged[name] = dict({ ...stored[name], ...kept[name] });
+  // An answer that was given since then replaces the stored one.
+  const groups = ["unsent", "saved", "refused", "lost"] as const;
+  const present = { ...kept, unsent: changesIn(kept) };
+  for (const question of Object.keys(kept.times)) {
+    for (const name of groups) if (!Object.hasOwn(present[name], question)) delete merged[name][question];
+    merged.times[question] = Math.max(kept.times[question]!, stored.times[question] ?? 0);
+  }
+  for (const name of ["received", "past"] as const) merged[name] = [...new Set([...stored[name], ...kept[name]])];
+  return {
+    ...merged,
+    ...{ id: kept.id ?? stored.id, user_id: kept.user_id ?? stored.user_id, quiz_id: kept.quiz_id ?? stored.quiz_id },
+    anew: kept.anew || (kept.id === null && stored.anew),
+    completing: kept.completing || stored.completing,
+    version: kept.version || stored.version,
+  };
+}
+
+/** Returns the unsent changes, with those of the write in flight. */
+function changesIn({ sent, unsent }: Kept): Changes {
+  const changes: Changes = dict(unsent);
+  for (const [question, { answer, seen }] of Object.entries(sent?.changes ?? {})) {
+    changes[question] = { answer: Object.hasOwn(unsent, question) ? unsent[question]!.answer : answer, seen };
+  }
+  return changes;
 }
 
 /** Returns the times of the answers in stored content; none if it is not an attempt's. */

@@ -18,7 +18,7 @@ export function withTimeLimit<T>(call: Promise<T>, seconds: number): Promise<T> 
 
 /** A store with a time limit: as long as a late call has not ended, further calls fail at once. */
 export class LimitedStore {
-  private late = 0;
+  private lateCalls = 0;
 
   constructor(
     private store: Store,
@@ -51,15 +51,15 @@ export class LimitedStore {
   }
 
   private limit<T>(call: () => T | Promise<T>): T | Promise<T> {
-    if (this.late > 0) throw new LateError("an earlier call has not ended");
+    if (this.lateCalls > 0) throw new LateError("an earlier call has not ended");
     const result = call();
     if (!isPromise(result)) return result;
     const ended = (): void => {
-      if (--this.late === 0) this.handlers.recovered();
+      if (--this.lateCalls === 0) this.handlers.recovered();
     };
     return withTimeLimit(Promise.resolve(result), this.seconds).catch((error: unknown) => {
       if (error instanceof LateError) {
-        if (this.late++ === 0) this.handlers.late();
+        if (this.lateCalls++ === 0) this.handlers.late();
         result.then(ended, ended);
       }
       throw error;

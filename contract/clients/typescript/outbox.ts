@@ -4,14 +4,15 @@ import type { LogicalClock } from "./clocks.js";
 import type { Emit } from "./events.js";
 import type { Entry } from "./inbox.js";
 import { answerIn, dict, same, sizeOf, type Dict } from "./json.js";
-import { answersOf, nothingKept, parseKept, type Assignment, type Changes, type Kept, type Write } from "./kept.js";
-import { mergeChange, type Merge } from "./merge.js";
+import { answersOf, mergeKept, nothingKept, parseKept, type Assignment, type Changes, type Kept, type Write } from "./kept.js";
+import type { Merger } from "./merge.js";
 import { makeKey } from "./request.js";
 import type { Session } from "./schema.js";
 import { settle } from "./stores.js";
 import type { StoredText } from "./text.js";
 
 const MAX_ANSWERS = 500; // in a request
+const MAX_PAST = 100; // ids of sessions of earlier attempts
 const MAX_BYTES = 256 * 1024 - 100; // of the answers in a request; the body has its version, too
 // After a restore an operator adds a million to the versions. No client makes half as many writes in between.
 const RESTORED = 500_000;
@@ -31,9 +32,17 @@ export class Outbox {
       () => this.text.load(olderKey, (content) => void (this.kept = parseKept(content))),
       () => {
         for (const time of Object.values(this.kept.times)) this.clock.observe(time);
-        if (this.text.setAside || this.text.isUnread) this.keep();
+        if (this.text.setAside || this.text.hasUnread) this.keep();
       },
     );
+  }
+
+  /** Reads content again that could not be read before, and adds what was added meanwhile. */
+  async readAgain(olderKey: string): Promise<void> {
+    if (!this.text.hasUnread) return;
+    await this.text.load(olderKey, (content) => void (this.kept = mergeKept(parseKept(content), this.kept)));
+    for (const time of Object.values(this.kept.times)) this.clock.observe(time);
+    this.keep();
   }
 
   /** The answers that the service has not acknowledged. */
@@ -45,6 +54,12 @@ export class Outbox {
     return Object.keys(this.unsaved).length === 0;
   }
 
+  /** The user and the quiz of the answers; null if they are not known. */
+  get assignment(): Assignment | null {
+    const { user_id, quiz_id } = this.kept;
+    return user_id === null || quiz_id === null ? null : { user_id, quiz_id };
+  }
+
   /** Returns whether the answers are of this user and quiz; those without a user have not been sent yet. */
   belongsTo({ user_id, quiz_id }: Assignment): boolean {
     return this.kept.user_id === null || (this.kept.user_id === user_id && this.kept.quiz_id === quiz_id);
@@ -52,41 +67,48 @@ export class Outbox {
 
   /**
    * Adds an answer that was given at a time of the logical clock; `seen` is the one that the service had, as far as is
-   * known. Ignores an answer that is older than another one to the question, or is the same one again.
+   * known. Ignores an answer that is older than another one to the question, or is the same one again. An answer of an
+   * earlier attempt is lost, and its completion is ignored.
    */
-  add({ question, answer, seen, time }: Entry, ended: boolean): void {
-    const { sent, unsent, times, refused, lost } = this.kept;
+  add({ question, answer, seen, time, session }: Entry, ended: boolean): void {
+    const { sent, unsent, saved, times, refused, lost, past } = this.kept;
+    if (session && past.includes(session)) {
+      if (question !== null && !Object.hasOwn(times, question)) lost[question] = answer;
+      return;
+    }
     if (question === null) {
       this.kept.completing = !ended;
       return;
     }
     this.clock.observe(time);
-    if (time <= (times[question] ?? 0)) return;
+    if (time <= (times[question] ?? -1)) return;
     times[question] = time;
     if (ended) {
       lost[question] = answer;
       return;
     }
     delete refused[question];
+    delete lost[question];
     const sentBefore = sent && Object.hasOwn(sent.changes, question) ? sent.changes[question] : undefined;
-    const seenBefore = unsent[question] ? unsent[question].seen : sentBefore ? sentBefore.answer : seen;
-    unsent[question] = { answer, seen: seenBefore };
+    // Another tab of this device may have saved an answer since the learner saw the stored one.
+    const known = sentBefore ? sentBefore.answer : Object.hasOwn(saved, question) ? saved[question]! : seen;
+    unsent[question] = { answer, seen: unsent[question] ? unsent[question].seen : known };
   }
 
   /** Returns what the service has not acknowledged, for the outbox of another tab. */
   get entries(): Entry[] {
     const { unsaved } = this;
-    const { sent, unsent, times, completing } = this.kept;
+    const { sent, unsent, times, completing, id: session } = this.kept;
     const changes = Object.entries({ ...unsent, ...sent?.changes });
     const entries: Entry[] = changes.map(([question, { seen }]) => {
-      // An answer whose time is unknown is older than each other one; 0 would be an entry without a time yet.
-      return { question, answer: unsaved[question]!, seen, time: times[question] ?? 1 };
+      // An answer of another device, which a new attempt has taken over, has no time: each other one is later.
+      return { question, answer: unsaved[question]!, seen, time: times[question] ?? 0, session };
     });
-    return completing ? [...entries, { question: null, answer: null, seen: null, time: 0 }] : entries;
+    return completing ? [...entries, { question: null, answer: null, seen: null, time: 0, session }] : entries;
   }
 
   /** Returns the write in flight, or makes one and emits what was merged; null if no answer can be merged. */
-  async nextWrite(session: Session, merge: Merge, unmerged: Set<string>, emit: Emit): Promise<Write | null> {
+  async nextWrite(session: Session, merger: Merger, unmerged: Set<string>, emit: Emit): Promise<Write | null> {
     if (this.kept.sent) return this.kept.sent;
     const changes: Changes = dict();
     const taken: Changes = dict();
@@ -97,7 +119,7 @@ export class Outbox {
       const count = Object.keys(changes).length;
       if (count === this.batch || (count > 0 && size + added > MAX_BYTES)) break;
       const theirs = answerIn(session.answers, question);
-      const merged = await mergeChange(merge, question, change, theirs);
+      const merged = await merger.change(question, change, theirs);
       if (!merged) unmerged.add(question);
       else [changes[question], taken[question], size] = [merged, change, size + added];
       if (merged && merged !== change) {
@@ -193,6 +215,18 @@ export class Outbox {
     Object.assign(this.kept, { unsent: dict(), saved: dict(), completing: false });
   }
 
+  /** Puts the answers that came after the end back, because the session runs again. */
+  reopen(): void {
+    const { times, unsent, sent, lost } = this.kept;
+    for (const [question, answer] of Object.entries(lost)) {
+      // Those of an earlier attempt have no time.
+      if (!Object.hasOwn(times, question)) continue;
+      delete lost[question];
+      const isSent = sent !== null && Object.hasOwn(sent.changes, question);
+      if (!isSent && !Object.hasOwn(unsent, question)) unsent[question] = { answer, seen: null };
+    }
+  }
+
   /** Prepares a new attempt after the service has lost this one, with every answer that is known. */
   restart(stored: Dict<AnswerChange>): void {
     this.requeue();
@@ -203,10 +237,21 @@ export class Outbox {
 
   /** Removes the content; answers in it are moved aside. Returns false if that fails. */
   async clear(): Promise<boolean> {
-    const answers = { ...this.unsaved, ...this.kept.refused, ...this.kept.lost };
-    if (Object.keys(answers).length > 0 && !(await this.text.moveAside(JSON.stringify(this.kept)))) return false;
-    this.kept = { ...nothingKept(), received: this.kept.received };
-    return true;
+    const { kept } = this;
+    const answers = { ...this.unsaved, ...kept.refused, ...kept.lost };
+    const { received, past, id } = kept;
+    // Before the store is asked: an answer that is given meanwhile belongs to the next attempt.
+    this.kept = { ...nothingKept(), received, past: (id ? [...past, id] : past).slice(-MAX_PAST) };
+    if (Object.keys(answers).length === 0) return true;
+    return this.text.moveAside(JSON.stringify(kept), () => this.putBack(kept));
+  }
+
+  /** Takes content back that could not be moved, with the answers that were given meanwhile. */
+  private putBack(kept: Kept): void {
+    const { entries } = this;
+    this.kept = kept;
+    for (const entry of entries) this.add(entry, false);
+    this.keep();
   }
 
   /** Writes the content; `text.written` resolves afterwards. */

@@ -7,7 +7,8 @@ const SETTLE = 150; // milliseconds after which another tab's lease, written at 
 export class Ownership {
   private until = 0; // the date at which the lease ends; Infinity with a lock
   private client: string | null | undefined; // the browser's id of the holder of this tab's lock
-  private held = false; // no other tab has owned the name since this one got it, also if it slept longer than its lease
+  /** No other tab has owned the name since this one got it, also if it was suspended for longer than its lease. */
+  private held = false;
   private withdraw: () => void = () => undefined;
 
   constructor(
@@ -16,7 +17,7 @@ export class Ownership {
     private handlers: { acquired(): void; lost(): void; resumed(): void },
   ) {}
 
-  /** Returns whether this tab owns the name. A tab that slept may have lost it: `confirm` asks. */
+  /** Returns whether this tab owns the name. A tab that was suspended may have lost it: `confirm` asks. */
   get isOwner(): boolean {
     return Date.now() < this.until;
   }
@@ -36,14 +37,14 @@ export class Ownership {
     this.handlers.acquired();
   }
 
-  /** Takes the lock from an owner that shows no sign of life; a lease runs out by itself. */
+  /** Takes the lock from an owner that sends no messages; a lease runs out by itself. */
   steal(): void {
     if (this.held || !hasLocks()) return;
     this.withdraw();
     this.lock({ steal: true });
   }
 
-  /** Returns whether this tab still owns the name, also if it slept while another tab took the lock. */
+  /** Returns whether this tab still owns the name, also if it was suspended while another tab took the lock. */
   async confirm(): Promise<boolean> {
     if (this.client && this.isOwner) {
       const holder = await this.holder();

@@ -7,6 +7,8 @@ import type { Session } from "./schema.js";
 import { isSession } from "./sessions.js";
 
 export type State = {
+  /** The id of the session, also before the first reply. */
+  id: string | null;
   session: Session | null;
   ended: boolean;
   problem: string | null;
@@ -35,9 +37,10 @@ export type Published = {
 };
 
 /** Returns a copy of the state, for a message. */
-export function copyState({ session, ended, problem, unsaved, refused, lost, completing, storeFailed, stored, saved }: State): State {
-  const known = session ? {} : saved; // the session has them
-  return { session, ended, problem, unsaved, saved: known, refused, lost, completing, storeFailed, stored };
+export function copyState(state: State): State {
+  const { id, session, ended, problem, unsaved, refused, lost, completing, storeFailed, stored } = state;
+  const saved = session ? {} : state.saved; // the session has them
+  return { id, session, ended, problem, unsaved, saved, refused, lost, completing, storeFailed, stored };
 }
 
 /** Returns the owner's message to the other tabs. */
@@ -57,6 +60,6 @@ export function isPublished(message: object): message is Published {
 /** Returns the time with the clocks of this tab: monotonic clocks of tabs have different starts. */
 export function timeHere({ time, age }: Published): ServiceTime {
   const { steady, date } = readClocks();
-  const elapsed = Math.max(age, date - time.at.date); // this tab may have slept before it read the message
+  const elapsed = Math.max(age, date - time.at.date); // this tab may have been suspended before it read the message
   return { now: time.now, at: { steady: steady - elapsed, date: date - elapsed } };
 }

@@ -6,7 +6,15 @@ import { isObject } from "./json.js";
  * A reply. `code` is `OK`, the `errorCode` of an error, or `NO_REPLY` if it is not from the service; `now` the
  * service's time in milliseconds; `asked` the clocks when the request was sent; `retryAfter` in seconds.
  */
-export type Reply = { code: string; content: unknown; now: number; asked: Clocks; retryAfter: number };
+export type Reply = {
+  code: string;
+  content: unknown;
+  now: number;
+  asked: Clocks;
+  retryAfter: number;
+  /** Whether a proxy with a lower limit has refused the body, which the service did not get. */
+  tooLarge: boolean;
+};
 
 /** The result of a request by openapi-fetch. */
 export type Fetched = { data?: unknown; error?: unknown; response: Response };
@@ -32,14 +40,14 @@ export async function ask(request: (signal: AbortSignal) => Promise<Fetched>): P
     const retryAfter = parseRetryAfter(response.headers.get("retry-after") ?? "", date);
     // A date has whole seconds.
     const now = Date.parse(response.headers.get("session-now") ?? "") || date + 1000;
-    const reply = { content: null, now, asked, retryAfter };
+    const reply = { content: null, now, asked, retryAfter, tooLarge: false };
     if (isObject(data) && [200, 201].includes(response.status)) return { ...reply, code: "OK", content: data };
     if (isObject(error) && typeof error["errorCode"] === "string" && error["statusCode"] === response.status) {
       return { ...reply, code: error["errorCode"], content: error["session"] };
     }
-    return { ...reply, code: response.status === 401 ? "UNAUTHENTICATED" : "NO_REPLY" };
+    return { ...reply, code: response.status === 401 ? "UNAUTHENTICATED" : "NO_REPLY", tooLarge: response.status === 413 };
   } catch {
-    return { code: "NO_REPLY", content: null, now: Date.now(), asked, retryAfter: 0 };
+    return { code: "NO_REPLY", content: null, now: Date.now(), asked, retryAfter: 0, tooLarge: false };
   } finally {
     clearTimeout(timer);
   }

@@ -5,7 +5,7 @@ import type { Emit } from "./events.js";
 import type { Entry } from "./inbox.js";
 import { isObject, sizeOf, type Dict } from "./json.js";
 import { answersOf, type Assignment } from "./kept.js";
-import type { Merge } from "./merge.js";
+import { Merger, type Merge } from "./merge.js";
 import type { Outbox } from "./outbox.js";
 import type { State } from "./published.js";
 import { ask, type Fetched, type Reply } from "./request.js";
@@ -27,6 +27,7 @@ export type Context = {
 const MAX_BACKOFF = 30; // seconds
 // Bytes of a body up to which a browser sends it also after its page was closed (Fetch, "keepalive").
 const MAX_KEEPALIVE = 60_000;
+const MAX_TOO_LARGE = 3; // replies of a proxy in a row, until a write is made smaller
 const MAX_REFUSALS = 20; // requests in a row, until a wait
 const WITH_SESSION = ["OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"];
 
@@ -38,18 +39,25 @@ export class Sender implements State {
   time: ServiceTime = { now: Date.now(), at: readClocks() };
   private failures = 0;
   private refusals = 0; // since the last success
-  private undecided = { questions: new Set<string>(), times: 0, until: 0 };
+  private tooLarge = 0; // replies of a proxy in a row
+  private merger: Merger;
 
   constructor(
     readonly outbox: Outbox,
     private context: Context,
     /** Of the last `open`, which `flush` repeats as long as there is no session. */
     public assignment: Assignment | null,
-  ) {}
+  ) {
+    this.merger = new Merger(context.merge, () => context.emit({ type: "changed" }));
+  }
 
   /** Returns whether answers are to be sent, or the completion. */
   get pending(): boolean {
     return !this.ended && (!this.outbox.isEmpty || this.outbox.kept.completing);
+  }
+
+  get id(): string | null {
+    return this.outbox.kept.id;
   }
 
   get unsaved(): Dict<AnswerChange> {
@@ -85,6 +93,12 @@ export class Sender implements State {
     this.outbox.add(entry, this.ended);
   }
 
+  /** Reads a store again that could not be read before. */
+  async readAgain(olderKey: string): Promise<void> {
+    await this.outbox.readAgain(olderKey);
+    if (this.ended) this.end(true);
+  }
+
   /** Continues an attempt, or starts one. Returns the seconds to wait before the next call, 0 when done. */
   async open(assignment: Assignment, anew: boolean): Promise<number> {
     this.assignment = assignment;
@@ -95,9 +109,9 @@ export class Sender implements State {
       if (wait && kept.id) return wait;
     }
     if (!this.outbox.belongsTo(assignment) || (this.ended && anew)) {
-      this.session = null;
+      [this.session, this.ended] = [null, false];
       if (!(await this.outbox.clear())) return this.pause("STORE_FAILED");
-      [kept, this.ended] = [this.outbox.kept, false];
+      ({ kept } = this.outbox);
     }
     Object.assign(kept, assignment);
     kept.anew ||= anew && !this.session;
@@ -111,30 +125,28 @@ export class Sender implements State {
     );
   }
 
-  /**
-   * Sends every unsaved answer, then the completion if it was asked for; returns as `open` does. Without `decide` those
-   * that `merge` has not decided are left out.
-   */
-  async flush(decide = true): Promise<number> {
+  /** Sends every unsaved answer, then the completion if it was asked for; returns as `open` does. */
+  async flush(): Promise<number> {
     if (!this.session) {
-      if (!this.assignment) return this.pause("NOT_OPEN");
-      const wait = await this.open(this.assignment, false);
+      // The program of this tab may not have opened the attempt, but that of another one.
+      const assignment = this.assignment ?? this.outbox.assignment;
+      if (!assignment) return this.pause("NOT_OPEN");
+      const wait = await this.open(assignment, false);
       if (wait) return wait;
     }
-    if (decide) this.undecided.questions.clear();
+    const unmerged = new Set<string>();
     while (this.session && !this.ended && !this.outbox.isEmpty) {
-      const wait = await this.save(this.session, decide);
+      const wait = await this.save(this.session, unmerged);
       if (wait) return wait;
     }
-    this.undecided.times = 0;
     if (this.session && this.pending) return this.complete(this.session.id);
     return this.done();
   }
 
-  private async save(session: Session, decide: boolean): Promise<number> {
-    const { merge, emit } = this.context;
-    const write = await this.outbox.nextWrite(session, merge, this.undecided.questions, emit);
-    if (!write) return this.leaveUndecided(decide);
+  private async save(session: Session, unmerged: Set<string>): Promise<number> {
+    const write = await this.outbox.nextWrite(session, this.merger, unmerged, this.context.emit);
+    // Answers that were changed during a merge are merged again.
+    if (!write) return unmerged.size > 0 ? this.wait("UNDECIDED", this.merger.secondsUntilDue(unmerged)) : 0;
     await this.outbox.text.written;
     const body = { answers: answersOf(write.changes), version: write.version };
     const params = { path: { id: session.id }, header: { "Idempotency-Key": write.key } };
@@ -144,18 +156,6 @@ export class Sender implements State {
       (init) => this.context.client().PATCH("/api/sessions/{id}/progress", { ...init, params, body, keepalive }),
       write.key,
     );
-  }
-
-  private leaveUndecided(decide: boolean): number {
-    const { undecided } = this;
-    if (decide || performance.now() >= undecided.until) {
-      this.failures = undecided.times++;
-      const wait = this.pause("UNDECIDED");
-      undecided.until = performance.now() + wait * 1000;
-      return wait;
-    }
-    this.problem = "UNDECIDED";
-    return (undecided.until - performance.now()) / 1000;
   }
 
   private complete(id: string): Promise<number> {
@@ -207,7 +207,8 @@ export class Sender implements State {
       this.adopt(session, reply);
     }
     if (code === "OK" && running) {
-      this.refusals = 0;
+      [this.refusals, this.tooLarge] = [0, 0];
+      this.outbox.reopen();
       if (key !== null) this.report("saved", this.outbox.acknowledge(key));
     } else if (["OK", "SESSION_COMPLETED", "SESSION_EXPIRED"].includes(code)) this.end(wasEnded);
     else if (saves && ["VALIDATION_ERROR", "PAYLOAD_TOO_LARGE"].includes(code)) {
@@ -219,7 +220,11 @@ export class Sender implements State {
       this.context.emit({ type: "changed" });
       return 0;
     } else {
-      this.recover(code, saves);
+      this.tooLarge = reply.tooLarge && saves ? this.tooLarge + 1 : 0;
+      if (this.tooLarge === MAX_TOO_LARGE) {
+        this.tooLarge = 0;
+        this.outbox.shrink();
+      } else this.recover(code, saves);
       this.outbox.keep();
       return this.pause(code, reply.retryAfter);
     }
@@ -258,7 +263,7 @@ export class Sender implements State {
     else if (code === "REQUEST_TIMEOUT" && saves) this.outbox.shrink();
     else if (code === "SESSION_NOT_FOUND") {
       this.outbox.restart(this.session?.answers ?? {});
-      this.session = null;
+      [this.session, this.ended] = [null, false];
     }
   }
 
@@ -275,8 +280,12 @@ export class Sender implements State {
   /** Returns the seconds to wait: exponential backoff with jitter, and at least `retryAfter`. */
   private pause(problem: string, retryAfter = 0): number {
     const backoff = Math.min(MAX_BACKOFF, 2 ** this.failures);
-    [this.problem, this.failures] = [problem, this.failures + 1];
-    const seconds = (1 + Math.random() / 2) * Math.max(backoff, retryAfter);
+    this.failures++;
+    return this.wait(problem, (1 + Math.random() / 2) * Math.max(backoff, retryAfter), retryAfter);
+  }
+
+  private wait(problem: string, seconds: number, retryAfter = 0): number {
+    this.problem = problem;
     this.context.emit({ type: "waiting", problem, seconds, retryAfter });
     return seconds;
   }

@@ -81,7 +81,7 @@ export class Tabs {
     this.ownership.claim();
   }
 
-  /** Returns whether this tab still owns the name, also if it slept. */
+  /** Returns whether this tab still owns the name, also if it was suspended. */
   confirm(): Promise<boolean> {
     return this.ownership.confirm();
   }
@@ -142,7 +142,7 @@ export class Tabs {
   }
 
   /**
-   * Asks the owner for a sign of life, or takes over. Timers of a hidden tab may be suspended, messages are not:
+   * Asks the owner for a message, or takes over. Timers of a hidden tab may be suspended, messages are not:
    * therefore checks are counted, and not the time.
    */
   private watch(): void {

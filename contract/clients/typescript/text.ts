@@ -1,7 +1,7 @@
 /** A text in a store: written in order, and never over content that could not be read. */
 import type { LimitedStore } from "./limits.js";
 import { makeKey } from "./request.js";
-import { settle } from "./stores.js";
+import { isPromise, settle } from "./stores.js";
 
 export class StoredText {
   /** Whether the content is in memory only. */
@@ -11,11 +11,12 @@ export class StoredText {
   /** Resolves when the content is written, or the store has failed; it is never rejected. */
   written: Promise<void> = Promise.resolve();
   /** Whether the store has content that is not in memory, and is never overwritten. */
-  isUnread = false;
+  hasUnread = false;
   /** Whether another tab uses the text: this one writes nothing any more. */
   isDetached = false;
   private content: string | null = null; // to be written
   private writing = false;
+  private moving: Promise<unknown> | null = null; // content that is moved aside
 
   /** `changed` is called when a store that returns promises has written the content, or has failed. */
   constructor(
@@ -31,23 +32,28 @@ export class StoredText {
 
   /**
    * Passes the stored content, else that of `olderKey`, to `parse`; moves it aside if `parse` throws. Returns a promise
-   * if the store does.
+   * if the store does. It can be called again as long as the content is unread.
    */
   load(olderKey: string, parse: (content: string) => void): void | Promise<void> {
-    const read = (key: string, otherwise: () => void | Promise<void>): void | Promise<void> =>
+    const read = (key: string, otherwise: () => boolean | Promise<boolean>): boolean | Promise<boolean> =>
       settle(
         () => this.store.getItem(key),
         (content) => (content === null ? otherwise() : this.accept(content, parse)),
-        () => this.cannotRead(),
+        () => false,
       );
-    return read(this.key, () => read(olderKey, () => undefined));
+    return settle(
+      () => read(this.key, () => read(olderKey, () => true)),
+      (isRead) => {
+        if (this.hasUnread || !isRead) this.hasUnread = this.failed = !isRead;
+      },
+    );
   }
 
   /** Writes the content; `written` resolves afterwards. */
   write(content: string): void {
     if (this.isDetached) return;
     this.content = content;
-    if (this.isUnread) this.failed = true;
+    if (this.hasUnread) this.failed = true;
     else if (!this.writing) this.written = this.writeAll();
   }
 
@@ -56,38 +62,47 @@ export class StoredText {
     this.content = null;
   }
 
-  /** Stores the content under another key, and returns whether that worked. */
-  moveAside(content: string): boolean | Promise<boolean> {
+  /**
+   * Stores the content under another key, and returns whether that worked; calls `failed` otherwise. Nothing is written
+   * before that: the store has the only copy.
+   */
+  moveAside(content: string, failed: () => void = () => undefined): boolean | Promise<boolean> {
     const key = `${this.key}.${makeKey()}`;
-    return settle(
+    const moved = settle(
       () => this.put(key, content),
-      (moved) => {
-        if (moved) this.setAside = key;
-        else this.failed = true;
-        return moved;
+      (done) => {
+        this.moving = null;
+        if (done) this.setAside = key;
+        else {
+          this.failed = true;
+          failed();
+        }
+        return done;
       },
     );
+    if (isPromise(moved)) this.moving = moved;
+    return moved;
   }
 
-  private accept(content: string, parse: (content: string) => void): void | Promise<void> {
+  /** Returns whether the content was parsed or moved aside. */
+  private accept(content: string, parse: (content: string) => void): boolean | Promise<boolean> {
     try {
       parse(content);
+      return true;
     } catch {
-      return settle(
-        () => this.moveAside(content),
-        (moved) => void (moved || this.cannotRead()),
-      );
+      return this.moveAside(content);
     }
-  }
-
-  private cannotRead(): void {
-    this.isUnread = this.failed = true;
   }
 
   private async writeAll(): Promise<void> {
     this.writing = true;
     let waited = false;
     while (this.content !== null) {
+      if (this.moving) {
+        await this.moving;
+        waited = true;
+        continue;
+      }
       const content = this.content;
       this.content = null;
       const written = this.put(this.key, content);

@@ -1,7 +1,8 @@
 """Attempts with answers that are refused, and with functions that fail: python faults.py URL SCENARIO."""
 
+import json
 from functools import partial
-from threading import Event
+from threading import Event, Thread
 
 from harness import (
     CLIENT,
@@ -187,5 +188,90 @@ class Endless(Memory):
         super().write(content)
 
 
+def lost_after_the_end() -> None:
+    """An attempt whose session the service has lost after the end has not ended."""
+    user = new_user()
+    attempt = device("lost", user)
+    save(attempt, {1: "one"})
+    finish(attempt.complete)
+    script("SessionNotFoundError", "502 page")
+    assert attempt.open(user, QUIZ) >= 1
+    assert (attempt.ended, attempt.session, attempt.unsaved) == (False, None, {"1": "one"})
+
+
+def read_again() -> None:
+    """A store that could not be read once is read again; its answers are sent, with those given meanwhile."""
+    user, store = new_user(), Memory()
+    first = Attempt(CLIENT, store)
+    finish(partial(first.open, user, QUIZ))
+    save(first, {2: "saved", 4: "x\x00"})
+    first.client = NOWHERE
+    for question in (1, 5):
+        first.answer(question, "of the store")
+    assert first.flush() >= 1
+    store.unreadable = True
+    attempt = Attempt(CLIENT, store)
+    finish(partial(attempt.open, user, QUIZ))
+    save(attempt, {3: "given meanwhile", 5: "given meanwhile"})
+    assert attempt.store_failed
+    store.unreadable = False
+    finish(attempt.flush)
+    saved = {"1": "of the store", "2": "saved", "3": "given meanwhile", "5": "given meanwhile"}
+    assert state(attempt)[1] == saved
+    assert (attempt.store_failed, attempt.refused) == (False, {"4": "x\x00"})
+    assert store.content
+    assert json.loads(store.content)["saved"] == saved
+
+
+def small_proxy() -> None:
+    """A write that a proxy refuses by a page of its own, as too large, is halved after a few refusals."""
+    attempt = device("small", new_user())
+    for question in range(10):
+        attempt.answer(question, "x")
+    script("413 page", "413 page", "413 page")
+    finish(attempt.flush)
+    bodies = [json.loads(request["body"])["answers"] for request in requests("PATCH")]
+    assert [len(answers) for answers in bodies] == [10, 10, 10, 5, 5]
+    assert state(attempt)[1] == {str(question): "x" for question in range(10)}
+
+
+def late_decision() -> None:
+    """A decision that is never made holds up no other answer; one that is made late is used."""
+    user = new_user()
+    decided, asked = Event(), list[Answer]()
+
+    def merge(_question: str, mine: Answer, _theirs: Answer) -> Answer:
+        asked.append(mine)
+        decided.wait()
+        return "both"
+
+    here, there = device("here", user, merge), device("there", user)
+    save(there, {1: "theirs"})
+    here.answer(1, "mine")
+    here.answer(2, "two")
+    thread = Thread(
+        target=lambda: until(lambda: here.flush() > 0 and here.problem == "UNDECIDED"), daemon=True
+    )
+    thread.start()
+    until(lambda: state(there)[1] == {"1": "theirs", "2": "two"})
+    assert here.unsaved == {"1": "mine"}
+    thread.join()
+    decided.set()
+    until(lambda: here.complete() == 0)
+    assert (state(here), asked) == (("completed", {"1": "both", "2": "two"}), ["mine"])
+
+
 if __name__ == "__main__":
-    run(corrected, full_session, large_answers, asked_once, endless_token, endless_store, stored_later)
+    run(
+        corrected,
+        full_session,
+        large_answers,
+        asked_once,
+        endless_token,
+        endless_store,
+        stored_later,
+        late_decision,
+        small_proxy,
+        read_again,
+        lost_after_the_end,
+    )

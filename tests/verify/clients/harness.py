@@ -1,6 +1,7 @@
 """Helpers of the programs with scenarios: attempts on devices, the proxy's script, the service's state."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -47,7 +48,9 @@ def requests(method: str) -> list[dict[str, str]]:
 
 def never(question: str, _mine: Answer, _theirs: Answer) -> Answer:
     """Fail the scenario: no other device has written."""
-    sys.exit(f"merge was called for {question}")
+    sys.stderr.write(f"merge was called for {question}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def device(name: str, user: str, merge: Merge = never) -> Attempt:
@@ -146,9 +149,12 @@ class Memory:
     content: bytes | None = None
     aside: bytes | None = None
     fails = False
+    unreadable = False
 
     def read(self) -> bytes | None:
         """Return the content."""
+        if self.unreadable:
+            raise LookupError
         return self.content
 
     def write(self, content: bytes) -> None:

@@ -97,18 +97,20 @@ def replaced() -> None:
 
 
 def ran_again() -> None:
-    """An answer that came after the end is lost until it is given again in an attempt that runs again."""
+    """Answers that came after the end are sent if the session runs again, unless they were changed."""
     user = new_user()
     attempt = device("again", user)
     save(attempt, {1: "one"})
     back_up(attempt)
     finish(attempt.complete)
     attempt.answer(2, "late")
-    assert attempt.lost == {"2": "late"}
+    attempt.answer(3, "late")
+    assert attempt.lost == {"2": "late", "3": "late"}
     restore(attempt, fence=True)
     finish(partial(attempt.open, user, QUIZ))
     save(attempt, {2: "again"})
-    assert (attempt.lost, state(attempt)) == ({}, ("in_progress", {"1": "one", "2": "again"}))
+    answers = {"1": "one", "2": "again", "3": "late"}
+    assert (attempt.lost, state(attempt)) == ({}, ("in_progress", answers))
 
 
 def completed_later() -> None:

@@ -1,5 +1,6 @@
 /** What an attempt keeps: through a restored database and a crash: node keeping.js URL SCENARIO. */
 import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { Attempt, createClient, type AnswerChange, type AttemptEvent } from "session-service-client";
 
@@ -75,6 +76,28 @@ async function replaced(): Promise<void> {
   await finish(() => here.open(user, QUIZ));
   assert.deepEqual(here.unsaved, {});
   await assertSaved(here, { "1": "theirs" });
+}
+
+/** Answers that came after the end are sent if the session runs again, unless the learner has changed them. */
+async function ran_again(): Promise<void> {
+  for (const restarted of [false, true]) {
+    const [user, store] = [newUser(), new Memory()];
+    const first = await device(store, user);
+    first.answer(1, "one");
+    await finish(() => first.flush());
+    await control("backup", { id: first.session!.id });
+    await finish(() => first.complete());
+    first.answer(2, "late");
+    first.answer(3, "late");
+    assert.deepEqual(first.lost, { "2": "late", "3": "late" });
+    await control("restore", { id: first.session!.id, fence: true });
+    const again = restarted ? made(store) : first;
+    await finish(() => again.open(user, QUIZ));
+    again.answer(3, "changed");
+    await finish(() => again.flush());
+    await assertSaved(again, { "1": "one", "2": "late", "3": "changed" });
+    assert.deepEqual([again.ended, again.lost], [false, {}]);
+  }
 }
 
 /** A completion that was asked for offline is carried out by a later flush, also after a crash. */
@@ -199,6 +222,25 @@ async function default_merge(): Promise<void> {
   await assertSaved(here, { "1": "mine", "2": "theirs", "3": "mine" });
 }
 
+/** A decision that is never made holds up no other answer; one that is made late is used. */
+async function late_decision(): Promise<void> {
+  const user = newUser();
+  const decisions: ((answer: AnswerChange) => void)[] = [];
+  const here = await device(new Memory(), user, () => new Promise((resolve) => void decisions.push(resolve)));
+  const there = await device(new Memory(), user);
+  there.answer(1, "theirs");
+  await finish(() => there.flush());
+  here.answer(1, "mine");
+  here.answer(2, "two");
+  while ((await here.flush()) && here.problem !== "UNDECIDED") await sleep(1);
+  await assertSaved(here, { "1": "theirs", "2": "two" });
+  assert.deepEqual([here.unsaved, decisions.length], [{ "1": "mine" }, 1]);
+  decisions[0]!("both");
+  await finish(() => here.complete());
+  await assertSaved(here, { "1": "both", "2": "two" }, "completed");
+  assert.equal(decisions.length, 1);
+}
+
 /** A session with a status of a later release is one that runs. */
 async function unknown_status(): Promise<void> {
   const paused = createClient({
@@ -221,5 +263,6 @@ async function unknown_status(): Promise<void> {
 
 await run(
   ...[restored, replaced, completed_later, names_of_objects, asked_token, events, default_merge, unknown_status],
+  ...[late_decision, ran_again],
 );
 process.exit(0);

@@ -3,7 +3,7 @@
 import signal
 from functools import partial
 
-from harness import FOLDER, QUIZ, finish, made, new_user, requests, run, save, script, state, until
+from harness import FOLDER, QUIZ, attempts, finish, made, new_user, requests, run, save, script, state, until
 from processes import Other
 from session_service_client import locks
 
@@ -105,6 +105,43 @@ def owner_unstored() -> None:
     assert (state(here)[1], here.unsaved) == ({"1": "here"}, {})
 
 
+def owner_anew() -> None:
+    """An answer and a completion of one attempt, which reach the owner late, do not count in the next one."""
+    user, folder = new_user(), FOLDER / "anew.inbox"
+    owner = Other("anew", user)
+    owner.do("open")
+    here = made("anew")
+    # The entries cannot be written before the owner has the next attempt.
+    folder.touch()
+    here.answer(1, "of the first attempt")
+    assert here.complete() >= 1
+    for command in ("complete", "anew", "answer 2 second"):
+        owner.do(command)
+    folder.unlink()
+    assert (here.flush() >= 1, len(list(folder.iterdir()))) == (True, 2)
+    owner.do("flush")
+    owner.kill()
+    finish(partial(here.open, user, QUIZ))
+    assert (state(here), here.lost) == (("in_progress", {"2": "second"}), {"1": "of the first attempt"})
+
+
+def owner_of_two() -> None:
+    """A process that does not own the file hands in one attempt after the other."""
+    user = new_user()
+    owner = Other("two", user)
+    owner.do("open")
+    here = made("two")
+    for attempt in (1, 2):
+        here.answer(attempt, "one")
+        assert here.complete() >= 1
+        assert here.pending
+        owner.do("flush")
+        assert (here.flush() >= 1, here.pending) == (True, False)
+        assert attempts(user) == ["completed"] * attempt
+        owner.do("anew")
+    assert attempts(user) == ["in_progress", "completed", "completed"]
+
+
 def owner_killed_writing() -> None:
     """The unfinished file of a process that was killed is removed by the next owner."""
     user = new_user()
@@ -118,4 +155,12 @@ def owner_killed_writing() -> None:
 
 
 if __name__ == "__main__":
-    run(owner_killed, owner_frozen, owner_replaced, owner_unstored, owner_killed_writing)
+    run(
+        owner_killed,
+        owner_frozen,
+        owner_replaced,
+        owner_unstored,
+        owner_anew,
+        owner_of_two,
+        owner_killed_writing,
+    )

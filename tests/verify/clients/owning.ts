@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { createClient } from "session-service-client";
+import { Autosave, createClient } from "session-service-client";
 
 import {
   assertSaved, CLIENT, Database, finish, newName, newUser, NOWHERE, QUIZ, requests, run, script, until, URL,
@@ -11,7 +11,7 @@ import { openTab, openTabs, withDeniedLocks, withLeases, withLocks, type Opened 
 
 const now = Date.now;
 
-/** A tab that the browser has suspended is replaced, and sends nothing out of turn when it wakes. */
+/** A tab that the browser has suspended is replaced, and sends nothing out of turn when it is resumed. */
 async function suspended_owner(): Promise<void> {
   withLocks();
   const database = new Database();
@@ -20,21 +20,21 @@ async function suspended_owner(): Promise<void> {
   await finish(() => owner.attempt.flush());
   await owner.attempt.answer(2, "stored, and not sent");
   await sleep(1000);
-  assert.deepEqual(other.sent, []); // an owner that is awake is not replaced
+  assert.deepEqual(other.sent, []); // an owner that runs is not replaced
   owner.tab.suspend();
   await other.attempt.answer(3, "of the other tab");
   await finish(() => other.attempt.flush());
   await assertSaved(other.attempt, { "1": "saved", "2": "stored, and not sent", "3": "of the other tab" });
-  // It wakes: the learner types in it before it hears of its lock.
+  // It is resumed: the learner types in it before it hears of its lock.
   owner.sent.length = 0;
-  await owner.attempt.answer(4, "of the tab that woke");
+  await owner.attempt.answer(4, "of the tab that was resumed");
   const flushing = owner.attempt.flush();
   await sleep(50);
   owner.tab.resume();
   await flushing;
   await other.attempt.answer(5, "later");
   for (const { attempt } of [owner, other]) await finish(() => attempt.flush());
-  const saved = { "1": "saved", "2": "stored, and not sent", "3": "of the other tab", "4": "of the tab that woke", "5": "later" };
+  const saved = { "1": "saved", "2": "stored, and not sent", "3": "of the other tab", "4": "of the tab that was resumed", "5": "later" };
   await assertSaved(other.attempt, saved);
   await until(() => !owner.attempt.pending && !other.attempt.pending);
   assert.deepEqual([owner.sent, owner.attempt.unsaved], [[], {}]);
@@ -73,7 +73,29 @@ async function suspended_while_sending(): Promise<void> {
   assert.deepEqual([keys.length, new Set(keys).size], [3, 2]);
 }
 
-/** A tab without locks that slept for longer than its lease loses nothing that only it has, also if it is replaced. */
+/** An answer that a new attempt has taken over from a lost one replaces no answer that another tab is given later. */
+async function suspended_after_a_restart(): Promise<void> {
+  withLocks();
+  const [owner, other] = (await openTabs(2, new Database(), { takeover: 0.3 })) as [Opened, Opened];
+  const { id, user_id } = owner.attempt.session!;
+  // Another device has answered.
+  const params = { path: { id } };
+  await CLIENT.PATCH("/api/sessions/{id}/progress", { params, body: { answers: { "1": "of another device" } } });
+  await finish(() => owner.attempt.open(user_id, QUIZ));
+  await script(["SessionNotFoundError", "502 page"]);
+  assert.ok((await owner.attempt.open(user_id, QUIZ)) >= 1);
+  assert.deepEqual(owner.attempt.unsaved, { "1": "of another device" });
+  owner.tab.suspend();
+  await finish(() => other.attempt.flush());
+  await other.attempt.answer(1, "changed here");
+  await finish(() => other.attempt.flush());
+  owner.tab.resume();
+  await finish(() => owner.attempt.flush());
+  await until(() => !owner.attempt.pending && !other.attempt.pending);
+  await assertSaved(other.attempt, { "1": "changed here" });
+}
+
+/** A tab without locks that was suspended for longer than its lease loses nothing that only it has, also if it is replaced. */
 async function expired_lease(): Promise<void> {
   withLeases();
   for (const replaced of [false, true]) {
@@ -108,6 +130,54 @@ async function new_owner(): Promise<void> {
   await finish(() => other.attempt.flush());
   await assertSaved(other.attempt, { "1": "one" });
   assert.ok(other.attempt.secondsLeft() > 0);
+}
+
+/** A tab that takes over without anything to send opens the attempt, also one that has ended. */
+async function idle_takeover(): Promise<void> {
+  withLocks();
+  for (const completed of [false, true]) {
+    const [name, user, database] = [newName(), newUser(), new Database()];
+    const tabs = [openTab(name, database), openTab(name, database)] as const;
+    const autosaves = tabs.map(({ tab, attempt }) => {
+      const autosave = new Autosave(attempt, { user_id: user, quiz_id: QUIZ });
+      tab.run(() => autosave.start());
+      return autosave;
+    });
+    const [owner, other] = tabs;
+    for (const { attempt } of tabs) await until(() => attempt.session !== null);
+    if (completed) await finish(() => owner.attempt.complete());
+    await until(() => other.attempt.ended === completed);
+    await sleep(1500); // it waits for the end
+    autosaves[0]!.stop();
+    await owner.attempt.close();
+    await until(() => other.sent.length > 0 && other.attempt.session !== null);
+    assert.equal(other.attempt.ended, completed);
+    autosaves[1]!.stop();
+    await other.attempt.close();
+  }
+}
+
+/** A tab that was never opened sends the answers of the others once it owns the queue. */
+async function never_opened(): Promise<void> {
+  withLocks();
+  for (const cleared of [false, true]) {
+    const [name, user, database] = [newName(), newUser(), new Database()];
+    const [first, owner, other] = [openTab(name, database), openTab(name, database), openTab(name, database)];
+    await finish(() => first.attempt.open(user, QUIZ));
+    const autosave = new Autosave(other.attempt, { user_id: user, quiz_id: QUIZ });
+    if (cleared) {
+      other.tab.run(() => autosave.start());
+      await until(() => other.attempt.session !== null && other.attempt.problem === null);
+    } else await finish(() => other.attempt.open(user, QUIZ));
+    if (cleared) database.memory.items.clear(); // by the learner, in the browser
+    await first.attempt.close();
+    await other.attempt.answer(1, "one");
+    if (!cleared) await finish(() => other.attempt.flush());
+    await until(() => owner.attempt.session !== null && !other.attempt.pending);
+    await assertSaved(owner.attempt, { "1": "one" });
+    autosave.stop();
+    for (const { attempt } of [owner, other]) await attempt.close();
+  }
 }
 
 /** Locks that the browser denies are no reason to send nothing. */
@@ -194,6 +264,7 @@ async function clock_of_a_follower(): Promise<void> {
 
 await run(
   ...[suspended_owner, suspended_while_sending, expired_lease, new_owner, denied_locks, other_version],
-  ...[unknown_messages, clock_of_a_follower],
+  ...[unknown_messages, clock_of_a_follower, suspended_after_a_restart, idle_takeover],
+  ...[never_opened],
 );
 process.exit(0);

@@ -59,12 +59,12 @@ def other() -> None:
     attempt = Attempt(CLIENT, Path(file), never)
     for line in sys.stdin:
         match line.split():
-            case ["open"]:
-                finish(partial(attempt.open, user, QUIZ))
+            case ["open" | "anew" as name]:
+                finish(partial(attempt.open, user, QUIZ, anew=name == "anew"))
             case ["answer", question, *words]:
                 attempt.answer(question, " ".join(words))
-            case ["flush"]:
-                finish(attempt.flush)
+            case ["flush" | "complete" as name]:
+                finish(attempt.flush if name == "flush" else attempt.complete)
             case ["try"]:
                 attempt.flush()
             case ["many", name]:

@@ -119,7 +119,7 @@ async function online_again(): Promise<void> {
   attempt.client = NOWHERE;
   const flush = attempt.flush.bind(attempt);
   let failed = false;
-  attempt.flush = async (options) => ((await flush(options)) ? ((failed = true), 3600) : 0);
+  attempt.flush = async () => ((await flush()) ? ((failed = true), 3600) : 0);
   attempt.answer(1, "one");
   await until(() => failed);
   let sent = 0;
@@ -134,7 +134,7 @@ async function online_again(): Promise<void> {
   await assertSaved(attempt, { "1": "one" });
 }
 
-/** A learner who has not decided on a conflict is not asked again at each key, and the other answers are saved. */
+/** A learner who has not decided on a conflict is asked again, but not at each key; the other answers are saved. */
 async function undecided_while_typing(): Promise<void> {
   const user = newUser();
   const asked: AnswerChange[] = [];
@@ -152,18 +152,45 @@ async function undecided_while_typing(): Promise<void> {
   await until(() => here.problem === "UNDECIDED");
   const flush = here.flush.bind(here);
   let flushes = 0;
-  here.flush = (options) => (flushes++, flush(options));
+  here.flush = () => (flushes++, flush());
   let text = "";
   while (flushes < 8) {
     here.answer(2, (text += "x"));
     here.answer(1, `mine, ${text}`);
     await sleep(50);
   }
-  assert.ok(asked.length <= 4, `asked ${asked.length} times`); // with 1, 2 and 4 seconds between
+  assert.ok(asked.length >= 2 && asked.length <= 4, `asked ${asked.length} times`); // with 1, 2 and 4 seconds between
   await until(() => here.session!.answers["2"] === text);
   autosave.stop();
   assert.deepEqual(Object.keys(here.unsaved), ["1"]);
   await assertSaved(here, { "1": "theirs", "2": text });
+}
+
+/** An Autosave that is stopped and started again during a call goes on with one loop. */
+async function started_again(): Promise<void> {
+  const attempt = made(new Memory());
+  let [opens, active, most] = [0, 0, 0];
+  attempt.open = async () => {
+    opens++;
+    most = Math.max(most, ++active);
+    await sleep(20);
+    active--;
+    return 0.01;
+  };
+  attempt.flush = () => assert.fail("it is not open");
+  const autosave = new Autosave(attempt, { user_id: newUser(), quiz_id: QUIZ });
+  const log = console.error;
+  let faults = 0;
+  console.error = () => void faults++;
+  autosave.start();
+  autosave.stop();
+  autosave.start();
+  await until(() => opens >= 4);
+  most = 0;
+  await until(() => opens >= 50);
+  console.error = log;
+  assert.deepEqual([most, faults], [1, 0]);
+  autosave.stop();
 }
 
 /** Offline answers are sent in writes within the limit of a body, whatever their alphabet. */
@@ -181,5 +208,26 @@ async function large_answers(): Promise<void> {
   await assertSaved(attempt, answers);
 }
 
-await run(background, background_waits, hidden_page, large_answers, online_again, undecided_while_typing);
+/** A proxy that accepts only smaller bodies gets smaller writes, after a few refusals of its own. */
+async function small_proxy(): Promise<void> {
+  const attempt = await device(new Memory(), newUser());
+  let most = 0;
+  attempt.client = createClient({
+    baseUrl: URL,
+    fetch: async (request) => {
+      if (request.method !== "PATCH") return fetch(request);
+      const count = Object.keys((await request.clone().json()).answers).length;
+      if (count > 5) return new Response("<h1>Too large</h1>", { status: 413, headers: { "content-type": "text/html" } });
+      most = Math.max(most, count);
+      return fetch(request);
+    },
+  });
+  const answers = Object.fromEntries([...Array(10).keys()].map((question) => [question, "x"]));
+  for (const [question, answer] of Object.entries(answers)) attempt.answer(question, answer);
+  await finish(() => attempt.flush());
+  await assertSaved(attempt, answers);
+  assert.equal(most, 5);
+}
+
+await run(background, background_waits, hidden_page, large_answers, online_again, undecided_while_typing, started_again, small_proxy);
 process.exit(0);

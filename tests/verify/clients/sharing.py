@@ -207,6 +207,21 @@ def no_lock() -> None:
     assert state(attempt)[1] == {"1": "one", "2": "two"}
 
 
+def hand_in_unstored() -> None:
+    """A completion that is in memory only is passed on with the answers."""
+    user, folder = new_user(), FOLDER / "unstored.lock"
+    folder.mkdir()
+    first = device("unstored", user)
+    first.client = NOWHERE
+    first.answer(1, "one")
+    assert (first.complete() >= 1, first.store_failed) == (True, True)
+    first.close()
+    folder.rmdir()
+    second = device("unstored", user)
+    finish(second.flush)
+    assert state(second) == ("completed", {"1": "one"})
+
+
 def no_folder() -> None:
     """If the folder of the file is removed, the answers are in memory only, and are sent."""
     attempt = Attempt(CLIENT, FOLDER / "removed" / "file", never)
@@ -262,6 +277,7 @@ if __name__ == "__main__":
         inbox,
         older_answer,
         no_lock,
+        hand_in_unstored,
         no_folder,
         locked_later,
     )

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Attempt, type AnswerChange } from "session-service-client";
 
 import {
-  assertSaved, CLIENT, Database, finish, Memory, newName, newUser, NOWHERE, QUIZ, requests, run, script, until,
+  assertSaved, CLIENT, Database, finish, Memory, never, newName, newUser, NOWHERE, QUIZ, requests, run, script, until,
 } from "./harness.js";
 import { openTab, openTabs, Tab, withLocks, type Opened } from "./tabs.js";
 
@@ -190,6 +190,62 @@ async function entries_that_stay(): Promise<void> {
   assert.deepEqual((await requests("PATCH")).map(({ body }) => JSON.parse(body).answers), [{ "1": "one" }, { "2": "two" }]);
 }
 
+/** An answer and a completion of one attempt, which reach the owner late, do not count in the next attempt. */
+async function next_attempt(): Promise<void> {
+  withLocks();
+  const [owner, other] = (await openTabs(2)) as [Opened, Opened];
+  const { id, user_id } = owner.attempt.session!;
+  await until(() => other.attempt.session !== null);
+  other.tab.suspend();
+  await finish(() => owner.attempt.complete());
+  await finish(() => owner.attempt.open(user_id, QUIZ, { anew: true }));
+  assert.notEqual(owner.attempt.session!.id, id);
+  await other.attempt.answer(1, "of the first attempt");
+  void other.attempt.complete();
+  await owner.attempt.answer(2, "of the second attempt");
+  await finish(() => owner.attempt.flush());
+  await assertSaved(owner.attempt, { "2": "of the second attempt" });
+  assert.deepEqual([owner.attempt.ended, owner.attempt.lost], [false, { "1": "of the first attempt" }]);
+}
+
+/** Answers of two tabs to one question are no conflict: no other device has answered. */
+async function two_tabs_one_question(): Promise<void> {
+  withLocks();
+  const [name, user, database] = [newName(), newUser(), new Database()];
+  const tabs = [openTab(name, database, {}, never), openTab(name, database, {}, never)] as const;
+  const [owner, other] = tabs;
+  for (const { attempt } of tabs) await finish(() => attempt.open(user, QUIZ));
+  other.tab.suspend(); // it does not see the answer of the owner
+  await owner.attempt.answer(1, "first");
+  await finish(() => owner.attempt.flush());
+  await other.attempt.answer(1, "second");
+  await finish(() => owner.attempt.flush());
+  await assertSaved(owner.attempt, { "1": "second" });
+}
+
+/** A tab forgets an answer that the owner has, also if the owner ends before it has removed the entry from the store. */
+async function owner_ends_while_collecting(): Promise<void> {
+  withLocks();
+  const [memory, name, user] = [new Memory(), newName(), newUser()];
+  const database = new Database(memory);
+  const owner = openTab(name, database);
+  const next = openTab(name, new Database(memory), { takeover: 0.3 });
+  const other = openTab(name, new Database(memory));
+  for (const { attempt } of [owner, next, other]) await finish(() => attempt.open(user, QUIZ));
+  let removed = false;
+  database.removeItem = (key) => {
+    memory.items.delete(key);
+    removed = true;
+    return new Promise(() => undefined);
+  };
+  await other.attempt.answer(1, "one");
+  await until(() => removed);
+  owner.tab.suspend();
+  await finish(() => next.attempt.flush());
+  await assertSaved(next.attempt, { "1": "one" });
+  await until(() => !other.attempt.pending);
+}
+
 /** The wait that the service asked for holds for the answers of all tabs. */
 async function waiting_tabs(): Promise<void> {
   withLocks();
@@ -208,5 +264,6 @@ async function waiting_tabs(): Promise<void> {
 await run(
   ...[slow_shared_store, closed_tabs, follower_hands_in, date_set_back, date_set_back_in_between],
   ...[same_millisecond, closed_before_written, woken_owner, full_follower, entries_that_stay, waiting_tabs],
+  ...[next_attempt, two_tabs_one_question, owner_ends_while_collecting],
 );
 process.exit(0);

@@ -105,6 +105,64 @@ async function late_read(): Promise<void> {
   }
 }
 
+/** An answer that is given while an earlier attempt is moved aside belongs to the next one, or is moved with it. */
+async function answered_during_a_move(): Promise<void> {
+  for (const fails of [false, true]) {
+    const [user, memory] = [newUser(), new Memory()];
+    const store = Object.assign(new Database(memory), { shared: false });
+    const attempt = new Attempt(CLIENT, store, "attempt");
+    await finish(() => attempt.open(user, QUIZ));
+    await finish(() => attempt.complete());
+    await attempt.answer(1, "too late");
+    const before = memory.getItem("attempt.v1");
+    let moves = 0;
+    const set = store.setItem;
+    store.setItem = async (key, value) => {
+      if (key === "attempt.v1" || moves++ > 0) return set(key, value);
+      void attempt.answer(2, "given meanwhile");
+      await sleep(50);
+      assert.equal(memory.getItem("attempt.v1"), before); // the only copy
+      if (fails) throw new Error("no space left");
+      return set(key, value);
+    };
+    await finish(() => attempt.open(user, QUIZ, { anew: true }));
+    await finish(() => attempt.flush());
+    await assertSaved(attempt, fails ? {} : { "2": "given meanwhile" });
+    const aside = JSON.parse(memory.getItem(attempt.setAside!)!);
+    assert.deepEqual({ ...aside.lost }, fails ? { "1": "too late", "2": "given meanwhile" } : { "1": "too late" });
+  }
+}
+
+/** A store that could not be read once is read again: its answers are sent, with those that were given meanwhile. */
+async function read_again(): Promise<void> {
+  for (const delay of [null, 5]) {
+    const [user, memory] = [newUser(), new Memory()];
+    const first = await device(memory, user);
+    for (const question of [2, 4]) first.answer(question, question === 4 ? "x\u0000" : "saved");
+    await finish(() => first.flush());
+    first.client = NOWHERE;
+    for (const question of [1, 5]) first.answer(question, "of the store");
+    await first.flush();
+    let fails = true;
+    const database = Object.assign(new Database(memory, delay ?? 0), { shared: false });
+    const store = delay === null ? new Memory() : database;
+    if (store instanceof Memory) store.items = memory.items;
+    const get = store.getItem;
+    store.getItem = (key: string) => (fails ? assert.fail("busy") : get(key)) as never;
+    const attempt = new Attempt(CLIENT, store, "attempt");
+    await finish(() => attempt.open(user, QUIZ));
+    for (const question of [3, 5]) await attempt.answer(question, "given meanwhile");
+    await finish(() => attempt.flush());
+    assert.equal(attempt.storeFailed, true);
+    fails = false;
+    await finish(() => attempt.flush());
+    const saved = { "1": "of the store", "2": "saved", "3": "given meanwhile", "5": "given meanwhile" };
+    await assertSaved(attempt, saved);
+    assert.deepEqual([attempt.storeFailed, attempt.refused], [false, { "4": "x\u0000" }]);
+    assert.deepEqual({ ...JSON.parse(memory.getItem("attempt.v1")!).saved }, saved);
+  }
+}
+
 /** A token that never comes holds up nothing for longer than the time limit. */
 async function late_token(): Promise<void> {
   const user = newUser();
@@ -184,5 +242,8 @@ async function session_at_its_limit(): Promise<void> {
   await assertSaved(attempt, { "1": "corrected" });
 }
 
-await run(slow_store, late_write, late_read, late_token, stored, partial_store, session_at_its_limit);
+await run(
+  ...[slow_store, late_write, late_read, late_token, stored, partial_store, session_at_its_limit],
+  ...[answered_during_a_move, read_again],
+);
 process.exit(0);

@@ -1,7 +1,7 @@
 /** Tabs of a browser in this process: `navigator.locks`, `localStorage`, and tabs that the browser suspends. */
 import { AsyncLocalStorage } from "node:async_hooks";
 
-import { Attempt, createClient, type Options } from "session-service-client";
+import { Attempt, createClient, type Merge, type Options } from "session-service-client";
 
 import { Database, finish, Memory, newName, newUser, QUIZ, URL } from "./harness.js";
 
@@ -159,9 +159,9 @@ export async function openTabs(count: number, database = new Database(), options
   return opened;
 }
 
-export function openTab(name: string, database: Database, options: Options = {}): Opened {
+export function openTab(name: string, database: Database, options: Options = {}, merge?: Merge): Opened {
   const [tab, sent] = [new Tab(), [] as string[]];
   const client = createClient({ baseUrl: URL, fetch: (request) => (sent.push(request.method), fetch(request)) });
-  const attempt = tab.run(() => new Attempt(client, database, name, undefined, options));
+  const attempt = tab.run(() => new Attempt(client, database, name, merge, options));
   return { tab, attempt, sent };
 }

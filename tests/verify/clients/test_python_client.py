@@ -54,7 +54,14 @@ PROGRAMS = (
     "sharing.py",
     "anything.py",
 )
-KEEPING = ["ran_again", "background_shared", "background_ends", "any_text", "own_store", "endless_reply"]
+KEEPING = [
+    "ran_again",
+    "background_shared",
+    "background_ends",
+    "any_text",
+    "own_store",
+    "endless_reply",
+]
 FAULTS = [
     "corrected",
     "full_session",
@@ -63,12 +70,18 @@ FAULTS = [
     "endless_token",
     "endless_store",
     "stored_later",
+    "late_decision",
+    "small_proxy",
+    "read_again",
+    "lost_after_the_end",
 ]
 SHARING = [
     "owner_killed",
     "owner_frozen",
     "owner_replaced",
     "owner_unstored",
+    "owner_anew",
+    "owner_of_two",
     "owner_killed_writing",
     "crowd",
     "threads",
@@ -79,6 +92,7 @@ SHARING = [
     "inbox",
     "older_answer",
     "no_lock",
+    "hand_in_unstored",
     "no_folder",
     "locked_later",
 ]

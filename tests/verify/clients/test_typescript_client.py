@@ -29,8 +29,11 @@ SAVING = [
     "large_answers",
     "online_again",
     "undecided_while_typing",
+    "started_again",
+    "small_proxy",
 ]
 KEEPING = [scenario for scenario in programs.KEEPING if scenario not in SAVING]
+KEEPING_MORE = ["names_of_objects", "unknown_status", "late_decision", "ran_again"]
 STORING = [
     "slow_store",
     "late_write",
@@ -39,6 +42,8 @@ STORING = [
     "stored",
     "partial_store",
     "session_at_its_limit",
+    "answered_during_a_move",
+    "read_again",
 ]
 SHARING = [
     "slow_shared_store",
@@ -52,6 +57,9 @@ SHARING = [
     "full_follower",
     "entries_that_stay",
     "waiting_tabs",
+    "next_attempt",
+    "two_tabs_one_question",
+    "owner_ends_while_collecting",
 ]
 OWNING = [
     "suspended_owner",
@@ -62,6 +70,9 @@ OWNING = [
     "other_version",
     "unknown_messages",
     "clock_of_a_follower",
+    "suspended_after_a_restart",
+    "idle_takeover",
+    "never_opened",
 ]
 
 pytestmark = pytest.mark.needs("node")
@@ -147,7 +158,7 @@ def test_an_attempt_on_a_bad_device(compiled: Path, service: Service, migrated: 
     programs.run_scenario(compiled, service, migrated, ["node", "device.js"], scenario)
 
 
-@pytest.mark.parametrize("scenario", [*KEEPING, "names_of_objects", "unknown_status"])
+@pytest.mark.parametrize("scenario", [*KEEPING, *KEEPING_MORE])
 def test_an_attempt_keeps_every_answer(
     compiled: Path, service: Service, migrated: Urls, scenario: str
 ) -> None:
