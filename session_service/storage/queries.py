@@ -189,8 +189,8 @@ class Lock:
 
 
 @attrs.frozen
-class SweptSession:
-    """A session that the sweeper has ended, and its new version."""
+class ChangedSession:
+    """A session that was changed by another call or by the sweeper, and its version."""
 
     id: UUID
     version: int
@@ -249,13 +249,14 @@ order_sessions = statements.batch("order_sessions", OrderInput, SessionRow)
 begin_quiz_order = statements.one("begin_quiz_order", QuizOrderRow)
 advance_quiz_order = statements.one("advance_quiz_order", ChangedCount)
 find_running_sessions = statements.many("find_running_sessions", RunningSession)
+find_unplaced_sessions = statements.many("find_unplaced_sessions", ChangedSession)
 lock_session = statements.count("lock_session")
 lock_start = statements.count("lock_start")
 lock_starts = statements.batch("lock_starts", LockInput, Lock)
 count_sessions = statements.one("count_sessions", StatusCounts)
 list_sessions = statements.many("list_sessions", SessionSummary)
 list_session_events = statements.many("list_session_events", HistoryRow)
-expire_sessions = statements.many("expire_sessions", SweptSession)
+expire_sessions = statements.many("expire_sessions", ChangedSession)
 list_unplaced_events = statements.many("list_unplaced_events", UnplacedEvent)
 place_events = statements.batch("place_events", PlaceInput, PlacedEvent)
 trim_events = statements.many("trim_events", PlacedEvent)

@@ -26,13 +26,14 @@ _CODES = {
 
 @define
 class Progress:
-    """The effect of an order: of all calls with its key, and of this one."""
+    """The effect of an order: of all calls with its key, and of this one, which has changed its `own`."""
 
     order: QuizOrder
     digest: str | None
     began_at: datetime
     changed: int = 0
     finished: bool = False
+    own: int = 0
     unchanged: list[UnchangedSession] = field(factory=list)
     skipped: bool = False
 
@@ -69,6 +70,7 @@ class QuizOrders:
             return None
         if not progress.finished:
             await self._continue(progress, provenance, end)
+        await self._raise_others(progress)
         return progress.report()
 
     async def _continue(self, progress: Progress, provenance: Provenance, end: float) -> None:
@@ -141,6 +143,7 @@ class QuizOrders:
                     connection, quiz_id=progress.order.quiz_id, key=key, changed=changed, finished=False
                 )
                 progress.changed = counted.changed
+            progress.own += changed
         return rows
 
     async def _finish(self, progress: Progress) -> None:
@@ -152,3 +155,13 @@ class QuizOrders:
                 self._pool, quiz_id=progress.order.quiz_id, key=key, changed=0, finished=True
             )
             progress.changed = counted.changed
+
+    async def _raise_others(self, progress: Progress) -> None:
+        """Raise the cache to the versions that other calls with the key have made.
+
+        An instance that was killed, or has lost its connection, may have changed sessions without raising it.
+        """
+        if progress.changed > progress.own:
+            query = partial(queries.find_unplaced_sessions, self._pool, quiz_id=progress.order.quiz_id)
+            others = await self._sessions.in_turn(query)
+            await self._sessions.raise_versions({session.id: session.version for session in others})

@@ -207,6 +207,12 @@ MUTATIONS = [
         f"{TESTS}/test_pause_sessions.py::test_200_pauses_and_resumes_a_whole_quiz",
     ),
     Mutation(
+        "cache after a repeated order for a quiz",
+        QUIZZES,
+        remove("QuizOrders.give", "await self._raise_others($$$)"),
+        f"{TESTS}/test_pause_sessions.py::test_200_for_a_repeat_after_an_instance_was_killed",
+    ),
+    Mutation(
         "number of sessions that an order for a quiz has changed",
         QUIZZES,
         set_argument("QuizOrders._apply", "changed", "0"),
