@@ -1,93 +1,10 @@
 """The checker of histories: finds operations that break a guarantee, from the recorded operations alone."""
 
 import heapq
-import json
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, Literal
 
-from attrs import define, field, frozen
-
-Kind = Literal["start", "save", "read", "complete", "extend", "order", "event"]
-Outcome = Literal["ok", "conflict", "gone", "paused", "exhausted", "refused", "unknown"]
-ENDED = ("completed", "expired")
-
-
-def entries(session: dict[str, Any]) -> dict[str, str]:
-    """Return the answers and annotations of a session, or of the body of a save, as JSON texts by name."""
-    return {
-        f"{part}/{question}": json.dumps(value, sort_keys=True)
-        for part in ("answers", "annotations")
-        for question, value in (session.get(part) or {}).items()
-    }
-
-
-@define
-class Operation:
-    """A request as its client saw it: times in seconds, `version` from the response.
-
-    `extend` is an order that adds seconds to the end, `order` any other one. `outcome` is `ok`, `conflict`
-    (409), `gone` (410), `paused` (423), `exhausted` (403), `refused` (certainly not applied) or `unknown`.
-    `writes` are the entries of a save; every value belongs to one operation only. `times` are those of the
-    session that orders move. `limited` is the user of a start with a limit of attempts. An `event` of the
-    feed shows its version and, of an end, the status.
-    """
-
-    kind: Kind
-    session: str
-    begin: float
-    end: float
-    outcome: Outcome
-    version: int | None = None
-    status: str | None = None
-    entries: dict[str, str] | None = None
-    ended_by: str | None = None
-    expected_version: int | None = None
-    writes: dict[str, str] = field(factory=dict)
-    seen: int = 0
-    fresh: bool = False
-    times: tuple[str | None, ...] = ()
-    expires_at: float = float("inf")
-    closes_at: float = float("inf")
-    limited: str = ""
-    attempt: int | None = None
-    repeats: int = 0
-    extra: int = 0
-
-    @property
-    def orders(self) -> bool:
-        """Whether the operation is an order that may have changed the session."""
-        return self.kind in ("extend", "order") and self.outcome in ("ok", "unknown")
-
-    @property
-    def extended(self) -> bool:
-        """Whether the operation certainly moved the end of the session, which then runs."""
-        moved = self.kind == "extend" and self.outcome == "ok" and self.status == "in_progress"
-        return moved and self.expires_at != float("inf")
-
-    @property
-    def changed(self) -> bool:
-        """Whether the operation certainly changed the session."""
-        return self.outcome == "ok" and self.kind in ("save", "complete")
-
-
-@frozen
-class Final:
-    """The state of a session in the database at the end."""
-
-    version: int
-    entries: dict[str, str]
-    late_saves: int = 0
-    expires_at: float = float("inf")
-
-
-@define
-class Verdict:
-    """Violations of guarantees, and the number and maximum age in seconds of stale responses."""
-
-    violations: list[str] = field(factory=list)
-    stale: int = 0
-    max_staleness: float = 0.0
+from tests.verify.histories.record import ENDED, Final, Operation, Verdict
 
 
 def check(
@@ -116,6 +33,7 @@ def check(
         _check_order(session, history, bound, verdict)
         _check_refusals(session, history, verdict)
         _check_end(session, history, verdict)
+        _check_pauses(session, history, verdict)
         if session in final:
             _check_nothing_lost(session, history, final[session], verdict)
             # Orders move the ends: only without them it is known which saves were late.
@@ -209,6 +127,18 @@ def _check_end(session: str, history: list[Operation], verdict: Verdict) -> None
             verdict.violations.append(f"{session}: in progress after its end")
         if operation.ended_by == "deadline" and operation.end < operation.closes_at:
             verdict.violations.append(f"{session}: ended before its end")
+
+
+def _check_pauses(session: str, history: list[Operation], verdict: Verdict) -> None:
+    """A paused session is saved in its grace alone; a 423 is for a paused one."""
+    graces = [one.closes_at - one.expires_at for one in history if one.kind == "start"]
+    grace = max((grace for grace in graces if grace < float("inf")), default=0)
+    for operation in history:
+        saved = operation.kind == "save" and operation.outcome == "ok" and operation.status == "paused"
+        if saved and operation.begin > operation.paused_at + grace:
+            verdict.violations.append(f"{session}: saved in a pause")
+        if operation.outcome == "paused" and operation.status != "paused":
+            verdict.violations.append(f"{session}: 423 for {operation.status}")
 
 
 def _check_late_saves(session: str, history: list[Operation], final: Final, verdict: Verdict) -> None:

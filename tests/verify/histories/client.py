@@ -5,14 +5,14 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 from attrs import define, field
 
 from tests.support.keep_alive import KeepAliveClient, LostError, Reply
-from tests.verify.histories.checker import ENDED, Kind, Operation, entries
+from tests.verify.histories.record import ENDED, Kind, Operation, QuizOrder, entries, monotonic_at
 
 QUESTIONS = [*range(10), "q-\u00e4", "007"]
 MAX_OPERATIONS = 300  # number of operations on a session before it is replaced
@@ -21,38 +21,38 @@ MAX_ATTEMPTS = 2  # of each user with a limit of attempts
 RACERS = 4  # starts of such a user at the same time
 NO_END = (float("inf"), float("inf"))
 EXTEND: tuple[str, dict[str, Any]] = ("deadline", {"extra_seconds": 1})
+SHORTEN: tuple[str, dict[str, Any]] = ("deadline", {"extra_seconds": -1})
 ORDERS = (
     [
         EXTEND,
-        ("deadline", {"extra_seconds": -1}),
+        SHORTEN,
         ("deadline", {"expires_at": "2000-01-01T00:00:00Z"}),
         ("pause", {}),
         ("resume", {}),
-        ("reopen", {"time_limit_seconds": 2, "reason": "another chance"}),
+        ("reopen", {"time_limit_seconds": 2}),
     ],
     [4, 1, 0.5, 2, 4, 3],
 )  # kinds and bodies, and their weights
-
-
-def monotonic_at(moment: datetime | None) -> float:
-    """Return the monotonic clock's time at the moment; the database's clock is this machine's."""
-    return moment.timestamp() - time() + monotonic() if moment else float("inf")
+QUIZ_ORDERS = ([EXTEND, SHORTEN, ("pause", {}), ("resume", {})], [2, 1, 3, 4])  # the same for a quiz
 
 
 @define
 class Shared:
     """The sessions of all clients, the ports of the instances, and the recorded operations.
 
-    Of each session: when it expires and when it closes, by the monotonic clock. The `ordered` ones get every
-    kind of order.
+    Of each session: when it expires and when it closes, by the monotonic clock. The sessions of the first
+    quiz, the `ordered` ones, get every kind of order, those of the second one are only extended.
     """
 
     ports: list[int]
+    quizzes: tuple[int, str]
+    users: list[str] = field(factory=list)
     sessions: dict[str, tuple[float, float]] = field(factory=dict)
     age: dict[str, int] = field(factory=dict)
     operations: list[Operation] = field(factory=list)
     attempts: int = 0
     ordered: set[str] = field(factory=set)
+    quiz_orders: list[QuizOrder] = field(factory=list)
 
 
 class Client:
@@ -61,6 +61,7 @@ class Client:
     def __init__(self, shared: Shared, name: str, *, short: bool) -> None:
         self._shared = shared
         self._name = name
+        shared.users.append(name)
         self._short = short
         self._connection = KeepAliveClient()
         self._racers = [KeepAliveClient() for _ in range(RACERS)]
@@ -85,12 +86,14 @@ class Client:
         if self._shared.age[session] > MAX_OPERATIONS:
             self._shared.sessions.pop(session, None)
         action = random.choices(
-            [self._read, self._save, self._complete, self._start_limited, self._order], [40, 52, 0.6, 1.5, 6]
+            [self._read, self._save, self._complete, self._start_limited, self._order, self._order_quiz],
+            [40, 52, 0.6, 1.5, 6, 1.2],
         )[0]
         await action(session)
 
     async def _start(self) -> None:
-        body: dict[str, Any] = {"user_id": self._name, "quiz_id": random.choice([7, "quiz-\u00e4"])}
+        quiz = random.choice(self._shared.quizzes)
+        body: dict[str, Any] = {"user_id": self._name, "quiz_id": quiz}
         if self._short and random.random() < 0.5:
             body |= {"time_limit_seconds": random.choice([1, 2, 3]), "grace_seconds": random.choice([0, 2])}
             body["on_expiry"] = random.choice(["expire", "complete"])
@@ -102,7 +105,7 @@ class Client:
             self._shared.sessions[operation.session] = operation.expires_at, operation.closes_at
             self._shared.age[operation.session] = 0
             # The others are only extended, so that their end says which extensions were applied.
-            if random.random() < 0.5:
+            if quiz == self._shared.quizzes[0]:
                 self._shared.ordered.add(operation.session)
 
     async def _start_limited(self, _: str) -> None:
@@ -181,7 +184,33 @@ class Client:
         operation.extra = body.get("extra_seconds", 0)
         method = "PUT" if kind == "deadline" else "POST"
         headers = {"idempotency-key": str(uuid4())}
-        await self._send_and_record(operation, (method, f"/api/sessions/{session}/{kind}"), body, headers)
+        target = method, f"/api/sessions/{session}/{kind}"
+        await self._send_and_record(operation, target, body | {"reason": self._text()}, headers)
+
+    async def _order_quiz(self, _: str) -> None:
+        """Give an order to all learners of a quiz or to some; repeat it until it is finished."""
+        quiz = random.choice(self._shared.quizzes)
+        extends = quiz == self._shared.quizzes[1]
+        kind, fields = EXTEND if extends else random.choices(*QUIZ_ORDERS)[0]
+        users = random.sample(self._shared.users, 4) if random.random() < 0.3 else None
+        order = QuizOrder(kind, str(quiz), set(users) if users else None, self._text(), monotonic())
+        order.extra, order.extends = fields.get("extra_seconds", 0), extends
+        body = {"quiz_id": quiz, "user_ids": users, "reason": order.reason, **fields}
+        headers = {"idempotency-key": str(uuid4())}
+        for attempt in range(20):
+            begin, reply = monotonic(), None
+            with suppress(LostError):
+                port = random.choice(self._shared.ports)
+                reply = await self._connection.send(port, "POST", f"/api/sessions/{kind}", body, headers)
+            if reply is None or reply.status >= 500:
+                order.lost = True
+            else:
+                assert reply.status == 200, reply
+                order.note(reply.body, begin, monotonic())
+            if order.finished:
+                break
+            await asyncio.sleep(0.05 * (attempt + 1))
+        self._shared.quiz_orders.append(order)
 
     def _operation(self, kind: Kind, session: str) -> Operation:
         expires_at, closes_at = self._shared.sessions.get(session, NO_END)
@@ -190,9 +219,13 @@ class Client:
 
     def _value(self) -> Any:
         """Return a value that no other save has."""
-        self._sent += 1
-        text = f"{self._name}-{self._sent}"
+        text = self._text()
         return random.choice([text, [text, None, 1.5], {"": text, "n": {"0": [None, False]}}])
+
+    def _text(self) -> str:
+        """Return a text that no other request has."""
+        self._sent += 1
+        return f"{self._name}-{self._sent}"
 
     async def _send_and_record(
         self,
@@ -239,9 +272,8 @@ class Client:
             operation.status, operation.entries = session["status"], entries(session)
             operation.ended_by, operation.attempt = session["ended_by"], session["attempt"]
             operation.times = tuple(session[name] for name in ("expires_at", "closes_at", "paused_at"))
-            operation.expires_at, operation.closes_at = (
-                monotonic_at(session[name] and datetime.fromisoformat(session[name]))
-                for name in ("expires_at", "closes_at")
+            operation.expires_at, operation.closes_at, operation.paused_at = (
+                monotonic_at(datetime.fromisoformat(time) if time else None) for time in operation.times
             )
         if operation.version is not None:
             seen = self._seen.get(operation.session, 0)

@@ -11,10 +11,12 @@ from typing import Any
 import psycopg
 import redis.asyncio
 
-from tests.verify.histories.checker import Final, Verdict, check, entries
-from tests.verify.histories.client import MAX_ATTEMPTS, Client, Shared, monotonic_at
+from tests.verify.histories.checker import check
+from tests.verify.histories.client import MAX_ATTEMPTS, Client, Shared
 from tests.verify.histories.cluster import CACHE_SECONDS, Cluster
 from tests.verify.histories.feed import FeedHistory
+from tests.verify.histories.orders import check_orders, effects, read_journal
+from tests.verify.histories.record import Final, Verdict, entries, monotonic_at
 
 CLIENTS = 8
 # An entry of the release before contract 2.0.
@@ -238,7 +240,9 @@ Until = Callable[[Shared], bool]
 
 async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared, Verdict]:
     """Run clients until it is over, with the fault repeated; return the record and the checker's verdict."""
-    shared = Shared([cluster.reply_port, *(instance.port for instance in cluster.instances)])
+    ports = [cluster.reply_port, *(instance.port for instance in cluster.instances)]
+    number = random.randrange(1, 2**53)
+    shared = Shared(ports, (number, f"quiz-\u00e4-{number}"))
     breaker_states = [instance.breaker_state for instance in cluster.instances]
     name = fault.__name__
     clients = [
@@ -255,7 +259,10 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     strict = fault in STRICT + STRICT_AND_LONG and available
     bound = None if strict else CACHE_SECONDS
     events = feed.observations(operation.session for operation in shared.operations)
+    journal = await asyncio.to_thread(read_journal, cluster.postgres.owner_url, shared.quizzes)
+    events += effects(shared.quiz_orders, journal)
     verdict = check(shared.operations + events, final_state(cluster, shared), bound, MAX_ATTEMPTS)
+    verdict.violations += check_orders(shared.quiz_orders, journal, shared.operations)
     verdict.violations += feed.violations(required, shared.operations)
     return shared, verdict
 

@@ -14,8 +14,8 @@ from attrs import frozen
 from tests.support.feed import start_statement
 from tests.support.keep_alive import KeepAliveClient, LostError
 from tests.support.waiting import LIMIT
-from tests.verify.histories.checker import ENDED, Operation
 from tests.verify.histories.cluster import Cluster
+from tests.verify.histories.record import ENDED, Operation
 
 Line = tuple[str, int, str]
 """The session, the version and the type of an event."""

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.verify.histories.checker import Operation, check
+from tests.verify.histories.checker import check
 from tests.verify.histories.feed import Line, check_feed
+from tests.verify.histories.record import Operation
 
 START, END, OTHER = ("s", 1, "session.started"), ("s", 4, "session.completed"), ("t", 1, "session.started")
 JOURNAL: set[Line] = {START, END, OTHER}

@@ -8,10 +8,11 @@ import attrs
 import pytest
 
 from tests.support.waiting import LIMIT
-from tests.verify.histories.checker import Final, Kind, Operation, check
+from tests.verify.histories.checker import check
 from tests.verify.histories.client import Shared
 from tests.verify.histories.cluster import cluster
 from tests.verify.histories.faults import BOUNDED, STRICT, Fault, lose_replies, trial
+from tests.verify.histories.record import Final, Kind, Operation
 
 ENOUGH: dict[Kind, int] = {
     "start": 8,
@@ -42,6 +43,8 @@ def test_histories_under_faults(fault: Fault) -> None:
                 counts = Counter(operation.kind for operation in shared.operations)
                 enough = all(counts[kind] >= count for kind, count in ENOUGH.items())
                 enough = enough and all(any(map(seen, shared.operations)) for seen in SEEN)
+                done = {one.kind for one in shared.quiz_orders if one.finished and one.changed}
+                enough = enough and done >= {"deadline", "pause", "resume"}
                 lost = fault is not lose_replies or one.injected["replies lost"] > 0
                 return enough and lost and one.injected[fault.__name__] > 0
 
@@ -91,6 +94,7 @@ REOPENED = Operation("order", "s", 6, 7, "ok", 4, "in_progress", {"1": "a"})
 AGAIN = _save(8, 5, "1", "b", {"1": "b"})
 EXTENDED = [_start(expires_at=9), ONE, _extended(4, 3, 10), _extended(6, 4, 11)]
 EXHAUSTED = Operation("start", "", 3, 4, "exhausted", limited="ada")
+SAVED_IN_PAUSE = _save(6, 2, "1", "a", {"1": "a"}, status="paused", paused_at=4.5)
 GOOD = [_start(), ONE, _read(4, 2, {"1": "a"}), _save(6, 3, "1", "b", {"1": "b"})]
 END = {"s": Final(3, {"1": "b"})}
 
@@ -105,6 +109,8 @@ def test_the_checker_accepts_a_correct_history() -> None:
     assert check([_start(), ONE, ENDED, late_order, AGAIN], {"s": Final(5, {"1": "b"})}).violations == []
     refused = _save(8, 5, "1", "b", {"1": "a"}, outcome="paused", status="paused")
     assert check([_start(), ONE, REOPENED, refused], {"s": Final(5, {"1": "a"})}).violations == []
+    in_grace = [_start(expires_at=5, closes_at=7), SAVED_IN_PAUSE]
+    assert check(in_grace, {}).violations == []
     assert check(EXTENDED, {"s": Final(4, {"1": "a"}, expires_at=11)}).violations == []
     attempts = [_attempt("a", 1), _attempt("b", 2), _attempt("a", 1), EXHAUSTED]
     assert check(attempts, {}, limit=2).violations == []
@@ -165,6 +171,8 @@ def test_the_checker_accepts_a_correct_history() -> None:
             END,
             "two contents",
         ),
+        ([_start(expires_at=5, closes_at=7), attrs.evolve(SAVED_IN_PAUSE, paused_at=3.5)], {}, "in a pause"),
+        ([_start(), attrs.evolve(SAVED_IN_PAUSE, outcome="paused", status="expired")], {}, "423 for expired"),
         ([_attempt("a", 1), _attempt("b", 2), _attempt("c", 3)], {}, "with a limit of 2"),
         ([_attempt("a", 1), _attempt("b", 1)], {}, "with a limit of 2"),
         ([_attempt("a", 1), EXHAUSTED], {}, "refused after 1 of 2 attempts"),

@@ -10,7 +10,7 @@ from tests.verify.histories.cluster import cluster
 from tests.verify.histories.faults import BOUNDED, STRICT, STRICT_AND_LONG, trial
 
 SECONDS = 20.0  # duration of each fault in seconds
-COLUMNS = ("operations", "unknown", "injected", "stale", "oldest ms", "violations")
+COLUMNS = ("operations", "orders", "for quizzes", "unknown", "injected", "stale", "oldest ms", "violations")
 
 
 def main() -> None:
@@ -28,11 +28,13 @@ async def run(wanted: int) -> int:
             end = monotonic() + SECONDS
             shared, verdict = await trial(one, fault, lambda _, end=end: monotonic() > end)  # type: ignore[misc]
             row = rows[fault.__name__]
-            row["operations"] += len(shared.operations)
+            row["operations"] += len(shared.operations) + len(shared.quiz_orders)
+            row["orders"] += sum(operation.kind in ("extend", "order") for operation in shared.operations)
+            row["for quizzes"] += len(shared.quiz_orders)
             row["unknown"] += sum(operation.outcome == "unknown" for operation in shared.operations)
             row["injected"] = one.injected[fault.__name__]
             row["stale"] += verdict.stale
-            row["oldest ms"] = max(row["max_staleness ms"], int(verdict.max_staleness * 1000))
+            row["oldest ms"] = max(row["oldest ms"], int(verdict.max_staleness * 1000))
             row["violations"] += len(verdict.violations)
             done, broken = (sum(row[name] for row in rows.values()) for name in ("operations", "violations"))
             print(f"{monotonic() - begun:6.0f} s {done:9,} operations, {broken} violations", flush=True)
