@@ -277,12 +277,13 @@ def _taken_port() -> Iterator[int]:
 @contextmanager
 def _redis(*options: str) -> Iterator[str]:
     """Run a Redis in a mode that the service does not support."""
-    port = free_port()
+    # A cluster also listens on the port 10,000 above, which no outgoing connection may have taken either.
+    port = next(port for port in iter(free_port, None) if port < 22_768)
     with folder() as base:
         file = base / "redis.conf"
         file.write_text(f"port {port}\nbind 127.0.0.1\ndir {base}\n")
         command: list[str | Path] = [servers._redis_binary(), file, *options]  # noqa: SLF001 - the one place that finds it
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        with subprocess.Popen(command) as server:
             try:
                 eventually(lambda: _listens(port))
                 yield f"redis://127.0.0.1:{port}"
