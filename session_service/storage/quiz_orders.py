@@ -55,7 +55,8 @@ class QuizOrders:
     """Gives orders to the running sessions of a quiz that were created before the first call with the key.
 
     A step orders up to 250 sessions in one transaction, which also counts them. It leaves locked rows out, so
-    that no save waits for more than a step, and neither does an order for a save.
+    that no save waits for more than a step, and neither does an order for a save. Calls with one key take
+    turns: each step continues after the one before, and only one of them waits for the order's row.
     """
 
     def __init__(self, pool: ConnectionPool, sessions: SessionStore) -> None:
@@ -76,14 +77,16 @@ class QuizOrders:
     async def _continue(self, progress: Progress, provenance: Provenance, end: float) -> None:
         """Order the sessions that the order has not reached, until all are reached or the time is over."""
         last: RunningSession | None = None
-        while found := await self._find(progress, last):
+        while True:
             try:
-                await self._step(progress, found, provenance)
+                found = await self._step(progress, last, provenance)
             except ServiceUnavailableError:
                 # A reply says what the steps before have done.
                 if last is None:
                     raise
                 return
+            if not found:
+                break
             last = found[-1]
             if len(found) == STEP and monotonic() > end:
                 return
@@ -94,19 +97,45 @@ class QuizOrders:
         """Begin the order, or find how far it is; None if its key was used for another one."""
         key = order.order.key
         if key is None:
-            return Progress(order, None, (await queries.get_clock(self._pool)).now)
+            clock = await self._sessions.in_turn(partial(queries.get_clock, self._pool))
+            return Progress(order, None, clock.now)
         digest = self._sessions.digest(order)
-        begun = await queries.begin_quiz_order(self._pool, quiz_id=order.quiz_id, key=key, digest=digest)
+        begin = partial(queries.begin_quiz_order, self._pool, quiz_id=order.quiz_id, key=key, digest=digest)
+        begun = await self._sessions.in_turn(begin, _turn(order))
         # As for writes: digests of different formats or keys cannot be compared, and count as equal.
         if begun.digest != digest and begun.digest.split(".")[0] == digest.split(".")[0]:
             return None
         return Progress(order, begun.digest, begun.began_at, begun.changed, begun.finished)
 
+    async def _step(
+        self, progress: Progress, last: RunningSession | None, provenance: Provenance
+    ) -> list[RunningSession]:
+        """Order the next sessions, and raise the cache to their versions."""
+        take = partial(self._take, progress, last, provenance)
+        found, rows = await self._sessions.in_turn(take, _turn(progress.order))
+        if rows:
+            self._sessions.on_event()
+            await self._sessions.raise_versions({row.id: row.version for row in rows})
+        return found
+
+    async def _take(
+        self, progress: Progress, last: RunningSession | None, provenance: Provenance
+    ) -> tuple[list[RunningSession], list[SessionRow]]:
+        """Find and order the next sessions."""
+        found = await self._find(progress, last)
+        if not found:
+            return [], []
+        order = progress.order.order
+        orders = [
+            records.order_record(session.id, order, provenance, progress.digest, brief=True)
+            for session in found
+        ]
+        return found, await self._apply(progress, records.numbered(orders))
+
     async def _find(self, progress: Progress, last: RunningSession | None) -> list[RunningSession]:
         """Return the next sessions to order."""
         order, key = progress.order, progress.order.order.key
-        find = partial(
-            queries.find_running_sessions,
+        return await queries.find_running_sessions(
             self._pool,
             quiz_id=order.quiz_id,
             user_ids=order.user_ids and list(order.user_ids),
@@ -117,18 +146,6 @@ class QuizOrders:
             before_id=last and last.id,
             count=STEP,
         )
-        return await self._sessions.in_turn(find)
-
-    async def _step(self, progress: Progress, found: list[RunningSession], provenance: Provenance) -> None:
-        """Order the sessions, and raise the cache to their versions."""
-        order = progress.order.order
-        orders = [
-            records.order_record(session.id, order, provenance, progress.digest, brief=True)
-            for session in found
-        ]
-        rows = await self._sessions.in_turn(partial(self._apply, progress, records.numbered(orders)))
-        self._sessions.on_event()
-        await self._sessions.raise_versions({row.id: row.version for row in rows})
 
     async def _apply(self, progress: Progress, orders: list[OrderInput]) -> list[SessionRow]:
         """Order the sessions and count them, in one transaction."""
@@ -151,10 +168,15 @@ class QuizOrders:
         progress.finished = True
         key = progress.order.order.key
         if key is not None:
-            counted = await queries.advance_quiz_order(
-                self._pool, quiz_id=progress.order.quiz_id, key=key, changed=0, finished=True
+            advance = partial(
+                queries.advance_quiz_order,
+                self._pool,
+                quiz_id=progress.order.quiz_id,
+                key=key,
+                changed=0,
+                finished=True,
             )
-            progress.changed = counted.changed
+            progress.changed = (await self._sessions.in_turn(advance, _turn(progress.order))).changed
 
     async def _raise_others(self, progress: Progress) -> None:
         """Raise the cache to the versions that other calls with the key have made.
@@ -165,3 +187,9 @@ class QuizOrders:
             query = partial(queries.find_unplaced_sessions, self._pool, quiz_id=progress.order.quiz_id)
             others = await self._sessions.in_turn(query)
             await self._sessions.raise_versions({session.id: session.version for session in others})
+
+
+def _turn(order: QuizOrder) -> tuple[str, str] | None:
+    """Return the key of the calls that take turns with this one; None if its order has no key."""
+    key = order.order.key
+    return (order.quiz_id, key) if key else None

@@ -1,7 +1,7 @@
 """Reads and writes sessions: batched statements in PostgreSQL behind the cache in Redis."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
 from time import monotonic_ns
 from typing import Any, TypeVar
@@ -159,9 +159,9 @@ class SessionStore:
         clock = await self.rounds(partial(queries.get_clock, self._pool))
         self._clock.set(clock.now, sent)
 
-    async def in_turn(self, query: Callable[[], Awaitable[list[Found]]]) -> list[Found]:
-        """Return the result of a query that takes its turn with the lists."""
-        found: list[Found] = await self.lists(query)
+    async def in_turn(self, query: Callable[[], Awaitable[Found]], key: Hashable = None) -> Found:
+        """Return the result of a query that takes its turn with the lists, and with those of its key."""
+        found: Found = await self.lists(query, key)
         return found
 
     async def raise_versions(self, versions: Mapping[UUID, int]) -> None:

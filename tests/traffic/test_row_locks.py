@@ -9,7 +9,7 @@ import psycopg
 from tests.conftest import Urls
 from tests.support.batching import migrated_service, start
 from tests.support.inspection import QUEUED, running_in, waiting_for_locks
-from tests.support.orders import order
+from tests.support.orders import order, order_quiz
 from tests.support.service import Service, running
 from tests.support.waiting import eventually
 
@@ -139,3 +139,24 @@ def test_an_order_for_a_locked_row_waits_alone(isolated_service: Service, fresh_
         holder.execute("update quiz_sessions set version = version + 6 where id = %s", [locked])
         holder.commit()
         assert (late.result().status_code, late.result().json()["version"]) == (200, 8)
+
+
+def test_of_the_calls_of_one_order_for_a_quiz_one_waits(
+    isolated_service: Service, fresh_database: Urls
+) -> None:
+    """Many calls with one key, while another instance holds the order's row, take one connection of all."""
+    session_id = isolated_service.start(quiz_id="exam")["id"]
+    url = fresh_database["MIGRATION_DATABASE_URL"]
+    assert order_quiz(isolated_service, "pause", {"quiz_id": "exam"}, "k").json()["changed"] == 1
+    waiting = []
+    with psycopg.connect(url) as holder, ThreadPoolExecutor(16) as clients:
+        holder.execute("select from quiz_orders for update")
+        calls = [
+            clients.submit(order_quiz, isolated_service, "pause", {"quiz_id": "exam"}, "k") for _ in range(16)
+        ]
+        while not all(call.done() for call in calls):
+            waiting.append(waiting_for_locks(url))
+        assert {call.result().status_code for call in calls} == {503}
+    assert max(waiting) == 1
+    assert order_quiz(isolated_service, "pause", {"quiz_id": "exam"}, "k").json()["changed"] == 1
+    assert isolated_service.read(session_id).json()["status"] == "paused"

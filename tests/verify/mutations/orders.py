@@ -225,6 +225,12 @@ MUTATIONS = [
         f"{EVERY_QUIZ}::test_422_for_a_key_of_another_order",
     ),
     Mutation(
+        "calls of one order for a quiz take turns",
+        QUIZZES,
+        replace("QuizOrders._begin", "_turn(order)", "None"),
+        "tests/traffic/test_row_locks.py::test_of_the_calls_of_one_order_for_a_quiz_one_waits",
+    ),
+    Mutation(
         "cache after a list",
         "session_service/storage/session_store.py",
         remove("SessionStore.find", "await self.raise_versions($$$)"),
