@@ -133,6 +133,7 @@ def test_an_event_is_shown_after_the_cache_was_raised(
         assert service.read(session_id).json()["version"] == 1
         # The whole of what a killed instance has done.
         with owner.transaction():
+            owner.execute("set local session_service.journal = 'written'")
             owner.execute("update quiz_sessions set version = 2 where id = %s", [session_id])
             line = (
                 "insert into session_events (session_id, version, type, at, actor, data) "
