@@ -95,12 +95,12 @@ function showAnswer(question: Question, answer: AnswerChange | undefined): void 
 
 /** Shows the attempt as it is now; called for each of its events. */
 function show(): void {
-  const { answers, ended, session } = attempt;
+  const { answers, ended, paused, session } = attempt;
   if (session || attempt.pending) {
     for (const question of QUESTIONS) showAnswer(question, Object.hasOwn(answers, question.id) ? answers[question.id] : undefined);
   }
-  for (const field of form.elements) (field as HTMLInputElement).disabled = ended;
-  handIn.disabled = ended || !session;
+  for (const field of form.elements) (field as HTMLInputElement).disabled = ended || paused;
+  handIn.disabled = ended || paused || !session;
   const [text, kind] = status();
   Object.assign(find("status"), { textContent: text, className: kind });
   find("result").textContent = ended && session ? result() : "";
@@ -109,10 +109,12 @@ function show(): void {
 
 /** Returns what became of the answers: `saved` only if the service has acknowledged every one. */
 function status(): [string, "saved" | "unsaved"] {
-  const { ended, problem, session, pending, stored } = attempt;
+  const { ended, paused, problem, session, pending, stored } = attempt;
   if (ended && session) return [session.status === "completed" ? "Handed in" : "The time is over", "saved"];
   if (attempt.storeFailed && pending) return ["Not saved yet, and this device cannot store it: keep this page open", "unsaved"];
   if (Object.keys(attempt.refused).length > 0) return ["An answer was not accepted", "unsaved"];
+  if (paused && pending) return [stored ? "Paused: answers are kept on this device" : "Paused", "unsaved"];
+  if (paused) return ["Paused", "saved"];
   if (problem === "ATTEMPTS_EXHAUSTED") return ["No further attempt is allowed", "unsaved"];
   if (problem && !session) return [stored ? "Offline: answers are kept on this device" : "Offline", "unsaved"];
   if (!session) return ["Opening …", "unsaved"];

@@ -13,8 +13,9 @@ from .json_values import Answer, Answers, canonical_id, copy_of
 from .limits import TimeLimit
 from .merging import Merge, Merger, keep_mine
 from .models import Session
-from .request import ServiceClient, read_clocks
+from .request import ServiceClient, since
 from .sender import Sender
+from .sessions import is_paused
 from .stores import Store
 
 __all__ = ("Answer", "Answers", "Attempt", "AttemptEvent", "Merge", "Store", "Token")
@@ -79,6 +80,11 @@ class Attempt:
     def ended(self) -> bool:
         """Return whether the attempt was completed, or its time is over."""
         return self._sender.state.ended
+
+    @property
+    def paused(self) -> bool:
+        """Return whether a teacher has paused the session: answers are kept, and sent when it is resumed."""
+        return is_paused(self.session)
 
     @property
     def problem(self) -> str | None:
@@ -163,9 +169,16 @@ class Attempt:
         self.answered.set()
 
     def seconds_left(self) -> float:
-        """Return the seconds until the learner's time is over, never too many; infinite without an end."""
+        """Return the seconds until the learner's time is over, never too many; infinite without an end.
+
+        A pause stops them.
+        """
         session = self.session
-        return 0 if self.ended or not session else self.seconds_until(session.expires_at)
+        if self.ended or not session:
+            return 0
+        if is_paused(session) and session.expires_at and session.paused_at:
+            return max(0, (session.expires_at - session.paused_at).total_seconds())
+        return self.seconds_until(session.expires_at)
 
     def seconds_until(self, end: datetime | None) -> float:
         """Return the seconds until a time of the service, at least 0; infinite for None."""
@@ -173,8 +186,11 @@ class Attempt:
             return math.inf
         with self._device.state:
             now, asked = self._sender.state.now, self._sender.state.asked
-        elapsed = max(clock - at for clock, at in zip(read_clocks(), asked, strict=True))
-        return max(0, (end - now).total_seconds() - elapsed)
+        return max(0, (end - now).total_seconds() - since(asked))
+
+    def seconds_since_reply(self) -> float:
+        """Return the seconds since the last reply with the session, by the time of its request."""
+        return since(self._sender.state.asked)
 
     def close(self) -> None:
         """Stop using the file: another `Attempt` may go on. Later answers are stored for it."""

@@ -7,6 +7,7 @@ from random import SystemRandom
 from threading import Event, Thread
 
 from .attempt import Attempt
+from .models import Session
 
 RANDOM = SystemRandom()
 LOGGER = logging.getLogger(__name__)
@@ -14,6 +15,8 @@ LOGGER = logging.getLogger(__name__)
 _READY = {None, "UNDECIDED"}
 _POLL = 1.0  # seconds between looks for the answers of other processes
 _AFTER_FAULT = 30.0  # seconds
+# Seconds after the last reply, at which the session is read again: a teacher may have changed its time.
+_READ_RUNNING, _READ_PAUSED, _READ_ENDED = 30.0, 5.0, 60.0
 
 
 class Autosave:
@@ -28,6 +31,7 @@ class Autosave:
         self._attempt, self._assignment, self._anew = attempt, (user_id, quiz_id), anew
         self._opened = False
         self._ahead, self._due = 2, math.inf  # ends of the session that lie ahead, and when it is read again
+        self._jitter = RANDOM.uniform(1, 1.5)  # of the next read
         self._stop = Event()
         self._stop.set()
 
@@ -79,10 +83,19 @@ class Autosave:
         return attempt.flush() if attempt.pending or attempt.unsaved or attempt.store_failed else 0
 
     def _is_due(self) -> bool:
-        """Return whether the session is to be read again: an end has passed, and may have been moved."""
-        session, now = self._attempt.session, time.monotonic()
-        if not session or self._attempt.ended:
+        """Return whether the session is to be read again: a teacher may have changed its time."""
+        attempt, session = self._attempt, self._attempt.session
+        if not session:
             return False
+        interval = _READ_ENDED if attempt.ended else _READ_PAUSED if attempt.paused else _READ_RUNNING
+        if attempt.seconds_since_reply() >= interval * self._jitter:
+            self._jitter = RANDOM.uniform(1, 1.5)
+            return True
+        return not attempt.ended and not attempt.paused and self._has_passed(session)
+
+    def _has_passed(self, session: Session) -> bool:
+        """Return whether an end has passed, and the session was not read since then."""
+        now = time.monotonic()
         ahead = sum(self._attempt.seconds_until(end) > 0 for end in (session.expires_at, session.closes_at))
         # Learners whose time ends together do not ask together.
         if ahead != self._ahead:

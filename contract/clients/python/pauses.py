@@ -43,10 +43,10 @@ class Pauses:
         self._events.add(Changed())
         return 0
 
-    def after_conflict(self, retry_after: float) -> float:
-        """Return the seconds to wait: a conflict ends a series of failures."""
+    def after_session(self, code: str, retry_after: float) -> float:
+        """Return the seconds to wait: a conflict or a paused session ends a series of failures."""
         self._failures = 0
-        return self.after_failure("SESSION_CONFLICT", retry_after)
+        return self.after_failure(code, retry_after)
 
     def for_owner(self) -> float:
         """Return the seconds after which the outbox may be free."""

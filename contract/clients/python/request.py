@@ -79,6 +79,11 @@ def read_clocks() -> Clocks:
     return time.monotonic(), time.time()
 
 
+def since(clocks: Clocks) -> float:
+    """Return the seconds since the clocks were read, never too few: the date may be set."""
+    return max(now - at for now, at in zip(read_clocks(), clocks, strict=True))
+
+
 def _limited(parts: Iterable[bytes], latest: float) -> Iterator[bytes]:
     """Yield the parts of a body; raises an exception if it is too long or too slow."""
     size = 0

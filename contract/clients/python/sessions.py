@@ -21,6 +21,11 @@ def is_running(session: Session | None) -> bool:
     return session is not None and session.status not in _OVER
 
 
+def is_paused(session: Session | None) -> bool:
+    """Return whether there is a session that a teacher has paused."""
+    return session is not None and session.status == SessionStatus.PAUSED
+
+
 def latest_in(content: object, assignment: Assignment) -> tuple[str | None] | None:
     """Return the id of the running session in a page, else of the newest; None for other replies."""
     with suppress(Exception):

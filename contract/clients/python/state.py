@@ -13,7 +13,7 @@ from .request import Reply, read_clocks
 from .sessions import is_running
 
 MAX_TOO_LARGE = 3  # replies of a proxy in a row, until a write is made smaller
-WITH_SESSION = {"OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"}
+WITH_SESSION = {"OK", "SESSION_CONFLICT", "SESSION_PAUSED", "SESSION_COMPLETED", "SESSION_EXPIRED"}
 
 
 class State:
@@ -152,8 +152,8 @@ class State:
         if reply.code == "SESSION_NOT_FOUND":
             self.session, self.ended = None, False
         outbox.keep()
-        if reply.code == "SESSION_CONFLICT":
-            return self._pauses.after_conflict(reply.retry_after)
+        if reply.code in WITH_SESSION:
+            return self._pauses.after_session(reply.code, reply.retry_after)
         return self._pauses.after_failure(reply.code, reply.retry_after)
 
     def _is_own(self, session: Session) -> bool:

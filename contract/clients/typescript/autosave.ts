@@ -1,12 +1,14 @@
 /** Autosave: opens an attempt and sends its answers in the background, for as long as a page shows it. */
 import type { Attempt } from "./attempt.js";
+import type { Session } from "./schema.js";
 
 // Problems that may be over when the network is back, and those in which further answers can be sent.
 const OFFLINE = ["NO_REPLY"];
 const DEBOUNCE = 500; // milliseconds
 const JITTER = 2_000; // milliseconds; all learners of a school may be online again at the same moment
 const AFTER_FAULT = 30; // seconds
-const MAX_SLEEP = 86_400; // seconds; timers of JavaScript have 31 bits
+// Seconds after the last reply with the session, at which it is read again: a teacher may have changed its time.
+const [READ_RUNNING, READ_PAUSED, READ_ENDED] = [30, 5, 60];
 const READY: (string | null)[] = [null, "UNDECIDED"];
 
 /** One run of Autosave, from `start` to `stop`. */
@@ -31,7 +33,7 @@ class Run {
       }
       if (wait) await this.sleep(wait);
       else if (this.attempt.pending) await this.sleep(1);
-      else if (this.opened) await this.untilEnd();
+      else if (this.opened) await this.untilDue();
     }
   }
 
@@ -66,25 +68,31 @@ class Run {
     return wait;
   }
 
-  /** Waits until there is something to send, or until a moment after the end, which may have been moved. */
-  private async untilEnd(): Promise<void> {
+  /** Waits until there is something to send, or until the session is to be read again. */
+  private async untilDue(): Promise<void> {
     const { attempt } = this;
-    const { session } = attempt;
-    if (!session) {
+    if (!attempt.session) {
       await this.sleep(1);
       this.opened = false;
       return;
     }
-    if (attempt.ended) {
-      await this.sleep(Infinity);
-      this.opened &&= attempt.session !== null;
-      return;
-    }
-    const ends = [session.expires_at, session.closes_at].map((time) => attempt.secondsUntil(time));
-    const next = Math.min(...ends.filter((seconds) => seconds > 0), MAX_SLEEP);
+    const interval = attempt.ended ? READ_ENDED : attempt.paused ? READ_PAUSED : READ_RUNNING;
+    const next = interval * (1 + Math.random() / 2) - attempt.secondsSinceReply();
+    await this.sleep(Math.max(0, Math.min(next, this.secondsUntilEnd(attempt.session))));
+    const isOver = !attempt.ended && attempt.secondsLeft() === 0;
+    // Another tab may have read it meanwhile.
+    const isDue = isOver || attempt.secondsSinceReply() >= interval;
+    if (!attempt.session || (isDue && !attempt.pending)) this.opened = false;
+  }
+
+  /** Returns the seconds until a moment after the next end, or after the last one, which may have been moved. */
+  private secondsUntilEnd({ expires_at, closes_at }: Session): number {
+    const { attempt } = this;
+    if (attempt.ended || attempt.paused) return Infinity;
+    const ends = [expires_at, closes_at].map((time) => attempt.secondsUntil(time));
+    const next = Math.max(...ends) > 0 ? Math.min(...ends.filter((seconds) => seconds > 0)) : 5;
     // Learners whose time ends together do not ask together.
-    await this.sleep((Math.max(...ends) > 0 ? next : 5) + 1 + 2 * Math.random());
-    if (!attempt.pending && attempt.secondsLeft() === 0) this.opened = false;
+    return next + 1 + 2 * Math.random();
   }
 
   /** Waits for so many seconds, or until it is woken. */

@@ -29,7 +29,7 @@ const MAX_BACKOFF = 30; // seconds
 const MAX_KEEPALIVE = 60_000;
 const MAX_TOO_LARGE = 3; // replies of a proxy in a row, until a write is made smaller
 const MAX_REFUSALS = 20; // requests in a row, until a wait
-const WITH_SESSION = ["OK", "SESSION_CONFLICT", "SESSION_COMPLETED", "SESSION_EXPIRED"];
+const WITH_SESSION = ["OK", "SESSION_CONFLICT", "SESSION_PAUSED", "SESSION_COMPLETED", "SESSION_EXPIRED"];
 
 export class Sender implements State {
   session: Session | null = null;
@@ -255,10 +255,10 @@ export class Sender implements State {
 
   /** Prepares the next try after an error that allows one; other requests are repeated unchanged. */
   private recover(code: string, saves: boolean): void {
-    if (code === "SESSION_CONFLICT") {
-      this.failures = 0;
-      this.outbox.requeue();
-    } else if (code === "IDEMPOTENCY_KEY_REUSED" && saves) this.outbox.requeue();
+    // The service has replied with the session: a series of failures is over.
+    if (WITH_SESSION.includes(code)) this.failures = 0;
+    if (code === "SESSION_CONFLICT") this.outbox.requeue();
+    else if (code === "IDEMPOTENCY_KEY_REUSED" && saves) this.outbox.requeue();
     // Nothing was written. A slow network needs smaller requests.
     else if (code === "REQUEST_TIMEOUT" && saves) this.outbox.shrink();
     else if (code === "SESSION_NOT_FOUND") {

@@ -1,6 +1,6 @@
 /** View of an attempt: its state and its events. */
 import type { AnswerChange } from "./client.js";
-import { secondsUntil, type ServiceTime } from "./clocks.js";
+import { secondsUntil, since, type ServiceTime } from "./clocks.js";
 import type { AttemptEvent } from "./events.js";
 import type { Inbox } from "./inbox.js";
 import type { Dict } from "./json.js";
@@ -25,6 +25,11 @@ export abstract class View {
   /** Whether the attempt was completed, or its time is over. */
   get ended(): boolean {
     return this.state?.ended ?? false;
+  }
+
+  /** Whether a teacher has paused the session: answers are kept, and sent when it is resumed. */
+  get paused(): boolean {
+    return this.session?.status === "paused";
   }
 
   /** Why the last call returned a wait; null after one that returned 0. */
@@ -74,14 +79,22 @@ export abstract class View {
     return () => void this.listeners.delete(listener);
   }
 
-  /** Returns the seconds until the learner's time is over, never too many; Infinity without an end. */
+  /** Returns the seconds until the learner's time is over, never too many; Infinity without an end. A pause stops them. */
   secondsLeft(): number {
-    return this.ended || !this.session ? 0 : this.secondsUntil(this.session.expires_at);
+    if (this.ended || !this.session) return 0;
+    const { expires_at, paused_at } = this.session;
+    if (!this.paused || !expires_at || !paused_at) return this.secondsUntil(expires_at);
+    return Math.max(0, (Date.parse(expires_at) - Date.parse(paused_at)) / 1000);
   }
 
   /** Returns the seconds until a time of the service, at least 0; Infinity for null. */
   secondsUntil(time: string | null): number {
     return secondsUntil(time, this.time);
+  }
+
+  /** Returns the seconds since the last reply with the session, by the time of its request. */
+  secondsSinceReply(): number {
+    return since(this.time.at) / 1000;
   }
 
   protected notify(event: AttemptEvent): void {

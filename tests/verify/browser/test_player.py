@@ -98,6 +98,11 @@ def field(browser: Chrome, name: str, value: str = "") -> WebElement:
     return found(browser, f"[name='{name}']" + (f"[value='{value}']" if value else ""))
 
 
+def order(player: Player, url: str) -> None:
+    """Give an order as a teacher."""
+    player.service.client.post(url, json={}, headers={"idempotency-key": url}).raise_for_status()
+
+
 def cut(browser: Chrome, *, offline: bool) -> None:
     """Cut the browser from the network, or connect it again."""
     browser.set_network_conditions(offline=offline, latency=0, throughput=-1)
@@ -147,6 +152,24 @@ def test_a_quiz_is_played_through_a_cut_network(player: Player, tmp_path: Path) 
             await_status(second, "Handed in")
             assert found(second, "#result").text == "5 of 5 questions are answered."
         assert player.session()["status"] == "completed"
+
+
+def test_a_paused_page_keeps_its_answers(player: Player, tmp_path: Path) -> None:
+    """A page in a pause takes no answer, keeps those it has, and saves them after the resumption."""
+    with chromium(tmp_path) as browser:
+        player.open(browser)
+        url = f"/api/sessions/{player.session()['id']}"
+        order(player, f"{url}/pause")
+        field(browser, "capital").send_keys("Paris")
+        await_status(browser, "Paused: answers are kept on this device")
+        time = found(browser, "#time").text
+        assert not field(browser, "capital").is_enabled()
+        assert player.session()["answers"] == {}
+        order(player, f"{url}/resume")
+        await_status(browser, "Saved")
+        assert field(browser, "capital").is_enabled()
+        eventually(lambda: found(browser, "#time").text != time, lambda: time)
+        assert player.session()["answers"] == {"capital": "Paris"}
 
 
 def test_answers_survive_the_end_of_the_browser(player: Player, tmp_path: Path) -> None:

@@ -77,6 +77,10 @@ KEEPING = [
 ]
 
 
+# The scenarios of teaching.py and teaching.ts.
+TEACHING = ["paused", "idle", "extended", "reopened", "few_requests"]
+
+
 def bad_network(number: int) -> str:
     """Lose every third response after the service has done its work, and every fifth request before."""
     if number % 3 == 2:

@@ -63,7 +63,26 @@ def _error(name: str) -> ScriptedResponse:
 TRANSIENT = {
     **{
         f"{status} page": _page(status)
-        for status in (200, 201, 400, 401, 403, 404, 408, 409, 410, 413, 422, 429, 500, 502, 503, 504, 520)
+        for status in (
+            200,
+            201,
+            400,
+            401,
+            403,
+            404,
+            408,
+            409,
+            410,
+            413,
+            422,
+            423,
+            429,
+            500,
+            502,
+            503,
+            504,
+            520,
+        )
     },
     **{
         name: _error(name)
@@ -82,6 +101,7 @@ TRANSIENT = {
             "ServiceUnavailableError",
             # Each has another session.
             "SessionConflictError",
+            "SessionPausedError",
             "SessionExpiredError",
             "SessionCompletedError",
         )
@@ -102,6 +122,7 @@ TRANSIENT = {
     "another end": _json(200, DOCUMENT["components"]["examples"]["SessionCompleted"]["value"]),
     "409 without a session": _json(409, {"errorCode": "SESSION_CONFLICT", "statusCode": 409}),
     "410 without a session": _json(410, {"errorCode": "SESSION_EXPIRED", "statusCode": 410, "session": None}),
+    "423 without a session": _json(423, {"errorCode": "SESSION_PAUSED", "statusCode": 423}),
     "404 of a gateway": _json(404, {"errorCode": "SESSION_NOT_FOUND"}),
     "413 of a gateway": _json(413, {"message": "Request Too Long"}),
     "502 with a bad date": ScriptedResponse(502, {"date": "yesterday", "retry-after": "soon", **_HTML}, b""),

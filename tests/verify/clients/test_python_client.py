@@ -52,6 +52,7 @@ PROGRAMS = (
     "processes.py",
     "owners.py",
     "sharing.py",
+    "teaching.py",
     "anything.py",
 )
 KEEPING = [
@@ -230,6 +231,12 @@ def test_an_attempt_keeps_every_answer(
 def test_an_attempt_survives_faults(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """Refused answers and functions that fail stop no other answer: faults.py describes each scenario."""
     programs.run_scenario(project, service, migrated, [*RUN, "faults.py"], scenario)
+
+
+@pytest.mark.parametrize("scenario", programs.TEACHING)
+def test_a_teacher_changes_the_time(project: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """An attempt follows a pause, an extension, an end and a reopening: teaching.py describes each."""
+    programs.run_scenario(project, service, migrated, [*RUN, "teaching.py"], scenario)
 
 
 @pytest.mark.parametrize("devices", [1, 2])

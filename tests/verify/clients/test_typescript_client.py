@@ -19,7 +19,7 @@ from tests.verify.clients.properties import check_promise, steps
 
 PROGRAMS = [
     *("life.ts", "learners.ts", "harness.ts", "tabs.ts", "network.ts", "device.ts"),
-    *("keeping.ts", "storing.ts", "saving.ts", "sharing.ts", "owning.ts", "anything.ts"),
+    *("keeping.ts", "storing.ts", "saving.ts", "sharing.ts", "owning.ts", "teaching.ts", "anything.ts"),
 ]
 
 SAVING = [
@@ -190,6 +190,12 @@ def test_tabs_share_one_queue(compiled: Path, service: Service, migrated: Urls, 
 def test_one_tab_owns_the_queue(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
     """One tab of a device sends, and another one takes over: owning.ts describes each scenario."""
     programs.run_scenario(compiled, service, migrated, ["node", "owning.js"], scenario)
+
+
+@pytest.mark.parametrize("scenario", [*programs.TEACHING, "tabs"])
+def test_a_teacher_changes_the_time(compiled: Path, service: Service, migrated: Urls, scenario: str) -> None:
+    """An attempt follows a pause, an extension, an end and a reopening: teaching.ts describes each."""
+    programs.run_scenario(compiled, service, migrated, ["node", "teaching.js"], scenario)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
