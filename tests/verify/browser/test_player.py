@@ -160,7 +160,7 @@ def test_a_paused_page_keeps_its_answers(player: Player, tmp_path: Path) -> None
         player.open(browser)
         url = f"/api/sessions/{player.session()['id']}"
         order(player, f"{url}/pause")
-        field(browser, "capital").send_keys("Paris")
+        field(browser, "capital").send_keys("P")
         await_status(browser, "Paused: answers are kept on this device")
         time = found(browser, "#time").text
         assert not field(browser, "capital").is_enabled()
@@ -169,7 +169,7 @@ def test_a_paused_page_keeps_its_answers(player: Player, tmp_path: Path) -> None
         await_status(browser, "Saved")
         assert field(browser, "capital").is_enabled()
         eventually(lambda: found(browser, "#time").text != time, lambda: time)
-        assert player.session()["answers"] == {"capital": "Paris"}
+        assert player.session()["answers"] == {"capital": "P"}
 
 
 def test_answers_survive_the_end_of_the_browser(player: Player, tmp_path: Path) -> None:
