@@ -1,11 +1,12 @@
 -- name: find_running_sessions :many unprepared
--- in:  quiz_id text, user_ids text[]?, except_user text?, began_at timestamptz, done text?, before_at timestamptz?,
--- in:  before_id uuid?, count integer
+-- in:  quiz_id text, user_ids text[]?, except_user text?, began_at timestamptz, key text?, digest text?,
+-- in:  before_at timestamptz?, before_id uuid?, count integer
 -- out: id uuid, created_at timestamptz
 --
--- Finds the sessions of a quiz, or of some users, that were created before the order began and run or are paused; without
--- those that have the order's `key digest` already, and without those of the excepted user. Newest first, after the last
--- one of the page before. It locks no row. Unprepared, as list_sessions.
+-- Finds the sessions of a quiz, or of some users, that ran or were paused when the order began: also those that their
+-- learner or their deadline has ended since, but not those that another order has ended. Without the sessions that the
+-- order has reached, and without those of the excepted user. Newest first, after the last one of the page before. It
+-- locks no row. Unprepared, as list_sessions.
 select id, created_at
 from quiz_sessions
 where quiz_id = %(quiz_id)s::text
@@ -13,8 +14,14 @@ where quiz_id = %(quiz_id)s::text
   and (%(except_user)s::text is null or user_id <> %(except_user)s::text)
   -- Both are whole milliseconds: a session of the same one may have been acknowledged before.
   and created_at <= %(began_at)s::timestamptz
-  and (status = 'paused' or (status = 'in_progress' and (closes_at is null or closes_at > clock_timestamp())))
-  and (%(done)s::text is null or %(done)s::text <> all (recent_orders))
+  -- The time of the end of a session that has ended, and otherwise of the end that it will have.
+  and coalesce(completed_at, closes_at, 'infinity') > %(began_at)s::timestamptz
+  and ended_by is distinct from 'proctor'
+  -- The order has reached a session that has its key and digest; when a session ends, it keeps the key alone.
+  and (
+    %(key)s::text is null
+    or (%(key)s::text <> all (recent_orders) and %(key)s::text || ' ' || %(digest)s::text <> all (recent_orders))
+  )
   and (
     %(before_id)s::uuid is null
     or (created_at, id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)

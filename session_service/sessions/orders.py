@@ -41,7 +41,7 @@ class OrderService:
         return session_or_error(session_id, await self._store.order(session_id, order, provenance))
 
     async def order_quiz(self, reach: Reach, order: QuizOrder, provenance: Provenance) -> OrderReport:
-        """Give the order to the running sessions of a quiz that were created before its first call.
+        """Give the order to the sessions of a quiz that ran or were paused at its first call.
 
         Raise QuizNotFoundError for a quiz out of reach. The sessions of a proctor who is also a learner of
         the quiz are left out.

@@ -158,7 +158,7 @@ class ChangedCount:
 
 @attrs.frozen
 class RunningSession:
-    """A session that an order for a quiz has to reach."""
+    """A session that an order for a quiz has to reach: it ran or was paused when the order began."""
 
     id: UUID
     created_at: datetime

@@ -1,4 +1,4 @@
-"""Gives orders to all running sessions of a quiz, in steps that leave locked rows out."""
+"""Gives orders to the sessions of a quiz that run at that time, in steps that leave locked rows out."""
 
 from datetime import datetime
 from functools import partial
@@ -52,7 +52,7 @@ class Progress:
 
 
 class QuizOrders:
-    """Gives orders to the running sessions of a quiz that were created before the first call with the key.
+    """Gives orders to the sessions of a quiz that ran or were paused at the first call with the key.
 
     A step orders up to 250 sessions in one transaction, which also counts them. It leaves locked rows out, so
     that no save waits for more than a step, and neither does an order for a save. Calls with one key take
@@ -134,14 +134,15 @@ class QuizOrders:
 
     async def _find(self, progress: Progress, last: RunningSession | None) -> list[RunningSession]:
         """Return the next sessions to order."""
-        order, key = progress.order, progress.order.order.key
+        order = progress.order
         return await queries.find_running_sessions(
             self._pool,
             quiz_id=order.quiz_id,
             user_ids=order.user_ids and list(order.user_ids),
             except_user=order.except_user,
             began_at=progress.began_at,
-            done=f"{key} {progress.digest}" if key else None,
+            key=order.order.key,
+            digest=progress.digest,
             before_at=last and last.created_at,
             before_id=last and last.id,
             count=STEP,

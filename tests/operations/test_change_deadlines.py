@@ -2,8 +2,18 @@
 
 from uuid import uuid4
 
+import psycopg
+import pytest
+
 from tests.support.orders import given, moment, order_quiz, seconds
 from tests.support.service import Service
+
+END_NOW = """
+    update quiz_sessions
+    set expires_at = now, closes_at = now
+    from date_trunc('milliseconds', clock_timestamp()) as now
+    where id = any (%s)
+"""
 
 
 def test_200_adds_seconds_by_the_factor_of_each_session(service: Service) -> None:
@@ -48,3 +58,53 @@ def test_200_ends_all_sessions(service: Service) -> None:
     for session_id in ids:
         ended = service.read(session_id)
         assert (ended.status_code, ended.json()["session"]["ended_by"]) == (410, "proctor")
+
+
+@pytest.mark.parametrize("found", ["by the order", "before the order"])
+def test_200_with_sessions_that_end_before_the_order_reaches_them(
+    service: Service, migrated: dict[str, str], database: psycopg.Connection, found: str
+) -> None:
+    """More time reaches a session whose time ends between two calls; one handed in meanwhile is named.
+
+    A session that another order ends meanwhile stays ended.
+    """
+    quiz = f"quiz-{uuid4()}"
+    expiring, handed_in, ended = ids = [service.start(quiz_id=quiz)["id"] for _ in range(3)]
+    body = {"quiz_id": quiz, "extra_seconds": 600}
+    with psycopg.connect(migrated["MIGRATION_DATABASE_URL"]) as holder:
+        holder.execute("select from quiz_sessions where id = any (%s) for update", [ids])
+        first = order_quiz(service, "deadline", body, "k").json()
+        holder.rollback()
+    assert first == {"changed": 0, "unchanged": [], "unfinished": True}
+    service.complete(handed_in)
+    given(service, "deadline", ended, extra_seconds=-86_400)
+    database.execute(END_NOW, [[expiring]])
+    if found == "before the order":
+        assert service.read(expiring, {"cache-control": "no-cache"}).status_code == 410
+    unchanged = [{"id": handed_in, "errorCode": "SESSION_COMPLETED"}]
+    assert order_quiz(service, "deadline", body, "k").json() == {
+        "changed": 1,
+        "unchanged": unchanged,
+        "unfinished": False,
+    }
+    assert service.read(expiring).json()["status"] == "in_progress"
+    assert [service.read(session_id).status_code for session_id in (handed_in, ended)] == [200, 410]
+
+
+def test_200_reaches_no_session_a_second_time_after_its_end(
+    service: Service, migrated: dict[str, str], database: psycopg.Connection
+) -> None:
+    """A session that the order has reached, and that ends before the next call, is left as it is."""
+    quiz = f"quiz-{uuid4()}"
+    reached, handed_in, locked = (service.start(quiz_id=quiz)["id"] for _ in range(3))
+    body = {"quiz_id": quiz, "extra_seconds": 600}
+    with psycopg.connect(migrated["MIGRATION_DATABASE_URL"]) as holder:
+        holder.execute("select from quiz_sessions where id = %s for update", [locked])
+        assert order_quiz(service, "deadline", body, "k").json()["changed"] == 2
+        holder.rollback()
+    service.complete(handed_in)
+    database.execute(END_NOW, [[reached]])
+    assert service.read(reached, {"cache-control": "no-cache"}).status_code == 410
+    report = order_quiz(service, "deadline", body, "k").json()
+    assert report == {"changed": 3, "unchanged": [], "unfinished": False}
+    assert service.read(reached).status_code == 410

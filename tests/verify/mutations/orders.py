@@ -189,6 +189,14 @@ MUTATIONS = [
         f"{EVERY_QUIZ}::test_200_leaves_locked_sessions_to_the_next_call",
     ),
     Mutation(
+        "sessions that end before an order for a quiz reaches them",
+        "sql/find_running_sessions.sql",
+        replace_sql(
+            "closes_at, 'infinity') > %(began_at)s::timestamptz", "closes_at, 'infinity') > clock_timestamp()"
+        ),
+        f"{TESTS}/test_change_deadlines.py::test_200_with_sessions_that_end_before_the_order_reaches_them",
+    ),
+    Mutation(
         "order for a quiz that has reached every session",
         QUIZZES,
         force("QuizOrders.give", "not progress.finished", value=True),
