@@ -12,6 +12,7 @@ from tests.support.waiting import eventually
 
 # The whole of what an instance has done that was killed after the commit of a step.
 STEP = [
+    "set local session_service.journal = 'written'",
     """
     update quiz_sessions
     set
