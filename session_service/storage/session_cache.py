@@ -30,6 +30,7 @@ from session_service.storage.redis import ClockReading, RedisClient, Unreachable
 from session_service.traffic.batching import Batcher
 
 MAX_CACHED_BODY = 64 * 1024  # bytes; a batch of larger bodies would block Redis for too long
+RAISE_SIZE = 250  # versions that one script raises; thousands take longer than a command may
 MAX_DIRTY = 20_000  # dirty sessions that are remembered one by one
 
 _log = logging.getLogger(__name__)
@@ -137,11 +138,15 @@ class SessionCache:
 
     async def raise_versions(self, versions: Mapping[UUID, int]) -> None:
         """Ensure that no version below these is read from the cache from now on; store no session."""
+        left = dict(versions)
         if self.client.accepts_writes:
             with suppress(UnreachableError):
-                await self._write(_tombstones(versions))
-                return
-        for session_id, version in versions.items():
+                while left:
+                    part = dict(islice(left.items(), RAISE_SIZE))
+                    await self._write(_tombstones(part))
+                    for session_id in part:
+                        del left[session_id]
+        for session_id, version in left.items():
             self._mark_dirty(session_id, version)
 
     def _mark_dirty(self, session_id: UUID, version: int) -> None:
@@ -179,7 +184,7 @@ class SessionCache:
     async def _write_tombstones(self) -> bool:
         """Write the versions of all dirty sessions; return whether the cache may be read again."""
         while self._dirty:
-            dirty = dict(islice(self._dirty.items(), 100))
+            dirty = dict(islice(self._dirty.items(), RAISE_SIZE))
             await self._write(_tombstones(dirty))
             for session_id, version in dirty.items():
                 if self._dirty[session_id] == version:

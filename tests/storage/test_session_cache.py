@@ -230,6 +230,25 @@ def test_concurrent_reads_share_redis_commands() -> None:
     assert calls["connections"] <= 3
 
 
+def test_many_versions_are_raised_in_parts() -> None:
+    """One script raises 250 versions at most, since Redis executes nothing else meanwhile."""
+    versions = {uuid4(): 2 for _ in range(1_001)}
+
+    async def run(url: str) -> list[EncodedSession | None]:
+        async with session_cache(url) as cache:
+            until = await cache.now() + 30_000
+            await cache.put_if_newer([(encoded_session(session_id, 1), until) for session_id in versions])
+            with Redis.from_url(url) as connection:
+                connection.config_resetstat()
+                await cache.raise_versions(versions)
+                counts = connection.info("commandstats")
+            assert counts["cmdstat_evalsha"]["calls"] == 5
+            return [await cache.get(session_id) for session_id in versions]
+
+    with folder() as base, servers.redis(base, base) as redis:
+        assert asyncio.run(run(redis.url)) == [None] * 1_001
+
+
 def _readable_until(cache: Redis, session_id: object) -> int:
     """Return the time until which the entry is read, by the clock of Redis, in milliseconds."""
     entry = cache.get(f"session:{session_id}")
