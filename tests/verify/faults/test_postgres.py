@@ -168,7 +168,12 @@ def test_graceful_shutdown_while_postgresql_is_frozen(deployment: Deployment, se
     """Graceful shutdown ends while PostgreSQL is frozen; requests in flight get 503 unknown."""
     urls = servers | {"DATABASE_URL": deployment.postgres.url}
     with running(urls, PYTHONPATH=INSIDE) as service, ThreadPoolExecutor(1) as clients:
-        session_id = service.start()["id"]
+        # The save needs an open connection, also while the sequencer has one; both services have a sequencer.
+        with psycopg.connect(deployment.postgres.owner_url) as holder:
+            holder.execute("select from event_feeds for update")
+            session_id = service.start()["id"]
+            eventually(lambda: waiting_for_locks(deployment.postgres.owner_url) == 2)
+            assert service.save(session_id, 1, "w").status_code == 200
         deployment.postgres.freeze()
         try:
             saved = clients.submit(service.save, session_id, 1, "x")
