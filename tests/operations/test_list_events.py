@@ -154,12 +154,14 @@ def test_200_for_a_bounded_number_of_waiting_requests(service: Service) -> None:
     """32 requests wait for an event, which all of them get; others are answered at once, without one."""
 
     def is_bounded() -> bool:
-        end = newest(service)
+        query: dict[str, str | int] = {"after": newest(service), "wait": 4}
         with ThreadPoolExecutor(MAX_WAITING + 8) as pool:
-            waiting = [pool.submit(page, service, after=end, wait=4) for _ in range(MAX_WAITING + 8)]
+            waiting = [pool.submit(service.client.get, PATH, params=query) for _ in range(MAX_WAITING + 8)]
             eventually(lambda: sum(one.done() for one in waiting) >= 8)
             service.start()
-        return sum(bool(one.result()["items"]) for one in waiting) == MAX_WAITING
+        # On a busy machine one may be 503, because it was queued for too long.
+        found = [one.result().json().get("items") for one in waiting]
+        return None not in found and sum(map(bool, found)) == MAX_WAITING
 
     assert any(is_bounded() for _ in range(ATTEMPTS))
 
