@@ -1,15 +1,18 @@
 -- name: list_sessions :many unprepared
 -- in:  owner text?, quizzes text[], user_id text?, quiz_id text?, status text?, before_ms bigint?, before_id uuid?,
--- in:  count integer
+-- in:  count integer, with_answers boolean
 -- out: id uuid, user_id text, quiz_id text, current_question text, status text, started_at timestamptz,
 -- out: expires_at timestamptz?, last_saved_at timestamptz, completed_at timestamptz?, created_at timestamptz,
 -- out: updated_at timestamptz, version integer?, answered integer, late_saves integer, paused_at timestamptz?,
--- out: ended_by text?, attempt integer?, metadata jsonb
+-- out: ended_by text?, attempt integer?, metadata jsonb, answers jsonb?
 --
 -- Lists sessions, newest first: all of them without an owner, otherwise those of the owner and those of the quizzes. An
 -- overdue one is shown as ended, which is not stored, and without a version. Unprepared, so that it is planned for the
 -- filters in use: each combination of them has its own index. Each quiz is read by itself, since an index has the order
 -- of one quiz only.
+--
+-- With answers a page ends before 4 MiB, but has at least one session. The first one that does not fit comes without its
+-- answers, so that the caller sees that there are more.
 with clock as materialized (
   select clock_timestamp() as now
 ),
@@ -70,12 +73,34 @@ page as (
   select * from proctored
   order by created_at desc, id desc
   limit %(count)s::integer
+),
+measured as (
+  select
+    *,
+    row_number() over in_order as number,
+    -- Beside the answers and the metadata a session has at most 4 KiB.
+    sum(
+      case
+        when %(with_answers)s::boolean then octet_length(answers::text) + octet_length(metadata::text) + 4096
+      end
+    ) over in_order as total_bytes
+  from page
+  window in_order as (order by created_at desc, id desc)
+),
+fitted as (
+  select
+    *,
+    number = 1 or total_bytes < 4194304 as fits,
+    lag(number = 1 or total_bytes < 4194304) over (order by number) as previous_fits
+  from measured
 )
 select
   id, user_id, quiz_id, current_question, status, started_at, expires_at, last_saved_at, completed_at, created_at,
   updated_at, version,
   -- Only of the sessions of the page: the answers have to be read.
   (select count(*) from jsonb_object_keys(answers))::integer as answered,
-  late_saves, paused_at, ended_by, attempt, metadata
-from page
-order by created_at desc, id desc;
+  late_saves, paused_at, ended_by, attempt, metadata,
+  case when %(with_answers)s::boolean and fits then answers end as answers
+from fitted
+where not %(with_answers)s::boolean or fits or previous_fits
+order by number;

@@ -1,5 +1,6 @@
 """One function for each operationId but orders, in the contract's order; with the operation's parameters."""
 
+from typing import Literal
 from uuid import UUID
 
 from attrs import frozen
@@ -65,8 +66,9 @@ async def list_sessions(
     status: Status | None = None,
     limit: int = 20,
     cursor: Cursor | None = None,
+    include: Literal["answers"] | None = None,
 ) -> SessionPage:
-    wanted = Filter(user_id, quiz_id, status, limit, cursor)
+    wanted = Filter(user_id, quiz_id, status, limit, cursor, with_answers=include == "answers")
     return await services.sessions.list(principal.reach, wanted)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from cattrs.gen import make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import make_converter
 
 from session_service.sessions.events import EventCursor
@@ -19,6 +20,7 @@ from session_service.sessions.models import (
     EncodedSession,
     ExternalId,
     Session,
+    SessionSummary,
     StartSession,
     Write,
 )
@@ -84,6 +86,11 @@ def shown_id(text: str) -> int | str:
 
 
 _converter.register_unstructure_hook_func(lambda kind: kind is ExternalId, shown_id)
+# After the hooks of its fields.
+_converter.register_unstructure_hook(
+    SessionSummary,
+    make_dict_unstructure_fn(SessionSummary, _converter, answers=override(omit_if_default=True)),
+)
 
 
 @_converter.register_unstructure_hook

@@ -177,7 +177,10 @@ class StartResult:
 
 @frozen
 class SessionSummary:
-    """A session in a list; an overdue one, whose end is not stored yet, has no version."""
+    """A session in a list; an overdue one, whose end is not stored yet, has no version.
+
+    It has answers if the filter includes them, and if it fits into the page.
+    """
 
     id: UUID
     user_id: str
@@ -197,6 +200,7 @@ class SessionSummary:
     ended_by: EndedBy | None
     attempt: int | None
     metadata: Fragment
+    answers: Fragment | None = None
 
 
 @frozen
@@ -254,13 +258,14 @@ class History:
 
 @frozen
 class Filter:
-    """The filters of a list, its page size and its cursor."""
+    """The filters of a list, its page size, its cursor, and whether it includes answers."""
 
     user_id: str | None
     quiz_id: ExternalId | None
     status: Status | None
     limit: int
     cursor: Cursor | None
+    with_answers: bool
 
 
 @frozen

@@ -112,8 +112,10 @@ class SessionService:
             _check_owner(reach.owner, wanted.user_id)
         found = await self._store.find(wanted, reach)
         items = found[: wanted.limit]
+        if wanted.with_answers:
+            items = [one for one in items if one.answers is not None]
         counts = None if wanted.quiz_id is None else await self._store.count(wanted, reach)
-        return SessionPage(items, _cursor_after(items[-1]) if len(found) > wanted.limit else None, counts)
+        return SessionPage(items, _cursor_after(items[-1]) if len(found) > len(items) else None, counts)
 
     async def read(
         self, reach: Reach, session_id: UUID, *, seen_version: int = 0, fresh: bool = False

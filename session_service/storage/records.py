@@ -109,6 +109,7 @@ def list_parameters(wanted: Filter, reach: Reach) -> dict[str, object]:
         "before_ms": cursor.created_ms if cursor else None,
         "before_id": cursor.id if cursor else None,
         "count": wanted.limit + 1,
+        "with_answers": wanted.with_answers,
     }
 
 

@@ -12,6 +12,7 @@ from tests.support.ageing import age, stored
 from tests.support.orders import given
 from tests.support.service import Service
 
+MEBIBYTE = 1024 * 1024
 # A version behind the back of the service, as that of an instance which has not reached the cache yet.
 CHANGE = "update quiz_sessions set version = version + 1, current_question = '77' where id = %s"
 
@@ -40,6 +41,38 @@ def test_200_with_the_state_of_each_session(service: Service) -> None:
     assert [item["ended_by"] for item in page["items"]] == ["proctor", None, "learner", None]
     assert [item["paused_at"] is None for item in page["items"]] == [True, False, True, True]
     assert page["counts"] == {"in_progress": 1, "paused": 1, "completed": 1, "expired": 1}
+
+
+def test_200_with_answers(service: Service) -> None:
+    """With include=answers a list has the answers of each session, also of an expired and a completed one."""
+    quiz, answers = f"quiz-{uuid4()}", {"1": {"a": None}, "2": "x", "q3": []}
+    ids = [service.start(quiz_id=quiz)["id"] for _ in range(4)]
+    for session_id in ids[:3]:
+        service.save_many(session_id, answers)
+    given(service, "deadline", ids[1], extra_seconds=-86_400)
+    service.complete(ids[2])
+    items = _page(service, quiz_id=quiz, include="answers")["items"]
+    assert [item["answers"] for item in items] == [{}, answers, answers, answers]
+    assert [item["status"] for item in items] == ["in_progress", "completed", "expired", "in_progress"]
+
+
+def test_200_with_pages_below_4_mib(service: Service) -> None:
+    """A page with answers ends before 4 MiB; the pages together have each session once, in order."""
+    quiz = f"quiz-{uuid4()}"
+    ids = [service.start(quiz_id=quiz)["id"] for _ in range(12)]
+    for session_id in ids:
+        for question in range(3):
+            assert service.save(session_id, question, 240_000 * "x").status_code == 200
+    query: dict[str, Any] = {"quiz_id": quiz, "include": "answers", "limit": 100}
+    items, sizes = [], []
+    while query.get("cursor", "first"):
+        response = service.client.get("/api/sessions", params=query)
+        items += response.json()["items"]
+        sizes.append(len(response.content))
+        query["cursor"] = response.json()["next_cursor"]
+    assert [item["id"] for item in items] == ids[::-1]
+    assert {tuple(map(len, item["answers"].values())) for item in items} == {(240_000, 240_000, 240_000)}
+    assert [3 * MEBIBYTE < size < 4 * MEBIBYTE for size in sizes] == [True, True, False]
 
 
 def test_200_with_counts_of_the_quiz(service: Service) -> None:

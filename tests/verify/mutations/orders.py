@@ -245,6 +245,12 @@ MUTATIONS = [
         f"{TESTS}/test_list_sessions_items.py::test_no_read_is_older_than_the_list_before",
     ),
     Mutation(
+        "page of a list with answers that ends before 4 MiB",
+        "sql/list_sessions.sql",
+        replace_sql("number = 1 or total_bytes < 4194304 as fits", "true as fits"),
+        f"{TESTS}/test_list_sessions_items.py::test_200_with_pages_below_4_mib",
+    ),
+    Mutation(
         "no version of an overdue session in a list",
         "sql/list_sessions.sql",
         replace_sql("case when not overdue then version end as version", "version"),
