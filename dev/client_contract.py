@@ -53,9 +53,10 @@ def main() -> None:
                 schema["additionalProperties"] = False
     if "ExternalId" in schemas:
         # A query is text; the clients take an integer, too.
-        for parameter in document["paths"]["/api/sessions"]["get"]["parameters"]:
-            if parameter.get("name") == "quiz_id":
-                parameter["schema"] = {"$ref": "#/components/schemas/ExternalId"}
+        for path in document["paths"].values():
+            for parameter in path.get("get", {}).get("parameters", []):
+                if parameter.get("name") == "quiz_id":
+                    parameter["schema"] = {"$ref": "#/components/schemas/ExternalId"}
     json.dump(document, sys.stdout)
 
 

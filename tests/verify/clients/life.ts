@@ -98,7 +98,7 @@ async function feed(session: Session): Promise<void> {
   const found: (string | number)[][] = [];
   let after: string | undefined;
   while (found.length < 2) {
-    const query = { types, quiz_id: String(quiz), wait: 1, ...(after === undefined ? {} : { after }) };
+    const query = { types, quiz_id: quiz, wait: 1, ...(after === undefined ? {} : { after }) };
     const page = await client.GET("/api/events", { params: { query } });
     const own = page.data!.items.filter((event) => event.session_id === session.id);
     found.push(...own.map((event) => [event.type, event.version]));
