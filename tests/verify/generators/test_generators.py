@@ -30,6 +30,13 @@ LIFE = {
     ("getSession", 410),
     ("listSessions", 200),
     ("completeSession", 200),
+    ("pauseSession", 200),
+    ("updateProgress", 423),
+    ("changeDeadline", 200),
+    ("resumeSessions", 200),
+    ("reopenSession", 200),
+    ("listSessionEvents", 200),
+    ("listEvents", 200),
 }
 
 each_tool = pytest.mark.parametrize(
@@ -64,7 +71,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tool], Path]:
 
 @each_tool
 def test_life_of_a_session(tool: Tool, project: Callable[[Tool], Path], service: Service) -> None:
-    """The client starts, saves, reads, lists and completes, and gets the session of a 409 and a 410."""
+    """The client starts, saves, reads, completes and gives orders, and gets the session of each error."""
     assert programs.run(project(tool), service, tool.life()) == LIFE
 
 

@@ -8,7 +8,9 @@ import java.util.UUID;
 import org.openapitools.client.ApiClient;
 import org.openapitools.client.ApiException;
 import org.openapitools.client.ApiResponse;
+import org.openapitools.client.api.EventsApi;
 import org.openapitools.client.api.HealthApi;
+import org.openapitools.client.api.OrdersApi;
 import org.openapitools.client.api.SessionsApi;
 import org.openapitools.client.model.*;
 
@@ -67,11 +69,37 @@ public class Life {
     same(completed, sessions.completeSession(id, null, null, null, null));
     refused(410, "SESSION_COMPLETED", "\"5\":\"\"", () -> save(sessions, id, new SaveAnswer().questionId(5).answer("late")));
 
+    teach(client, sessions, user);
+    ReopenSession again = new ReopenSession().timeLimitSeconds(60).reason("a mistake");
+    Session reopened = new OrdersApi(client).reopenSession(id, "again", again, null);
+    same(SessionStatus.IN_PROGRESS, reopened.getStatus());
+    same(null, reopened.getEndedBy());
+
     Session ending = sessions.startSession(new StartSession().userId(user).quizId("7").timeLimitSeconds(1), null, null);
     same(7, ending.getQuizId());
     Thread.sleep(1200);
     refused(410, "SESSION_EXPIRED", "\"expired\"", () -> sessions.getSession(ending.getId(), null, null));
     System.exit(0);
+  }
+
+  /** Pauses, extends and resumes the session of a quiz as a teacher does, and reads the history and the feed. */
+  static void teach(ApiClient client, SessionsApi sessions, String user) throws Exception {
+    OrdersApi orders = new OrdersApi(client);
+    String room = UUID.randomUUID().toString();
+    UUID id = sessions.startSession(new StartSession().userId(user).quizId(room), null, null).getId();
+    Session paused = orders.pauseSession(id, "pause", null, new PauseSession().reason("fire alarm"));
+    same(SessionStatus.PAUSED, paused.getStatus());
+    refused(423, "SESSION_PAUSED", "\"paused\"", () -> save(sessions, id, new SaveAnswer().questionId(1).answer("x")));
+    Session extended = orders.changeDeadline(id, new ChangeDeadline().extraSeconds(600), "more", null);
+    same(paused.getExpiresAt().plusSeconds(600), extended.getExpiresAt());
+    OrderReport report = orders.resumeSessions("on", new ResumeSessions().quizId(room), null);
+    same(List.of(1, false), List.of(report.getChanged(), report.getUnfinished()));
+    List<String> types = new ArrayList<>();
+    for (SessionEvent line : sessions.listSessionEvents(id, null, null).getItems()) types.add(line.getType());
+    same(List.of("session.started", "session.paused", "session.deadline_changed", "session.resumed"), types);
+    List<FeedEvent> items = List.of();
+    while (items.isEmpty()) items = new EventsApi(client).listEvents(null, null, room, null, 4).getItems();
+    same(List.of("session.started", id), List.of(items.get(0).getType(), items.get(0).getSessionId()));
   }
 
   static Session save(SessionsApi sessions, UUID id, SaveAnswer body) throws ApiException {

@@ -111,6 +111,12 @@ func main() {
 	late := refused(err).(client.SessionEndedError)
 	same([]interface{}{410, "SESSION_COMPLETED", completed.Answers}, []interface{}{reply.StatusCode, late.ErrorCode, late.Session.Answers})
 
+	teach(api, ctx, user, quiz+"-room")
+	mistake := client.NewReopenSession(60, "a mistake")
+	reopened, _, err := api.OrdersAPI.ReopenSession(ctx, started.Id).IdempotencyKey("again").ReopenSession(*mistake).Execute()
+	must(err)
+	same([]interface{}{client.IN_PROGRESS, nil}, []interface{}{reopened.Status, reopened.EndedBy.Get()})
+
 	asked = client.NewStartSession(user, "7")
 	asked.SetTimeLimitSeconds(1)
 	short, _, err := sessions.StartSession(ctx).StartSession(*asked).Execute()
@@ -120,4 +126,41 @@ func main() {
 	_, reply, err = sessions.GetSession(ctx, short.Id).Execute()
 	expired := refused(err).(client.SessionEndedError)
 	same([]interface{}{410, "SESSION_EXPIRED", client.EXPIRED}, []interface{}{reply.StatusCode, expired.ErrorCode, expired.Session.Status})
+}
+
+// A teacher pauses, extends and resumes the session of a quiz, and reads the history and the feed.
+func teach(api *client.APIClient, ctx context.Context, user, room string) {
+	orders := api.OrdersAPI
+	started, _, err := api.SessionsAPI.StartSession(ctx).StartSession(*client.NewStartSession(user, room)).Execute()
+	must(err)
+	alarm := client.NewPauseSession()
+	alarm.SetReason("fire alarm")
+	paused, _, err := orders.PauseSession(ctx, started.Id).IdempotencyKey("pause").PauseSession(*alarm).Execute()
+	must(err)
+	same(client.PAUSED, paused.Status)
+	_, reply, err := api.SessionsAPI.UpdateProgress(ctx, started.Id).SaveAnswer(*client.NewSaveAnswer(1, "x")).Execute()
+	refusal := refused(err).(client.SessionPausedError)
+	same([]interface{}{423, "SESSION_PAUSED", paused}, []interface{}{reply.StatusCode, refusal.ErrorCode, refusal.Session})
+	more := client.NewChangeDeadline()
+	more.SetExtraSeconds(600)
+	extended, _, err := orders.ChangeDeadline(ctx, started.Id).IdempotencyKey("more").ChangeDeadline(*more).Execute()
+	must(err)
+	same(600, extended.ExpiresAt.Get().Sub(*paused.ExpiresAt.Get()).Seconds())
+	report, _, err := orders.ResumeSessions(ctx).IdempotencyKey("on").ResumeSessions(*client.NewResumeSessions(room)).Execute()
+	must(err)
+	same([]interface{}{1, false}, []interface{}{report.Changed, report.Unfinished})
+	history, _, err := api.SessionsAPI.ListSessionEvents(ctx, started.Id).Execute()
+	must(err)
+	types := []string{}
+	for _, line := range history.Items {
+		types = append(types, line.Type)
+	}
+	same([]string{"session.started", "session.paused", "session.deadline_changed", "session.resumed"}, types)
+	items := []client.FeedEvent{}
+	for len(items) == 0 {
+		page, _, err := api.EventsAPI.ListEvents(ctx).QuizId(room).Wait(4).Execute()
+		must(err)
+		items = page.Items
+	}
+	same([]interface{}{"session.started", started.Id}, []interface{}{items[0].Type, items[0].SessionId})
 }

@@ -9,11 +9,17 @@ spl_autoload_register(function ($class) {
     }
 });
 
+use OpenAPI\Client\Api\EventsApi;
 use OpenAPI\Client\Api\HealthApi;
+use OpenAPI\Client\Api\OrdersApi;
 use OpenAPI\Client\Api\SessionsApi;
 use OpenAPI\Client\ApiException;
 use OpenAPI\Client\Configuration;
+use OpenAPI\Client\Model\ChangeDeadline;
 use OpenAPI\Client\Model\CompleteSession;
+use OpenAPI\Client\Model\PauseSession;
+use OpenAPI\Client\Model\ReopenSession;
+use OpenAPI\Client\Model\ResumeSessions;
 use OpenAPI\Client\Model\SaveAnswer;
 use OpenAPI\Client\Model\SaveAnswers;
 use OpenAPI\Client\Model\StartSession;
@@ -86,6 +92,27 @@ same('completed', $sessions->completeSession($id)->getStatus());
 [$status, $late] = refused(fn() => $save(5, 'late'));
 same([410, 'SESSION_COMPLETED'], [$status, $late->getErrorCode()]);
 same($many->getAnswers() + ['5' => ''], $late->getSession()->getAnswers());
+
+// A teacher pauses, extends and resumes the session of a quiz, and reopens another one.
+[$orders, $events] = [new OrdersApi($http, $configuration), new EventsApi($http, $configuration)];
+$room = uuid();
+$other = $sessions->startSession(new StartSession(['user_id' => $user, 'quiz_id' => $room]))->getId();
+$paused = $orders->pauseSession($other, uuid(), null, new PauseSession(['reason' => 'fire alarm']));
+same('paused', $paused->getStatus());
+[$status, $refused] = refused(fn() => $sessions->updateProgress($other, new SaveAnswer(['question_id' => 1, 'answer' => 'x'])));
+same([423, 'SESSION_PAUSED', 'paused'], [$status, $refused->getErrorCode(), $refused->getSession()->getStatus()]);
+$extended = $orders->changeDeadline($other, new ChangeDeadline(['extra_seconds' => 600]), uuid());
+same(600, $extended->getExpiresAt()->getTimestamp() - $paused->getExpiresAt()->getTimestamp());
+$report = $orders->resumeSessions(uuid(), new ResumeSessions(['quiz_id' => $room]));
+same([1, false], [$report->getChanged(), $report->getUnfinished()]);
+$types = array_map(fn($line) => $line->getType(), $sessions->listSessionEvents($other)->getItems());
+same(['session.started', 'session.paused', 'session.deadline_changed', 'session.resumed'], $types);
+do {
+    $items = $events->listEvents(null, null, $room, null, 4)->getItems();
+} while (!$items);
+same(['session.started', $other], [$items[0]->getType(), $items[0]->getSessionId()]);
+$reopened = $orders->reopenSession($id, uuid(), new ReopenSession(['time_limit_seconds' => 60, 'reason' => 'a mistake']));
+same(['in_progress', null], [$reopened->getStatus(), $reopened->getEndedBy()]);
 
 $short = $sessions->startSession(new StartSession(['user_id' => $user, 'quiz_id' => '7', 'time_limit_seconds' => 1]));
 same(7, $short->getQuizId());

@@ -28,6 +28,7 @@ def main() -> None:
     page = SESSIONS.list_sessions(user_id=USER, quiz_id=QUIZ)
     assert [(item.id, item.quiz_id) for item in page.items] == [(session_id, QUIZ)]
     complete(session_id, answers)
+    teach(session_id)
     expire()
 
 
@@ -77,6 +78,32 @@ def complete(session_id: Any, answers: dict[str, Any]) -> None:
     assert SESSIONS.complete_session(session_id) == completed
     late = refused(410, SESSIONS.update_progress, session_id, client.SaveAnswer(question_id=5, answer="late"))
     assert (late.error_code, late.session.answers) == ("SESSION_COMPLETED", answers | {"5": ""})
+
+
+def teach(completed_id: Any) -> None:
+    """Pause, extend and resume the session of a quiz as a teacher, and reopen the completed one."""
+    orders, room = client.OrdersApi(API), str(uuid4())
+    session_id = SESSIONS.start_session(client.StartSession(user_id=USER, quiz_id=room)).id
+    reason = client.PauseSession(reason="fire alarm")
+    paused = orders.pause_session(session_id, "pause", pause_session=reason)
+    assert paused.status == "paused"
+    save = client.SaveAnswer(question_id=1, answer="x")
+    refusal = refused(423, SESSIONS.update_progress, session_id, save)
+    assert (refusal.error_code, refusal.session) == ("SESSION_PAUSED", paused)
+    more = client.ChangeDeadline(extra_seconds=600)
+    extended = orders.change_deadline(session_id, more, idempotency_key="more")
+    assert (extended.expires_at - paused.expires_at).total_seconds() == 600
+    report = orders.resume_sessions("on", client.ResumeSessions(quiz_id=room))
+    assert (report.changed, report.unfinished) == (1, False)
+    types = [line.type for line in SESSIONS.list_session_events(session_id).items]
+    assert types == ["session.started", "session.paused", "session.deadline_changed", "session.resumed"]
+    items: list[Any] = []
+    while not items:
+        items = client.EventsApi(API).list_events(quiz_id=room, wait=4).items
+    assert (items[0].type, items[0].session_id) == ("session.started", session_id)
+    again = client.ReopenSession(time_limit_seconds=60, reason="a mistake")
+    reopened = orders.reopen_session(completed_id, "again", again)
+    assert (reopened.status, reopened.ended_by) == ("in_progress", None)
 
 
 def expire() -> None:

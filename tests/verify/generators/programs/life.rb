@@ -66,6 +66,28 @@ same "completed", SESSIONS.complete_session(id).status
 status, late = refused { save.(5, "late") }
 same [410, "SESSION_COMPLETED", ""], [status, late["errorCode"], late["session"]["answers"]["5"]]
 
+# A teacher pauses, extends and resumes the session of a quiz, and reopens another one.
+orders = OrdersApi.new
+room = SecureRandom.uuid
+other = SESSIONS.start_session(StartSession.new(user_id: user, quiz_id: room)).id
+paused = orders.pause_session(other, SecureRandom.uuid, pause_session: PauseSession.new(reason: "fire alarm"))
+same "paused", paused.status
+status, refusal = refused { SESSIONS.update_progress(other, SaveAnswer.new(question_id: 1, answer: "x")) }
+same [423, "SESSION_PAUSED", "paused"], [status, refusal["errorCode"], refusal["session"]["status"]]
+more = ChangeDeadline.new(extra_seconds: 600)
+extended = orders.change_deadline(other, more, idempotency_key: SecureRandom.uuid)
+same 600, (extended.expires_at.to_time - paused.expires_at.to_time).round
+report = orders.resume_sessions(SecureRandom.uuid, ResumeSessions.new(quiz_id: room))
+same [1, false], [report.changed, report.unfinished]
+types = SESSIONS.list_session_events(other).items.map(&:type)
+same %w[session.started session.paused session.deadline_changed session.resumed], types
+events = []
+events = EventsApi.new.list_events(quiz_id: room, wait: 4).items while events.empty?
+same ["session.started", other], [events[0].type, events[0].session_id]
+again = ReopenSession.new(time_limit_seconds: 60, reason: "a mistake")
+reopened = orders.reopen_session(id, SecureRandom.uuid, again)
+same ["in_progress", nil], [reopened.status, reopened.ended_by]
+
 short = SESSIONS.start_session(StartSession.new(user_id: user, quiz_id: "7", time_limit_seconds: 1))
 same 7, short.quiz_id
 sleep 1.2

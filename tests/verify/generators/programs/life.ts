@@ -40,6 +40,12 @@ export interface Calls {
   read(id: string): Promise<Reply<State>>;
   list(user: string, quiz: string): Promise<Reply<{ items: { id: string; quiz_id?: unknown }[] }>>;
   complete(id: string, answers?: { [question: string]: Answer }): Promise<Reply<State>>;
+  pause(id: string, key: string, reason: string): Promise<Reply<State>>;
+  extend(id: string, key: string, extra_seconds: number): Promise<Reply<State>>;
+  resumeAll(quiz: string, key: string): Promise<Reply<{ changed: number; unfinished: boolean }>>;
+  reopen(id: string, key: string, time_limit_seconds: number, reason: string): Promise<Reply<State>>;
+  history(id: string): Promise<Reply<{ items: { type: string }[] }>>;
+  feed(quiz: string, wait: number): Promise<Reply<{ items: { type: string; session_id: string }[] }>>;
 }
 
 /** Lives through a session; a program's URL is its first argument. */
@@ -82,10 +88,35 @@ export async function live(connect: (url: string) => Calls): Promise<void> {
   assert.deepEqual([late.status, late.error!.errorCode], [410, "SESSION_COMPLETED"]);
   assert.deepEqual(late.error!.session!.answers, { ...many.body!.answers, "5": "" });
 
+  await teach(client, user);
+  const reopened = await client.reopen(id, randomUUID(), 60, "a mistake");
+  assert.deepEqual([reopened.body!.status, reopened.body!.ended_by], ["in_progress", null]);
+
   const short = await client.start(user, "7", { seconds: 1 });
   assert.equal(short.body!.quiz_id, 7);
   await sleep(1200);
   const expired = await client.read(short.body!.id);
   assert.deepEqual([expired.status, expired.error!.errorCode], [410, "SESSION_EXPIRED"]);
   assert.equal(expired.error!.session!.status, "expired");
+}
+
+/** Pauses, extends and resumes the session of a quiz as a teacher does, and reads the history and the feed. */
+async function teach(client: Calls, user: string): Promise<void> {
+  const room = randomUUID();
+  const { id } = (await client.start(user, room, {})).body!;
+  const paused = await client.pause(id, randomUUID(), "fire alarm");
+  assert.deepEqual([paused.status, paused.body!.status], [200, "paused"]);
+  const refused = await client.save(id, 1, "x");
+  assert.deepEqual([refused.status, refused.error!.errorCode], [423, "SESSION_PAUSED"]);
+  assert.equal(refused.error!.session!.version, paused.body!.version);
+  const extended = await client.extend(id, randomUUID(), 600);
+  assert.equal(Date.parse(extended.body!.expires_at!) - Date.parse(paused.body!.expires_at!), 600_000);
+  const report = await client.resumeAll(room, randomUUID());
+  assert.deepEqual([report.status, report.body!.changed, report.body!.unfinished], [200, 1, false]);
+  const types = (await client.history(id)).body!.items.map((line) => line.type);
+  assert.deepEqual(types, ["session.started", "session.paused", "session.deadline_changed", "session.resumed"]);
+  let page = await client.feed(room, 4);
+  while (page.body!.items.length === 0) page = await client.feed(room, 4);
+  const { type, session_id } = page.body!.items[0]!;
+  assert.deepEqual([type, session_id], ["session.started", id]);
 }

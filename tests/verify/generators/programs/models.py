@@ -5,6 +5,7 @@ They build every request and parse every reply.
 
 import sys
 import time
+from datetime import datetime
 from importlib import import_module
 from typing import Any
 from uuid import uuid4
@@ -35,6 +36,7 @@ def main() -> None:
     page = get(f"/api/sessions?user_id={USER}&quiz_id={QUIZ}", 200, models.SessionPage)
     assert [(item.id, plain(item.quiz_id)) for item in page.items] == [(started.id, QUIZ)]
     complete(path, saved)
+    teach(path)
     expire()
 
 
@@ -85,6 +87,34 @@ def complete(path: str, saved: Any) -> None:
     assert plain(late.session.answers) == plain(saved.answers) | {"5": ""}
 
 
+def teach(completed: str) -> None:
+    """Pause, extend and resume the session of a quiz as a teacher, and reopen the completed one."""
+    room = str(uuid4())
+    asked = models.StartSession(user_id=USER, quiz_id=room)
+    started = send("POST", "/api/sessions/start", asked, 201, models.Session)
+    path = f"/api/sessions/{plain(started.id)}"
+    paused = send("POST", f"{path}/pause", models.PauseSession(reason="fire alarm"), 200, models.Session)
+    assert paused.status.value == "paused"
+    asked = models.SaveAnswer(question_id=1, answer="x")
+    refused = send("PUT", f"{path}/progress", asked, 423, models.SessionPausedError)
+    assert (refused.errorCode, refused.session) == ("SESSION_PAUSED", paused)
+    extended = send("PUT", f"{path}/deadline", models.ChangeDeadline(extra_seconds=600), 200, models.Session)
+    ends = [datetime.fromisoformat(plain(session.expires_at)) for session in (paused, extended)]
+    assert (ends[1] - ends[0]).total_seconds() == 600
+    asked = models.ResumeSessions(quiz_id=room)
+    report = send("POST", "/api/sessions/resume", asked, 200, models.OrderReport)
+    assert (report.changed, report.unfinished) == (1, False)
+    types = [plain(line.type) for line in get(f"{path}/events", 200, models.SessionEventPage).items]
+    assert types == ["session.started", "session.paused", "session.deadline_changed", "session.resumed"]
+    items: list[Any] = []
+    while not items:
+        items = get(f"/api/events?quiz_id={room}&wait=4", 200, models.FeedPage).items
+    assert (plain(items[0].type), items[0].session_id) == ("session.started", started.id)
+    again = models.ReopenSession(time_limit_seconds=60, reason="a mistake")
+    reopened = send("POST", f"{completed}/reopen", again, 200, models.Session)
+    assert (reopened.status.value, reopened.ended_by) == ("in_progress", None)
+
+
 def expire() -> None:
     """Read a session after its end."""
     asked = models.StartSession(user_id=USER, quiz_id="7", time_limit_seconds=1)
@@ -103,7 +133,7 @@ def get(path: str, status: int, kind: Any) -> Any:
 def send(method: str, path: str, asked: Any, status: int, kind: Any) -> Any:
     """Send the model as JSON, and parse the reply as another."""
     body = asked and asked.model_dump_json(by_alias=True, exclude_unset=True)
-    headers = {"content-type": "application/json"} if body else {}
+    headers = {"content-type": "application/json", "idempotency-key": str(uuid4())} if body else {}
     reply = urllib3.request(method, URL + path, body=body, headers=headers)
     assert reply.status == status, reply.data
     return kind.model_validate_json(reply.data)

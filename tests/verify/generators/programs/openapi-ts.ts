@@ -1,5 +1,8 @@
 /** @hey-api/openapi-ts: node openapi-ts.js URL. */
-import { completeSession, getHealth, getSession, listSessions, saveAnswers, startSession, updateProgress } from "./client";
+import {
+  changeDeadline, completeSession, getHealth, getSession, listEvents, listSessionEvents, listSessions, pauseSession, reopenSession,
+  resumeSessions, saveAnswers, startSession, updateProgress,
+} from "./client";
 import { client } from "./client/client.gen";
 import { live, type Refusal, type Reply } from "./life";
 
@@ -29,5 +32,13 @@ void live((url) => {
     read: (id) => reply(getSession({ path: { id } })),
     list: (user_id, quiz_id) => reply(listSessions({ query: { user_id, quiz_id } })),
     complete: (id, answers) => reply(completeSession({ path: { id }, ...(answers && { body: { answers } }) })),
+    pause: (id, key, reason) => reply(pauseSession({ path: { id }, headers: { "Idempotency-Key": key }, body: { reason } })),
+    extend: (id, key, extra_seconds) =>
+      reply(changeDeadline({ path: { id }, headers: { "Idempotency-Key": key }, body: { extra_seconds } })),
+    resumeAll: (quiz_id, key) => reply(resumeSessions({ headers: { "Idempotency-Key": key }, body: { quiz_id } })),
+    reopen: (id, key, time_limit_seconds, reason) =>
+      reply(reopenSession({ path: { id }, headers: { "Idempotency-Key": key }, body: { time_limit_seconds, reason } })),
+    history: (id) => reply(listSessionEvents({ path: { id } })),
+    feed: (quiz_id, wait) => reply(listEvents({ query: { quiz_id, wait } })),
   };
 });

@@ -39,5 +39,14 @@ void live((url) => {
     read: (id) => reply(api.getSession({ params: { id } })),
     list: (user_id, quiz_id) => reply(api.listSessions({ queries: { user_id, quiz_id } })),
     complete: (id, answers) => reply(api.completeSession(answers ? { answers } : undefined, { params: { id } })),
+    pause: (id, key, reason) =>
+      reply(api.pauseSession({ reason }, { params: { id }, headers: { "Idempotency-Key": key } })),
+    extend: (id, key, extra_seconds) =>
+      reply(api.changeDeadline({ extra_seconds }, { params: { id }, headers: { "Idempotency-Key": key } })),
+    resumeAll: (quiz_id, key) => reply(api.resumeSessions({ quiz_id }, { headers: { "Idempotency-Key": key } })),
+    reopen: (id, key, time_limit_seconds, reason) =>
+      reply(api.reopenSession({ time_limit_seconds, reason }, { params: { id }, headers: { "Idempotency-Key": key } })),
+    history: (id) => reply(api.listSessionEvents({ params: { id } })),
+    feed: (quiz_id, wait) => reply(api.listEvents({ queries: { quiz_id, wait } })),
   };
 });

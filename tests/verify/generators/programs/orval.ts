@@ -1,5 +1,8 @@
 /** orval, with fetch: node orval.js URL. */
-import { completeSession, getHealth, getSession, listSessions, saveAnswers, startSession, updateProgress } from "./client";
+import {
+  changeDeadline, completeSession, getHealth, getSession, listEvents, listSessionEvents, listSessions, pauseSession, reopenSession,
+  resumeSessions, saveAnswers, startSession, updateProgress,
+} from "./client";
 import { live, type Refusal, type Reply } from "./life";
 
 type Success<Result> = Extract<Result, { status: 200 | 201 }> extends { data: infer Body } ? Body : never;
@@ -14,6 +17,7 @@ async function reply<Result extends { status: number; data: unknown }>(
 void live((url) => {
   // The generated URLs are relative, which Node.js does not know.
   const fetchUrl = fetch;
+  const keyed = (key: string): RequestInit => ({ headers: { "Idempotency-Key": key } });
   globalThis.fetch = (path, init) => fetchUrl(new URL(String(path), url), init);
   return {
     async health() {
@@ -34,5 +38,11 @@ void live((url) => {
     read: (id) => reply(getSession(id)),
     list: (user_id, quiz_id) => reply(listSessions({ user_id, quiz_id })),
     complete: (id, answers) => reply(completeSession(id, answers && { answers })),
+    pause: (id, key, reason) => reply(pauseSession(id, { reason }, keyed(key))),
+    extend: (id, key, extra_seconds) => reply(changeDeadline(id, { extra_seconds }, keyed(key))),
+    resumeAll: (quiz_id, key) => reply(resumeSessions({ quiz_id }, keyed(key))),
+    reopen: (id, key, time_limit_seconds, reason) => reply(reopenSession(id, { time_limit_seconds, reason }, keyed(key))),
+    history: (id) => reply(listSessionEvents(id)),
+    feed: (quiz_id, wait) => reply(listEvents({ quiz_id, wait })),
   };
 });

@@ -15,6 +15,7 @@ async function reply<Body>(call: Promise<HttpResponse<Body>>): Promise<Reply<Bod
 void live((url) => {
   // Without `format` this client reads no body: the replies are declared by `$ref`.
   const { api, health } = new Api({ baseUrl: url, baseApiParams: { format: "json" } });
+  const keyed = (key: string) => ({ headers: { "Idempotency-Key": key } });
   return {
     health: async () => (await health.getHealth()).data.status,
     start: (user_id, quiz_id, { key, resume, seconds }) =>
@@ -32,5 +33,12 @@ void live((url) => {
     read: (id) => reply(api.getSession(id)),
     list: (user_id, quiz_id) => reply(api.listSessions({ user_id, quiz_id })),
     complete: (id, answers) => reply(api.completeSession(id, answers && { answers })),
+    pause: (id, key, reason) => reply(api.pauseSession(id, { reason }, keyed(key))),
+    extend: (id, key, extra_seconds) => reply(api.changeDeadline(id, { extra_seconds }, keyed(key))),
+    resumeAll: (quiz_id, key) => reply(api.resumeSessions({ quiz_id }, keyed(key))),
+    reopen: (id, key, time_limit_seconds, reason) =>
+      reply(api.reopenSession(id, { time_limit_seconds, reason }, keyed(key))),
+    history: (id) => reply(api.listSessionEvents(id)),
+    feed: (quiz_id, wait) => reply(api.listEvents({ quiz_id, wait })),
   };
 });

@@ -1,5 +1,7 @@
 /** OpenAPI Generator's typescript-fetch: node typescript-fetch.js URL. */
-import { Configuration, HealthApi, IfActive, ResponseError, SessionsApi, type Session } from "./client";
+import {
+  Configuration, EventsApi, HealthApi, IfActive, OrdersApi, ResponseError, SessionsApi, type Session,
+} from "./client";
 import { live, type Reply, type State } from "./life";
 
 interface Raw<Body> {
@@ -29,6 +31,7 @@ const shown = (session: Session): State => ({
 void live((url) => {
   const configuration = new Configuration({ basePath: url });
   const [health, sessions] = [new HealthApi(configuration), new SessionsApi(configuration)];
+  const [orders, events] = [new OrdersApi(configuration), new EventsApi(configuration)];
   return {
     health: async () => (await health.getHealth()).status,
     start(userId, quizId, { key, resume, seconds }) {
@@ -47,5 +50,18 @@ void live((url) => {
       })),
     complete: (id, answers) =>
       reply(sessions.completeSessionRaw({ id, ...(answers && { completeSession: { answers } }) }), shown),
+    pause: (id, idempotencyKey, reason) =>
+      reply(orders.pauseSessionRaw({ id, idempotencyKey, pauseSession: { reason } }), shown),
+    extend: (id, idempotencyKey, extraSeconds) =>
+      reply(orders.changeDeadlineRaw({ id, idempotencyKey, changeDeadline: { extraSeconds } }), shown),
+    resumeAll: (quizId, idempotencyKey) =>
+      reply(orders.resumeSessionsRaw({ idempotencyKey, resumeSessions: { quizId } }), (report) => report),
+    reopen: (id, idempotencyKey, timeLimitSeconds, reason) =>
+      reply(orders.reopenSessionRaw({ id, idempotencyKey, reopenSession: { timeLimitSeconds, reason } }), shown),
+    history: (id) => reply(sessions.listSessionEventsRaw({ id }), (page) => page),
+    feed: (quizId, wait) =>
+      reply(events.listEventsRaw({ quizId, wait }), ({ items }) => ({
+        items: items.map(({ type, sessionId }) => ({ type, session_id: sessionId })),
+      })),
   };
 });
