@@ -163,4 +163,10 @@ MUTATIONS = [
         ),
         "tests/storage/test_roles.py::test_the_role_has_only_the_needed_privileges",
     ),
+    Mutation(
+        "line of a change by release 2.0",
+        "sql/schema/0008_changes_of_2_0.sql",
+        replace_sql("after update of version on", "after update of attempt on"),
+        "tests/storage/test_release_2_0.py::test_both_releases_change_a_session",
+    ),
 ]
