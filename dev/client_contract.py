@@ -52,12 +52,16 @@ def main() -> None:
             if closed or language == "python":
                 schema["additionalProperties"] = False
     if "ExternalId" in schemas:
-        # A query is text; the clients take an integer, too.
-        for path in document["paths"].values():
-            for parameter in path.get("get", {}).get("parameters", []):
-                if parameter.get("name") == "quiz_id":
-                    parameter["schema"] = {"$ref": "#/components/schemas/ExternalId"}
+        _widen_queries(document)
     json.dump(document, sys.stdout)
+
+
+def _widen_queries(document: dict[str, Any]) -> None:
+    """Let queries have an integer as the id of a quiz: they are text, but the clients take one, too."""
+    for path in document["paths"].values():
+        for parameter in path.get("get", {}).get("parameters", []):
+            if parameter.get("name") == "quiz_id":
+                parameter["schema"] = {"$ref": "#/components/schemas/ExternalId"}
 
 
 if __name__ == "__main__":
