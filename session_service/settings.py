@@ -11,6 +11,9 @@ from attrs import frozen
 from session_service import store_urls
 from session_service.store_urls import UrlError
 
+# Scopes with fixed names (docs/access.md).
+LESSER_SCOPES = ("sessions:read", "sessions:proctor", "sessions:erase")
+
 # Signature algorithms with public keys only: with a shared secret (HS256) the service could issue tokens.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
@@ -43,7 +46,7 @@ class TokenSettings:
             issuer=_text(env, "JWT_ISSUER"),
             audience=_text(env, "JWT_AUDIENCE"),
             algorithms=_some(env, "JWT_ALGORITHMS", "RS256,ES256,EdDSA", ALGORITHMS),
-            service_scope=_get(env, "JWT_SERVICE_SCOPE") or "sessions:any",
+            service_scope=_scope(env, "JWT_SERVICE_SCOPE"),
         )
 
 
@@ -197,6 +200,14 @@ def _text(env: Mapping[str, str], name: str) -> str:
     value = _get(env, name)
     if not value:
         raise SettingError(f"{name} must be set while AUTH is jwt")
+    return value
+
+
+def _scope(env: Mapping[str, str], name: str) -> str:
+    value = _get(env, name) or "sessions:any"
+    # Otherwise each token with the lesser scope would reach all sessions.
+    if value in LESSER_SCOPES or not re.fullmatch("[!-~]+", value):
+        raise SettingError(f"{name} must be one scope, and none of {', '.join(LESSER_SCOPES)}")
     return value
 
 

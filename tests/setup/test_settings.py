@@ -91,7 +91,9 @@ OTHER_INVALID_SETTINGS = {
     "CORS_ORIGINS": ["\udcff", "https://h:" + "9" * 5000],
     "DIGEST_KEY": ["\udcff" * 32],
     "JWT_KEYS": ["/\udcff"],
-    **{name: ["\udcff"] for name in ("JWT_ISSUER", "JWT_AUDIENCE", "JWT_SERVICE_SCOPE", "PGAPPNAME", "PGTZ")},
+    # A scope of its own meaning, which a token of a proctor has; two scopes.
+    "JWT_SERVICE_SCOPE": ["\udcff", "sessions:read", "sessions:proctor", "sessions:erase", "any all"],
+    **{name: ["\udcff"] for name in ("JWT_ISSUER", "JWT_AUDIENCE", "PGAPPNAME", "PGTZ")},
     **{name: ["bad"] for name in ("PGSSLMODE", "PGPORT", "PGSERVICE", "PGTARGETSESSIONATTRS")},
     "PGMAXPROTOCOLVERSION": ["x"],
     "PGMINPROTOCOLVERSION": ["9"],

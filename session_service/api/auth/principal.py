@@ -8,9 +8,10 @@ import attrs
 from attrs import frozen
 
 from session_service.sessions.models import Actor, ExternalId, Reach
-from session_service.settings import Settings
+from session_service.settings import LESSER_SCOPES, Settings
 
-ANY, READ, PROCTOR, ERASE = "sessions:any", "sessions:read", "sessions:proctor", "sessions:erase"
+ANY = "sessions:any"
+READ, PROCTOR, ERASE = LESSER_SCOPES
 LEARNER = "learner"  # in `x-access` of the contract: sessions of the token's own subject
 ACCESS = frozenset({LEARNER, ANY, READ, PROCTOR, ERASE})
 
