@@ -61,6 +61,9 @@ class Store(Protocol):
     ) -> Awaitable[WriteResult | None]:
         """Return the session, no older than `seen_version`; from the database if `fresh` is set."""
 
+    def find_user(self, session_id: UUID, reach: Reach, /) -> Awaitable[str | None]:
+        """Return the session's user; an overdue session is not ended."""
+
     def write(
         self, session_id: UUID, owner: str | None, write: Write, provenance: Provenance, /
     ) -> Awaitable[WriteResult | None]:
@@ -126,10 +129,10 @@ class SessionService:
 
     async def find_user(self, reach: Reach, session_id: UUID) -> str:
         """Return the user of a session, whatever its state; raise SessionNotFoundError out of reach."""
-        result = await self._store.read(session_id, reach, seen_version=0, fresh=False)
-        if result is None:
+        user_id = await self._store.find_user(session_id, reach)
+        if user_id is None:
             raise SessionNotFoundError(session_id)
-        return result.session.user_id
+        return user_id
 
     async def events(self, reach: Reach, session_id: UUID, *, after: int, limit: int) -> History:
         """Return the lines of the session's journal after a version, at most `limit` of them."""

@@ -108,6 +108,11 @@ class SessionStore:
             return await self._write(WriteInput(session_id, result.session.user_id, "close"))
         return result
 
+    async def find_user(self, session_id: UUID, reach: Reach) -> str | None:
+        """Return the session's user; None if it does not exist. An overdue session is not ended."""
+        result = await self._reads(ReadInput(session_id, reach.owner, tuple(reach.quizzes)))
+        return result.session.user_id if result else None
+
     async def write(
         self, session_id: UUID, owner: str | None, write: Write, provenance: Provenance
     ) -> WriteResult | None:

@@ -1,14 +1,21 @@
 """Tests of a proctor's token in the exam room: its orders, its counts and its feed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
+from redis import Redis
 
+from tests.conftest import Urls
+from tests.support.ageing import age, stored
 from tests.support.feed import await_events, follow, newest, of_sessions
+from tests.support.inspection import waiting_for_locks
 from tests.support.issuer import SERVICE_SCOPE, bearer
 from tests.support.orders import METHODS, order, order_quiz
 from tests.support.service import Headers, Service
+from tests.support.waiting import eventually
 
 BODIES: dict[str, dict[str, Any]] = {
     "deadline": {"extra_seconds": 60},
@@ -108,3 +115,31 @@ def test_a_proctors_feed_has_the_events_of_its_quizzes(service_with_tokens: Serv
         events, end = follow(service, begin, headers, **query)
         assert sorted(of_sessions(events, *ids)) == expected, query
         assert end != begin
+
+
+def test_a_proctors_order_lets_an_overdue_session_run(
+    service_with_tokens: Service, migrated: Urls, cache: Redis
+) -> None:
+    """A proctor's extension of a session whose end is not stored makes one change, as a service's does."""
+    quiz, url = str(uuid4()), migrated["MIGRATION_DATABASE_URL"]
+    with psycopg.connect(url) as holder, ThreadPoolExecutor(1) as proctor:
+        session_id = _lock_overdue(service_with_tokens, holder, cache, quiz)
+        body, headers = {"extra_seconds": 172_800}, _proctor("teacher", quiz)
+        ordered = proctor.submit(order, service_with_tokens, "deadline", session_id, body, **headers)
+        eventually(lambda: waiting_for_locks(url) > 0)
+        holder.commit()
+        assert ordered.result().status_code == 200
+    assert _state(service_with_tokens, session_id) == ("in_progress", 2)
+
+
+def _lock_overdue(service: Service, holder: psycopg.Connection, cache: Redis, quiz: str) -> str:
+    """Start a session that is overdue and has a locked row; return its id."""
+    while True:
+        session_id = _start(service, quiz, "ada")
+        age(holder, cache, session_id, 86_400)
+        holder.commit()
+        holder.execute("select from quiz_sessions where id = %s for update", [session_id])
+        # The sweeper may have come before the lock.
+        if stored(holder, session_id, "status") == ("in_progress",):
+            return session_id
+        holder.rollback()
