@@ -95,11 +95,14 @@ def test_503_unhealthy_without_postgresql(service_without_postgresql: Service) -
 
 def await_probe(service: Service, path: str, expected: Callable[[httpx.Response], bool]) -> httpx.Response:
     """Return the response to a probe once it is the expected one: results are cached for up to a second."""
+    last = ""
 
     def expected_response() -> httpx.Response | None:
+        nonlocal last
         response = service.client.get(path, headers={"x-request-id": "probe-1"})
+        last = response.text
         return response if expected(response) else None
 
-    found = eventually(expected_response)
+    found = eventually(expected_response, lambda: f"{last}\n{service.log.read_text()}")
     assert found is not None
     return found
