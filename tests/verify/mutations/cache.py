@@ -56,6 +56,12 @@ MUTATIONS = [
         "tests/storage/test_session_cache.py::test_the_newest_version_of_a_batch_is_cached",
     ),
     Mutation(
+        "versions that are raised in parts",
+        CACHE,
+        replace("SessionCache.raise_versions", "RAISE_SIZE", "len(left)"),
+        "tests/storage/test_session_cache.py::test_many_versions_are_raised_in_parts",
+    ),
+    Mutation(
         "tombstones before reads",
         CACHE,
         remove("SessionCache._write_tombstones", "while self._dirty: $$$"),

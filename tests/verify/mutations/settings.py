@@ -10,6 +10,12 @@ MUTATIONS = [
         "tests/setup/test_start.py::test_unauthenticated_service_is_loopback_only",
     ),
     Mutation(
+        "no lesser scope as that of a service",
+        "session_service/settings.py",
+        replace("_scope", "value in LESSER_SCOPES", "False"),
+        "tests/setup/test_settings.py::test_other_invalid_settings",
+    ),
+    Mutation(
         "warning of a connection without verification",
         "session_service/store_urls.py",
         replace("_insecure_postgresql", "$MODE in _VERIFIED", "$MODE"),
