@@ -131,11 +131,13 @@ def test_200_when_an_event_comes(service: Service) -> None:
     """A request that waits is answered with an event that comes after the request."""
 
     def arrives() -> bool:
+        quiz = f"quiz-{uuid4()}"
         end = newest(service)
         with ThreadPoolExecutor() as pool:
-            waiting = pool.submit(page, service, after=end, wait=4)
+            # The end of a session of another test is no event of this quiz.
+            waiting = pool.submit(page, service, after=end, quiz_id=quiz, wait=4)
             time.sleep(0.3)
-            session_id = service.start()["id"]
+            session_id = service.start(quiz_id=quiz)["id"]
         return of_sessions(waiting.result()["items"], session_id) == [(0, 1, "session.started")]
 
     # Without the wait, each request would be answered long before its event.
@@ -154,11 +156,12 @@ def test_200_for_a_bounded_number_of_waiting_requests(service: Service) -> None:
     """32 requests wait for an event, which all of them get; others are answered at once, without one."""
 
     def is_bounded() -> bool:
-        query: dict[str, str | int] = {"after": newest(service), "wait": 4}
+        quiz = f"quiz-{uuid4()}"
+        query: dict[str, str | int] = {"after": newest(service), "quiz_id": quiz, "wait": 4}
         with ThreadPoolExecutor(MAX_WAITING + 8) as pool:
             waiting = [pool.submit(service.client.get, PATH, params=query) for _ in range(MAX_WAITING + 8)]
             eventually(lambda: sum(one.done() for one in waiting) >= 8)
-            service.start()
+            service.start(quiz_id=quiz)
         # On a busy machine one may be 503, because it was queued for too long.
         found = [one.result().json().get("items") for one in waiting]
         return None not in found and sum(map(bool, found)) == MAX_WAITING
@@ -181,7 +184,8 @@ def test_200_at_once_on_shutdown(migrated: dict[str, str]) -> None:
 
     def ends_early() -> bool:
         with running(migrated) as service, ThreadPoolExecutor() as pool:
-            waiting = pool.submit(page, service, after=newest(service), wait=4)
+            quiz = f"quiz-{uuid4()}"
+            waiting = pool.submit(page, service, after=newest(service), quiz_id=quiz, wait=4)
             time.sleep(0.3)
             service.process.terminate()
             assert waiting.result()["items"] == []
