@@ -130,13 +130,14 @@ async function closed_before_written(): Promise<void> {
   const [memory, name, user] = [new Memory(), newName(), newUser()];
   const tabs = [0, 1].map(() => openTab(name, new Database(memory, 30), {}));
   for (const { attempt } of tabs) await finish(() => attempt.open(user, QUIZ));
-  for (const [question, { attempt }] of [...tabs.entries()].reverse()) {
+  const closing = [...tabs.entries()].reverse().map(([question, { attempt }]) => {
     void attempt.answer(question, "old");
     void attempt.answer(question, "new");
-    void attempt.close();
-  }
+    return attempt.close();
+  });
   const { attempt } = openTab(name, new Database(memory));
   await finish(() => attempt.open(user, QUIZ));
+  await closing[0]; // the follower may write after the queue was given up
   await finish(() => attempt.flush());
   await assertSaved(attempt, { "0": "new", "1": "new" });
 }
