@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support import fuzzing
+from tests.support.conformance import DOCUMENT
 from tests.support.service import Service
 
 
@@ -27,3 +28,11 @@ def test_a_fault_below_any_key_is_named(service: Service, key: str) -> None:
     assert response.status_code == 400
     shown = "#2" if " " in key else key
     assert [detail["path"] for detail in response.json()["details"]] == [f"body.answers.{shown}.x"]
+
+
+def test_the_body_of_a_link_is_an_expression() -> None:
+    """No link has an object as its body: OpenAPI Generator would make no client of the contract."""
+    links = DOCUMENT["components"]["links"].values()
+    bodies = [link["requestBody"] for link in links if "requestBody" in link]
+    assert bodies
+    assert all(isinstance(body, str) for body in bodies)
