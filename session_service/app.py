@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from inspect import getmembers, isfunction
+from inspect import getmembers, iscoroutinefunction
 
 from attrs import frozen
 from starlette.routing import Router as Lifespan
@@ -158,7 +158,7 @@ def _router(services: Services, access: Access, root_path: str) -> Router:
     functions = {
         name: function
         for module in (operations, order_operations)
-        for name, function in getmembers(module, isfunction)
+        for name, function in getmembers(module, iscoroutinefunction)
         if not name.startswith("_")
     }
     differing = functions.keys() ^ {operation.id for operation in declared}

@@ -1,7 +1,7 @@
 -- name: order_sessions :many
 -- in:  orders jsonb
 -- record: id uuid, kind text, expires_at timestamptz?, extra_seconds integer?, time_limit_seconds integer?,
--- record: expected_version integer?, reason text?, key text?, digest text?, actor jsonb?, client_id text?,
+-- record: expected_versions integer[]?, reason text?, key text?, digest text?, actor jsonb?, client_id text?,
 -- record: request_id text?, brief boolean, ordinality integer, must_queue boolean
 -- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
 -- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
@@ -26,7 +26,7 @@ with asked as materialized (
   select *
   from jsonb_to_recordset(%(orders)s::jsonb) as a (
     id uuid, kind text, expires_at timestamptz, extra_seconds integer, time_limit_seconds integer,
-    expected_version integer, reason text, key text, digest text, actor jsonb, client_id text, request_id text,
+    expected_versions integer[], reason text, key text, digest text, actor jsonb, client_id text, request_id text,
     brief boolean, ordinality integer, must_queue boolean
   )
 ),
@@ -104,7 +104,7 @@ judged as (
           ) then 'key_reused'
           else 'repeated'
         end
-      when (s).version <> (a).expected_version then 'conflict'
+      when (s).version <> all ((a).expected_versions) then 'conflict'
       when
         case (a).kind
           when 'pause' then status = 'paused'

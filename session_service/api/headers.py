@@ -38,6 +38,11 @@ class IfNoneMatch:
         return self.any or version in self.versions
 
 
+def expected_versions(version: int | None, if_match: IfMatch | None) -> tuple[int, ...] | None:
+    """Return the versions to which a change may be applied, None for any; the body's takes precedence."""
+    return if_match if version is None else (version,)
+
+
 def _parse_if_none_match(text: str) -> IfNoneMatch:
     return IfNoneMatch(frozenset(_versions(text)), text.strip() == "*")
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from attrs import frozen
 
 from session_service.api.auth.principal import Principal
-from session_service.api.headers import IfMatch, IfNoneMatch, NoCache
+from session_service.api.headers import IfMatch, IfNoneMatch, NoCache, expected_versions
 from session_service.api.health import Health, HealthChecks, Liveness, Readiness
 from session_service.sessions.events import EventCursor, EventFilter, EventType, FeedPage
 from session_service.sessions.feed import EventFeed
@@ -102,7 +102,7 @@ async def update_progress(
         answers={question: body.answer},
         annotations={} if body.annotation is None else {question: body.annotation},
         current_question=question,
-        expected_versions=_expected_versions(body.version, if_match),
+        expected_versions=expected_versions(body.version, if_match),
         key=idempotency_key,
     )
     return await services.sessions.write(principal.user_id, id, write, provenance)
@@ -123,7 +123,7 @@ async def save_answers(
         answers=body.answers or {},
         annotations=body.annotations or {},
         current_question=body.current_question,
-        expected_versions=_expected_versions(body.version, if_match),
+        expected_versions=expected_versions(body.version, if_match),
         key=idempotency_key,
     )
     return await services.sessions.write(principal.user_id, id, write, provenance)
@@ -144,7 +144,7 @@ async def complete_session(
         "complete_session",
         answers=last.answers or {},
         annotations=last.annotations or {},
-        expected_versions=_expected_versions(last.version, if_match),
+        expected_versions=expected_versions(last.version, if_match),
         key=idempotency_key,
     )
     return await services.sessions.write(principal.user_id, id, write, provenance)
@@ -180,8 +180,3 @@ async def get_liveness(services: Services) -> Liveness:
 
 async def get_readiness(services: Services) -> Readiness:
     return await services.health.readiness()
-
-
-def _expected_versions(version: int | None, if_match: IfMatch | None) -> tuple[int, ...] | None:
-    """Return the versions to which a write may be applied, None for any; the body's takes precedence."""
-    return if_match if version is None else (version,)

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from session_service.api.auth.principal import Principal
+from session_service.api.headers import IfMatch, expected_versions
 from session_service.api.operations import Services
 from session_service.sessions.models import EncodedSession, IdempotencyKey, Provenance
 from session_service.sessions.order_models import (
@@ -72,6 +73,7 @@ async def change_deadline(
     body: ChangeDeadline,
     provenance: Provenance,
     idempotency_key: IdempotencyKey | None = None,
+    if_match: IfMatch | None = None,
 ) -> EncodedSession:
     order = Order(
         "deadline",
@@ -79,7 +81,7 @@ async def change_deadline(
         extra_seconds=body.extra_seconds,
         time_limit_seconds=body.time_limit_seconds,
         reason=body.reason,
-        version=body.version,
+        expected_versions=expected_versions(body.version, if_match),
         key=idempotency_key,
     )
     return await services.orders.order(id, order, provenance)
@@ -92,9 +94,11 @@ async def pause_session(
     body: PauseSession | None,
     provenance: Provenance,
     idempotency_key: IdempotencyKey,
+    if_match: IfMatch | None = None,
 ) -> EncodedSession:
     asked = body or PauseSession()
-    order = Order("pause", reason=asked.reason, version=asked.version, key=idempotency_key)
+    versions = expected_versions(asked.version, if_match)
+    order = Order("pause", reason=asked.reason, expected_versions=versions, key=idempotency_key)
     return await services.orders.order(id, order, provenance)
 
 
@@ -105,9 +109,11 @@ async def resume_session(
     body: ResumeSession | None,
     provenance: Provenance,
     idempotency_key: IdempotencyKey,
+    if_match: IfMatch | None = None,
 ) -> EncodedSession:
     asked = body or ResumeSession()
-    order = Order("resume", reason=asked.reason, version=asked.version, key=idempotency_key)
+    versions = expected_versions(asked.version, if_match)
+    order = Order("resume", reason=asked.reason, expected_versions=versions, key=idempotency_key)
     return await services.orders.order(id, order, provenance)
 
 
@@ -118,12 +124,13 @@ async def reopen_session(
     body: ReopenSession,
     provenance: Provenance,
     idempotency_key: IdempotencyKey,
+    if_match: IfMatch | None = None,
 ) -> EncodedSession:
     order = Order(
         "reopen",
         time_limit_seconds=body.time_limit_seconds,
         reason=body.reason,
-        version=body.version,
+        expected_versions=expected_versions(body.version, if_match),
         key=idempotency_key,
     )
     return await services.orders.order(id, order, provenance)

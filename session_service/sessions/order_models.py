@@ -50,14 +50,17 @@ OrderKind = Literal["deadline", "pause", "resume", "reopen"]
 
 @frozen
 class Order:
-    """A change of the time of a session by a teacher; a repeat is recognised by the key."""
+    """A change of the time of a session by a teacher; a repeat is recognised by the key.
+
+    It is given only to one of `expected_versions`, to any version if that is None.
+    """
 
     kind: OrderKind
     expires_at: datetime | None = None
     extra_seconds: int | None = None
     time_limit_seconds: int | None = None
     reason: str | None = None
-    version: int | None = None
+    expected_versions: tuple[int, ...] | None = None
     key: str | None = None
 
 

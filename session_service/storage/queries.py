@@ -106,7 +106,7 @@ class OrderInput:
     expires_at: datetime | None
     extra_seconds: int | None
     time_limit_seconds: int | None
-    expected_version: int | None
+    expected_versions: tuple[int, ...] | None
     reason: str | None
     key: str | None
     digest: str | None

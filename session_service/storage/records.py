@@ -86,7 +86,7 @@ def order_record(
         expires_at=order.expires_at,
         extra_seconds=order.extra_seconds,
         time_limit_seconds=order.time_limit_seconds,
-        expected_version=order.version,
+        expected_versions=order.expected_versions,
         reason=order.reason,
         key=order.key,
         digest=digest,

@@ -65,6 +65,20 @@ def test_409_on_a_stale_version(service: Service, operation: str) -> None:
 
 
 @ORDERS
+def test_409_on_another_if_match(service: Service, operation: str) -> None:
+    """`If-Match` is the expected version if the body has none."""
+    session_id = service.start()["id"]
+    saved = service.save(session_id, 1, "x").json()
+    for tag in ('"1"', 'W/"3"', '"1", "3"', "another"):
+        refused = _order(service, operation, session_id, **{"if-match": tag})
+        assert (refused.status_code, refused.json()["session"]) == (409, saved)
+    assert service.read(session_id).json() == saved
+    sent = {"fields": {"version": 2}, "if-match": '"1"'}
+    assert _order(service, operation, session_id, **sent).status_code == 200
+    assert _order(service, operation, session_id, **{"if-match": '"1", "2", "3"'}).status_code == 200
+
+
+@ORDERS
 def test_413_over_256_kib(service: Service, operation: str) -> None:
     """A body over 256 KiB is rejected."""
     kind = KINDS[operation]

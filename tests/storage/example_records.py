@@ -45,7 +45,7 @@ RECORDS = {
         expires_at=datetime(2026, 11, 23, 9, 45, tzinfo=UTC),
         extra_seconds=-60,
         time_limit_seconds=0,
-        expected_version=2,
+        expected_versions=(1, 2),
         reason="é",
         key="k",
         digest="d",
