@@ -209,7 +209,7 @@ class Client:
                 order.note(reply.body, begin, monotonic())
             if order.finished:
                 break
-            if random.random() < 0.2:
+            if reply is not None and reply.status == 200:
                 # One that the order does not cover.
                 await self._start()
             await asyncio.sleep(0.05 * (attempt + 1))
