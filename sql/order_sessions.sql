@@ -90,7 +90,11 @@ judged as (
   select
     *,
     case
-      when status = 'completed' and (a).kind <> 'reopen' then 'completed'
+      when
+        status = 'completed'
+        -- An end that the learner has not asked for is moved as that of an expired session.
+        and ((a).kind in ('pause', 'resume') or ((a).kind = 'deadline' and (s).ended_by = 'learner'))
+        then 'completed'
       when status = 'expired' and (a).kind in ('pause', 'resume') then 'expired'
       when (a).key || ' ' || (a).digest = any ((s).recent_orders) then 'repeated'
       -- As for a write: digests that cannot be compared count as equal.
@@ -112,7 +116,7 @@ judged as (
           when 'reopen' then status in ('in_progress', 'paused')
           when 'deadline' then
             case
-              when status = 'expired' then not ahead
+              when status in ('completed', 'expired') then not ahead
               else ends_at - pause is not distinct from (s).expires_at
             end
         end

@@ -5,6 +5,7 @@ import pytest
 from redis import Redis
 
 from tests.support.ageing import age
+from tests.support.journal import lines, replayed, shown
 from tests.support.orders import from_now, given, moment, order, seconds
 from tests.support.service import Service
 
@@ -98,24 +99,41 @@ def test_200_ends_the_session_now(service: Service, on_expiry: str, status: str)
 
 
 @pytest.mark.parametrize("swept", [False, True])
-def test_200_revives_an_expired_session(
-    service: Service, database: psycopg.Connection, cache: Redis, *, swept: bool
+@pytest.mark.parametrize("status", ["expired", "completed"])
+def test_200_revives_a_session_after_its_deadline(
+    service: Service, database: psycopg.Connection, cache: Redis, *, status: str, swept: bool
 ) -> None:
-    """An expired session runs again if the new end lies ahead, whether or not its end was stored."""
-    session_id = service.start(time_limit_seconds=60)["id"]
+    """A session that its deadline has ended, stored or not, runs again if the new end lies ahead."""
+    on_expiry = {"expired": "expire", "completed": "complete"}[status]
+    session_id = service.start(time_limit_seconds=60, on_expiry=on_expiry)["id"]
     service.save(session_id, 1, "x", {"idempotency-key": "k"})
-    age(database, cache, session_id, 61)
-    before = service.read(session_id).json()["session"]["version"] if swept else 2
-    too_little = order(service, "deadline", session_id, {"extra_seconds": 0})
-    assert (too_little.status_code, too_little.json()["status"]) == (200, "expired")
-    assert too_little.json()["version"] == 3
+    age(database, cache, session_id, 120)
+    before = shown(service, session_id)["version"] if swept else 2
+    too_little = given(service, "deadline", session_id, extra_seconds=1)
+    assert (too_little["status"], too_little["ended_by"], too_little["version"]) == (status, "deadline", 3)
     revived = given(service, "deadline", session_id, extra_seconds=600)
-    assert (revived["status"], revived["ended_by"], revived["version"]) == ("in_progress", None, 4)
+    assert (revived["status"], revived["version"]) == ("in_progress", 4)
+    assert (revived["ended_by"], revived["completed_at"]) == (None, None)
     assert before in (2, 3)
     assert service.read(session_id).json() == revived
     # A late repeat of a save from before the end changes nothing.
     assert service.save(session_id, 1, "x", {"idempotency-key": "k"}).json() == revived
     assert service.save(session_id, 2, "y").json()["version"] == 5
+
+
+@pytest.mark.parametrize(("on_expiry", "status"), [("expire", "expired"), ("complete", "completed")])
+def test_200_takes_the_end_by_an_order_back(service: Service, on_expiry: str, status: str) -> None:
+    """A session that a proctor has ended runs again if the new end lies ahead, and its history says so."""
+    session_id = service.start(on_expiry=on_expiry)["id"]
+    ended = given(service, "deadline", session_id, extra_seconds=-86_400)
+    assert (ended["status"], ended["ended_by"]) == (status, "proctor")
+    revived = given(service, "deadline", session_id, extra_seconds=86_400)
+    assert (revived["status"], revived["ended_by"]) == ("in_progress", None)
+    assert revived["completed_at"] is None
+    journal = lines(service, session_id)
+    assert [line["type"] for line in journal[1:]] == [f"session.{status}", "session.deadline_changed"]
+    assert replayed(session_id, journal) == revived
+    assert service.complete(session_id).json()["ended_by"] == "learner"
 
 
 def test_200_for_a_repeat(service: Service) -> None:
@@ -164,8 +182,8 @@ def test_400_changes_nothing(service: Service, body: object) -> None:
 
 
 def test_410_for_a_completed_session(service: Service) -> None:
-    """The end of a completed session stays, also with a stale version."""
-    session_id = service.start()["id"]
+    """The end of a session that its learner has completed stays, also with a stale version."""
+    session_id = service.start(on_expiry="complete")["id"]
     completed = service.complete(session_id).json()
     for version in (None, 1):
         refused = order(service, "deadline", session_id, {"extra_seconds": 60, "version": version})

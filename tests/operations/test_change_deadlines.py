@@ -5,9 +5,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.support.journal import shown
 from tests.support.orders import given, moment, order_quiz, seconds
 from tests.support.service import Service
 
+NO_CACHE = {"cache-control": "no-cache"}
 END_NOW = """
     update quiz_sessions
     set expires_at = now, closes_at = now
@@ -61,15 +63,18 @@ def test_200_ends_all_sessions(service: Service) -> None:
 
 
 @pytest.mark.parametrize("found", ["by the order", "before the order"])
+@pytest.mark.parametrize("on_expiry", ["expire", "complete"])
 def test_200_with_sessions_that_end_before_the_order_reaches_them(
-    service: Service, migrated: dict[str, str], database: psycopg.Connection, found: str
+    service: Service, migrated: dict[str, str], database: psycopg.Connection, on_expiry: str, found: str
 ) -> None:
     """More time reaches a session whose time ends between two calls; one handed in meanwhile is named.
 
     A session that another order ends meanwhile stays ended.
     """
     quiz = f"quiz-{uuid4()}"
-    expiring, handed_in, ended = ids = [service.start(quiz_id=quiz)["id"] for _ in range(3)]
+    expiring, handed_in, ended = ids = [
+        service.start(quiz_id=quiz, on_expiry=on_expiry)["id"] for _ in range(3)
+    ]
     body = {"quiz_id": quiz, "extra_seconds": 600}
     with psycopg.connect(migrated["MIGRATION_DATABASE_URL"]) as holder:
         holder.execute("select from quiz_sessions where id = any (%s) for update", [ids])
@@ -80,23 +85,28 @@ def test_200_with_sessions_that_end_before_the_order_reaches_them(
     given(service, "deadline", ended, extra_seconds=-86_400)
     database.execute(END_NOW, [[expiring]])
     if found == "before the order":
-        assert service.read(expiring, {"cache-control": "no-cache"}).status_code == 410
+        assert service.read(expiring, NO_CACHE).json().get("status") != "in_progress"
     unchanged = [{"id": handed_in, "errorCode": "SESSION_COMPLETED"}]
     assert order_quiz(service, "deadline", body, "k").json() == {
         "changed": 1,
         "unchanged": unchanged,
         "unfinished": False,
     }
-    assert service.read(expiring).json()["status"] == "in_progress"
-    assert [service.read(session_id).status_code for session_id in (handed_in, ended)] == [200, 410]
+    revived = service.read(expiring).json()
+    assert (revived["status"], revived["ended_by"], revived["completed_at"]) == ("in_progress", None, None)
+    assert [shown(service, session_id)["ended_by"] for session_id in (handed_in, ended)] == [
+        "learner",
+        "proctor",
+    ]
 
 
+@pytest.mark.parametrize(("on_expiry", "status"), [("expire", "expired"), ("complete", "completed")])
 def test_200_reaches_no_session_a_second_time_after_its_end(
-    service: Service, migrated: dict[str, str], database: psycopg.Connection
+    service: Service, migrated: dict[str, str], database: psycopg.Connection, on_expiry: str, status: str
 ) -> None:
     """A session that the order has reached, and that ends before the next call, is left as it is."""
     quiz = f"quiz-{uuid4()}"
-    reached, handed_in, locked = (service.start(quiz_id=quiz)["id"] for _ in range(3))
+    reached, handed_in, locked = (service.start(quiz_id=quiz, on_expiry=on_expiry)["id"] for _ in range(3))
     body = {"quiz_id": quiz, "extra_seconds": 600}
     with psycopg.connect(migrated["MIGRATION_DATABASE_URL"]) as holder:
         holder.execute("select from quiz_sessions where id = %s for update", [locked])
@@ -104,7 +114,7 @@ def test_200_reaches_no_session_a_second_time_after_its_end(
         holder.rollback()
     service.complete(handed_in)
     database.execute(END_NOW, [[reached]])
-    assert service.read(reached, {"cache-control": "no-cache"}).status_code == 410
+    assert service.read(reached, NO_CACHE).json().get("status") != "in_progress"
     report = order_quiz(service, "deadline", body, "k").json()
     assert report == {"changed": 3, "unchanged": [], "unfinished": False}
-    assert service.read(reached).status_code == 410
+    assert shown(service, reached)["status"] == status

@@ -96,9 +96,9 @@ class Model:
 
     def expected_order_status(self, order: Given, key: str, expected_version: int | None) -> int:
         """Return the status of an order, by the same order of checks."""
-        if self.status == "completed" and order.kind != "reopen":
+        if self.status in ("completed", "expired") and order.kind in ("pause", "resume"):
             return 410
-        if self.status == "expired" and order.kind in ("pause", "resume"):
+        if self.ended_by == "learner" and order.kind == "deadline":
             return 410
         if key in self.order_keys:
             return 200 if self.order_keys[key] in (None, order.identity(expected_version)) else 422

@@ -100,7 +100,10 @@ def _check_order(session: str, history: list[Operation], bound: float | None, ve
 
 
 def _check_refusals(session: str, history: list[Operation], verdict: Verdict) -> None:
-    """No session is saved after its end was shown; a 409 has another write."""
+    """No session is saved after its end was shown; a 409 has another write.
+
+    An extension is 410 only after a completion by the learner.
+    """
     ends = [operation for operation in history if operation.status in ENDED and operation.version]
     orders = [operation for operation in history if operation.orders]
     for operation in history:
@@ -109,6 +112,8 @@ def _check_refusals(session: str, history: list[Operation], verdict: Verdict) ->
             # Only an order after the end lets the session run again.
             if ended and not any(_may_follow(order, ended) for order in orders):
                 verdict.violations.append(f"{session}: saved after its completion or expiry")
+        if operation.kind == "extend" and operation.outcome == "gone" and operation.ended_by != "learner":
+            verdict.violations.append(f"{session}: not extended after its end by {operation.ended_by}")
         if operation.outcome == "conflict" and (operation.version or 0) <= (operation.expected_version or 0):
             verdict.violations.append(
                 f"{session}: 409 onto {operation.expected_version} without a competing write"

@@ -39,6 +39,7 @@ class Phase:
     since: float
     status: str
     has_end: bool
+    ended_by: str | None = None
 
 
 def read_journal(url: str, quizzes: Iterable[object]) -> list[JournalLine]:
@@ -122,7 +123,7 @@ def _check_report(order: QuizOrder, changed: set[str], phases: dict[str, list[Ph
         during = _during(phases.get(session, []), begin, end)
         if session in changed:
             found.append(f"{session}: {order.reason} has changed it and lists it as unchanged")
-        if not (_is_reached(order, during) if code is None else _is_refused(code, during)):
+        if not (_is_reached(order, during) if code is None else _is_refused(order, code, during)):
             found.append(f"{session}: {order.reason} leaves it unchanged for {code}: {during}")
     return found
 
@@ -166,7 +167,7 @@ def _phases(lines: Sequence[JournalLine]) -> list[Phase]:
             status = "paused"
         elif status not in (*ENDED, "paused"):
             status = "in_progress"
-        phases.append(Phase(line.at, status, line.expires_at != NEVER))
+        phases.append(Phase(line.at, status, line.expires_at != NEVER, line.ended_by))
         if status == "in_progress" and line.closes_at < (following.at if following else NEVER):
             phases.append(Phase(line.closes_at, "overdue", has_end=True))
     return phases
@@ -186,9 +187,15 @@ def _is_reached(order: QuizOrder, during: Iterable[Phase]) -> bool:
     if order.kind in WANTED:
         return any(phase.status == WANTED[order.kind] for phase in during)
     # Without an end there is none to move, and an end that stays in the past is as good as none.
-    return any(not phase.has_end or phase.status in ("overdue", "expired") for phase in during)
+    return any(
+        not phase.has_end or phase.status == "overdue" or phase.ended_by in ("deadline", "proctor")
+        for phase in during
+    )
 
 
-def _is_refused(code: str, during: Iterable[Phase]) -> bool:
+def _is_refused(order: QuizOrder, code: str, during: Iterable[Phase]) -> bool:
     """Return whether the session may have had the state that the error code names."""
+    if order.kind == "deadline":
+        # More time lets a session run again unless its learner has completed it.
+        return code == "SESSION_COMPLETED" and any(phase.ended_by == "learner" for phase in during)
     return any(phase.status in (CODES.get(code), "overdue") for phase in during)

@@ -90,6 +90,7 @@ def _extended(begin: float, version: int, end: float, **more: object) -> Operati
 ONE = _save(2, 2, "1", "a", {"1": "a"})
 LATE = _save(6, 3, "1", "b", {"1": "b"}, expires_at=5, closes_at=8)
 ENDED = Operation("read", "s", 4, 5, "ok", 3, "expired", {"1": "a"}, ended_by="proctor")
+LATE_ORDER = Operation("extend", "s", 6, 7, "gone", 3, "completed", {"1": "a"}, ended_by="learner")
 REOPENED = Operation("order", "s", 6, 7, "ok", 4, "in_progress", {"1": "a"})
 AGAIN = _save(8, 5, "1", "b", {"1": "b"})
 EXTENDED = [_start(expires_at=9), ONE, _extended(4, 3, 10), _extended(6, 4, 11)]
@@ -105,6 +106,8 @@ def test_the_checker_accepts_a_correct_history() -> None:
     late = [_start(), ONE, LATE, _read(9, 4, {"1": "b"}, status="expired", ended_by="deadline", closes_at=8)]
     assert check(late, {"s": Final(4, {"1": "b"}, late_saves=1)}).violations == []
     assert check([_start(), ONE, ENDED, REOPENED, AGAIN], {"s": Final(5, {"1": "b"})}).violations == []
+    handed_in = attrs.evolve(ENDED, status="completed", ended_by="learner")
+    assert check([_start(), ONE, handed_in, LATE_ORDER], {"s": Final(3, {"1": "a"})}).violations == []
     late_order = attrs.evolve(REOPENED, outcome="unknown", version=None)
     assert check([_start(), ONE, ENDED, late_order, AGAIN], {"s": Final(5, {"1": "b"})}).violations == []
     refused = _save(8, 5, "1", "b", {"1": "a"}, outcome="paused", status="paused")
@@ -134,6 +137,11 @@ def test_the_checker_accepts_a_correct_history() -> None:
         (GOOD, {"s": Final(3, {"1": "z"})}, "no successful save sent"),
         (GOOD, {"s": Final(2, {"1": "b"})}, "the database holds 2"),
         (GOOD, {"s": Final(9, {"1": "b"})}, "2 writes, but version 9"),
+        (
+            [_start(), ONE, attrs.evolve(LATE_ORDER, ended_by="deadline")],
+            {"s": Final(3, {"1": "a"})},
+            "not extended after its end by deadline",
+        ),
         ([*GOOD, _read(8, 3, {"1": "b"}, closes_at=7)], END, "in progress after its end"),
         (
             [*GOOD, Operation("save", "s", 8, 9, "conflict", 3, expected_version=3, writes={"2": "x"})],

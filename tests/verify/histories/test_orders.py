@@ -27,6 +27,10 @@ def _paused(changed: int = 2, **more: Any) -> QuizOrder:
     return attrs.evolve(order, **more)
 
 
+def _extended(code: str | None) -> QuizOrder:
+    return _paused(0, kind="deadline", unchanged=[("s", code, 10, 20)])
+
+
 def _line(version: int, kind: str, at: float, by: str | None = None) -> JournalLine:
     return JournalLine("s", "7", "ada", version, f"session.{kind}", at, None, by, 100, 102)
 
@@ -51,6 +55,9 @@ LISTED: list[tuple[str, str | None, float, float]] = [("t", None, 10, 20)]
         (_paused(0, unchanged=[("s", "SESSION_EXPIRED", 10, 20)]), [BEGUN, _line(2, "expired", 15)]),
         (_paused(0, kind="deadline", unchanged=LISTED), [attrs.evolve(BEGUN_TOO, expires_at=float("inf"))]),
         (_paused(0, kind="deadline", unchanged=LISTED), [attrs.evolve(BEGUN_TOO, closes_at=9)]),
+        (_extended(None), [BEGUN, _line(2, "completed", 5, "deadline")]),
+        (_extended(None), [BEGUN, _line(2, "completed", 5, "proctor")]),
+        (_extended("SESSION_COMPLETED"), [BEGUN, _line(2, "completed", 5, "learner")]),
         (_paused(), [*JOURNAL, BEGUN_LATER]),
         (_paused(), [*JOURNAL[:2], _line(3, "deadline_changed", 12), _line(4, "resumed", 13), *JOURNAL[2:]]),
         (_paused(), [*JOURNAL[:2], _line(3, "completed", 12.9, "learner"), *JOURNAL[2:]]),
@@ -82,6 +89,9 @@ def test_a_correct_order_is_accepted(order: QuizOrder, journal: list[JournalLine
             "t: r leaves it unchanged for SESSION_EXPIRED",
         ),
         (_paused(0, kind="deadline", unchanged=LISTED), [BEGUN_TOO], "t: r leaves it unchanged for None"),
+        (_extended(None), [BEGUN, _line(2, "completed", 5, "learner")], "s: r leaves it unchanged for None"),
+        (_extended("SESSION_COMPLETED"), [BEGUN, _line(2, "completed", 5, "deadline")], "s: r leaves it"),
+        (_extended("SESSION_EXPIRED"), [BEGUN, _line(2, "expired", 5, "deadline")], "s: r leaves it"),
         (_paused(2, unchanged=LISTED), JOURNAL, "t: r has changed it and lists it"),
         (_paused(1), [BEGUN, PAUSED, _line(3, "expired", 15, "deadline")], "session.expired by deadline"),
         (

@@ -100,10 +100,36 @@ MUTATIONS = [
         f"{TESTS}/test_paused_writes.py::test_the_keys_of_orders_stay_when_a_session_ends",
     ),
     Mutation(
-        "completed session stays completed after a deadline order",
+        "completion by the learner stays after a deadline order",
         ORDERS,
-        replace_sql("and (a).kind <> 'reopen' then 'completed'", "and (a).kind = 'pause' then 'completed'"),
+        replace_sql("(a).kind = 'deadline' and (s).ended_by = 'learner'", "false"),
+        f"{TESTS}/test_change_deadline.py::test_410_for_a_completed_session",
+    ),
+    Mutation(
+        "completion by the deadline or an order ends with a later end",
+        ORDERS,
+        replace_sql("and (s).ended_by = 'learner'", "and (s).ended_by is not null"),
+        f"{TESTS}/test_change_deadline.py::test_200_takes_the_end_by_an_order_back",
+    ),
+    Mutation(
+        "completion by the deadline that is not stored ends with a later end",
+        ORDERS,
+        replace_sql("and (s).ended_by = 'learner'", "and (overdue or (s).ended_by = 'learner')"),
         TABLE,
+    ),
+    Mutation(
+        "completion that a pause or a resumption leaves as it is",
+        ORDERS,
+        remove_sql("(a).kind in ('pause', 'resume') or"),
+        TABLE,
+    ),
+    Mutation(
+        "completed session that a deadline order leaves as it is",
+        ORDERS,
+        replace_sql(
+            "when status in ('completed', 'expired') then not ahead", "when status = 'expired' then not ahead"
+        ),
+        f"{TESTS}/test_change_deadline.py::test_200_revives_a_session_after_its_deadline",
     ),
     Mutation(
         "end of an overdue session by any order",
