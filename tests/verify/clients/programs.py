@@ -78,7 +78,7 @@ KEEPING = [
 
 
 # The scenarios of teaching.py and teaching.ts.
-TEACHING = ["paused", "idle", "extended", "reopened", "few_requests"]
+TEACHING = ["paused", "idle", "extended", "extended_late", "reopened", "few_requests"]
 
 
 def bad_network(number: int) -> str:

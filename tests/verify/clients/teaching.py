@@ -23,9 +23,18 @@ from harness import (
     until,
 )
 from session_service_client.api.orders import change_deadline, pause_session, reopen_session, resume_session
+from session_service_client.api.sessions import start_session
 from session_service_client.attempt import Attempt
 from session_service_client.autosave import Autosave
-from session_service_client.models import ChangeDeadline, PauseSession, ReopenSession, ResumeSession, Session
+from session_service_client.models import (
+    ChangeDeadline,
+    OnExpiry,
+    PauseSession,
+    ReopenSession,
+    ResumeSession,
+    Session,
+    StartSession,
+)
 
 PAST = datetime(2000, 1, 1, tzinfo=UTC)
 LATER = count(120, 120)  # seconds
@@ -87,6 +96,23 @@ def extended() -> None:
     save(attempt, {1: "one"})
     assert attempt.seconds_left() > left + 500
     assert (len(requests("GET")), len(requests("PATCH"))) == (0, 2)
+
+
+def extended_late() -> None:
+    """More time after the end lets an attempt, expired or completed, go on with its late answers."""
+    for on_expiry in OnExpiry:
+        user = new_user()
+        start_session.sync(client=CLIENT, body=StartSession(user, QUIZ, on_expiry=on_expiry))
+        attempt = device(f"extended-late-{on_expiry}", user)
+        end(attempt)
+        save(attempt, {1: "too late"})
+        assert (attempt.ended, attempt.lost) == (True, {"1": "too late"})
+        limit = ChangeDeadline(time_limit_seconds=7200)
+        assert isinstance(change_deadline.sync(session_id(attempt), client=CLIENT, body=limit), Session)
+        finish(partial(attempt.open, user, QUIZ))
+        assert (attempt.ended, attempt.lost, attempt.seconds_left() > 3600) == (False, {}, True)
+        finish(attempt.flush)
+        assert state(attempt) == ("in_progress", {"1": "too late"})
 
 
 def reopened() -> None:
@@ -182,4 +208,4 @@ def reopen(attempt: Attempt) -> None:
 
 
 if __name__ == "__main__":
-    run(paused, idle, extended, reopened, few_requests)
+    run(paused, idle, extended, extended_late, reopened, few_requests)

@@ -96,6 +96,25 @@ async function extended(): Promise<void> {
   assert.deepEqual([(await requests("GET")).length, (await requests("PATCH")).length], [0, 2]);
 }
 
+/** More time after the end lets an attempt, expired or completed, go on with its late answers. */
+async function extended_late(): Promise<void> {
+  for (const on_expiry of ["expire", "complete"] as const) {
+    const user = newUser();
+    const { error } = await CLIENT.POST("/api/sessions/start", { body: { user_id: user, quiz_id: QUIZ, on_expiry } });
+    assert.equal(error, undefined);
+    const attempt = await device(new Memory(), user);
+    await order(attempt, "deadline", { expires_at: PAST });
+    await attempt.answer(1, "too late");
+    await finish(() => attempt.flush());
+    assert.deepEqual([attempt.ended, attempt.lost], [true, { "1": "too late" }]);
+    await order(attempt, "deadline", { time_limit_seconds: 7200 });
+    await finish(() => attempt.open(user, QUIZ));
+    assert.deepEqual([attempt.ended, attempt.lost, attempt.secondsLeft() > 3600], [false, {}, true]);
+    await finish(() => attempt.flush());
+    await assertSaved(attempt, { "1": "too late" });
+  }
+}
+
 /** A session that a teacher has ended and opens again goes on with the answers that came too late. */
 async function reopened(): Promise<void> {
   hasten();
@@ -161,5 +180,5 @@ async function few_requests(): Promise<void> {
   assert.ok(sent > 0 && sent <= 5, `${sent} requests`);
 }
 
-await run(paused, idle, extended, reopened, tabs, few_requests);
+await run(paused, idle, extended, extended_late, reopened, tabs, few_requests);
 process.exit(0);
