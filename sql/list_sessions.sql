@@ -41,6 +41,8 @@ wanted as not materialized (
   where (%(user_id)s::text is null or user_id = %(user_id)s::text)
     and (%(quiz_id)s::text is null or quiz_id = %(quiz_id)s::text)
     and (%(status)s::text is null or shown.status = %(status)s::text)
+    -- For the index of the running and paused sessions of a quiz.
+    and (%(status)s::text is null or %(status)s::text in ('completed', 'expired') or s.status = %(status)s::text)
     and (
       %(before_id)s::uuid is null
       or (created_at, id)

@@ -1,5 +1,6 @@
 """Applies forward-only migrations: each file of sql/schema once, in order, each in a transaction.
 
+A file whose first line is NO_TRANSACTION is applied outside of one, and again if that was interrupted.
 Afterwards the service's role has the rights that it needs. Run as a program, it is bin/migrate.
 """
 
@@ -8,6 +9,7 @@ import hashlib
 import logging
 import re
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psycopg
@@ -22,6 +24,8 @@ from session_service.storage.queries import Migration
 from session_service.storage.statements import RejectedError
 
 FOLDER = sql_files.FOLDER / "schema"
+NO_TRANSACTION = "-- no-transaction\n"
+LOCK_INTERVAL = 0.1  # seconds between two attempts to acquire the lock
 
 _log = logging.getLogger(__name__)
 
@@ -41,20 +45,19 @@ async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> 
     if the database has an unsuitable setting.
     """
     first, *files = _files(folder)
-    done = []
     async with await PostgresConnection.connect(url, autocommit=True, connect_timeout=10) as connection:
         await queries.configure(connection)
         await queries.allow_long_statements(connection)
         await _check_settings(connection)
+        await _lock(connection)
+        async with connection.transaction():
+            await _execute(connection, first)
+            missing = pending(await queries.list_migrations(connection), folder)
         for file in files:
-            async with connection.transaction():
-                await _execute(connection, first)
-                if file.stem in pending(await queries.list_migrations(connection), folder):
-                    await _execute(connection, file)
-                    await queries.record_migration(connection, name=file.stem, checksum=_checksum(file))
-                    done.append(file.stem)
+            if file.stem in missing:
+                await _apply(connection, file, first)
         await _grant(connection, service_url, first)
-    return done
+    return missing
 
 
 async def run() -> list[str]:
@@ -110,6 +113,14 @@ async def _check_settings(source: PostgresConnection | ConnectionPool) -> None:
         raise SettingError(f"PostgreSQL must have {unfit.name} {unfit.needed}, not {unfit.value}")
 
 
+async def _lock(connection: PostgresConnection) -> None:
+    """Acquire the lock of the migrations until the end of the connection."""
+    while True:
+        if await queries.lock_migrations(connection):
+            return
+        await asyncio.sleep(LOCK_INTERVAL)
+
+
 async def _grant(connection: PostgresConnection, url: str, first: Path) -> None:
     """Grant the role in the URL the rights that the service needs, unless it is the connection's own role."""
     given = conninfo_to_dict(url)
@@ -147,8 +158,22 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.sql"))
 
 
+def _needs_transaction(file: Path) -> bool:
+    return not file.read_text().startswith(NO_TRANSACTION)
+
+
 def _checksum(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+async def _apply(connection: PostgresConnection, file: Path, first: Path) -> None:
+    """Execute the statements of a file and record it, in one transaction unless the file wants none."""
+    async with AsyncExitStack() as stack:
+        if _needs_transaction(file):
+            await stack.enter_async_context(connection.transaction())
+            await _execute(connection, first)
+        await _execute(connection, file)
+        await queries.record_migration(connection, name=file.stem, checksum=_checksum(file))
 
 
 async def _execute(connection: PostgresConnection, file: Path) -> None:

@@ -266,6 +266,7 @@ get_clock = statements.one("get_clock", ClockReading)
 get_digest_key = statements.one("get_digest_key", DigestKey)
 ping = statements.one("ping", Probe)
 
+lock_migrations = statements.count("lock_migrations")
 list_migrations = statements.many("list_migrations", Migration)
 record_migration = statements.count("record_migration")
 name_role = statements.count("name_role")

@@ -1,7 +1,5 @@
--- Runs first in the transaction of every migration. The lock is held until the
--- end of the transaction: a second runner waits, and then skips the migration.
-select pg_advisory_xact_lock(7365737369);
-
+-- Runs first in the transaction of every migration.
+--
 -- Limits the wait for a lock on a table: writes queue behind a migration that waits.
 set local lock_timeout = '5s';
 

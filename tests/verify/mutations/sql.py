@@ -272,8 +272,8 @@ DATABASE = [
     ),
     Mutation(
         "lock of concurrent migrations",
-        "sql/schema/0000_schema_migrations.sql",
-        remove_sql("select pg_advisory_xact_lock($KEY);"),
+        "sql/lock_migrations.sql",
+        remove_sql("where pg_try_advisory_lock($KEY)"),
         "tests/storage/test_migrations.py::test_concurrent_runs_apply_each_migration_once",
     ),
     Mutation(
