@@ -71,7 +71,7 @@ public class Life {
 
     teach(client, sessions, user);
     ReopenSession again = new ReopenSession().timeLimitSeconds(60).reason("a mistake");
-    Session reopened = new OrdersApi(client).reopenSession(id, "again", again, null);
+    Session reopened = new OrdersApi(client).reopenSession(id, "again", again, null, null);
     same(SessionStatus.IN_PROGRESS, reopened.getStatus());
     same(null, reopened.getEndedBy());
 
@@ -87,10 +87,10 @@ public class Life {
     OrdersApi orders = new OrdersApi(client);
     String room = UUID.randomUUID().toString();
     UUID id = sessions.startSession(new StartSession().userId(user).quizId(room), null, null).getId();
-    Session paused = orders.pauseSession(id, "pause", null, new PauseSession().reason("fire alarm"));
+    Session paused = orders.pauseSession(id, "pause", null, null, new PauseSession().reason("fire alarm"));
     same(SessionStatus.PAUSED, paused.getStatus());
     refused(423, "SESSION_PAUSED", "\"paused\"", () -> save(sessions, id, new SaveAnswer().questionId(1).answer("x")));
-    Session extended = orders.changeDeadline(id, new ChangeDeadline().extraSeconds(600), "more", null);
+    Session extended = orders.changeDeadline(id, new ChangeDeadline().extraSeconds(600), "more", null, null);
     same(paused.getExpiresAt().plusSeconds(600), extended.getExpiresAt());
     OrderReport report = orders.resumeSessions("on", new ResumeSessions().quizId(room), null);
     same(List.of(1, false), List.of(report.getChanged(), report.getUnfinished()));

@@ -97,7 +97,7 @@ same($many->getAnswers() + ['5' => ''], $late->getSession()->getAnswers());
 [$orders, $events] = [new OrdersApi($http, $configuration), new EventsApi($http, $configuration)];
 $room = uuid();
 $other = $sessions->startSession(new StartSession(['user_id' => $user, 'quiz_id' => $room]))->getId();
-$paused = $orders->pauseSession($other, uuid(), null, new PauseSession(['reason' => 'fire alarm']));
+$paused = $orders->pauseSession($other, uuid(), null, null, new PauseSession(['reason' => 'fire alarm']));
 same('paused', $paused->getStatus());
 [$status, $refused] = refused(fn() => $sessions->updateProgress($other, new SaveAnswer(['question_id' => 1, 'answer' => 'x'])));
 same([423, 'SESSION_PAUSED', 'paused'], [$status, $refused->getErrorCode(), $refused->getSession()->getStatus()]);
