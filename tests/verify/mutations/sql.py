@@ -277,6 +277,18 @@ DATABASE = [
         "tests/storage/test_migrations.py::test_concurrent_runs_apply_each_migration_once",
     ),
     Mutation(
+        "incomplete index dropped by the next migration",
+        "sql/schema/0009_running_by_quiz.sql",
+        remove_sql("drop index concurrently if exists quiz_sessions_running_by_quiz;"),
+        "tests/storage/test_concurrent_indexes.py::test_an_interrupted_build_is_finished_by_the_next_run",
+    ),
+    Mutation(
+        "index of the running sessions of a quiz",
+        "sql/list_sessions.sql",
+        replace_sql("or s.status = %(status)s::text", "or true"),
+        "tests/storage/test_plans.py::test_no_ended_session_of_a_quiz_is_read",
+    ),
+    Mutation(
         "declared type of a column",
         "sql/schema/0001_quiz_sessions.sql",
         replace_sql("version integer", "version bigint"),
