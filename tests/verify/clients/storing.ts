@@ -159,6 +159,7 @@ async function read_again(): Promise<void> {
     const saved = { "1": "of the store", "2": "saved", "3": "given meanwhile", "5": "given meanwhile" };
     await assertSaved(attempt, saved);
     assert.deepEqual([attempt.storeFailed, attempt.refused], [false, { "4": "x\u0000" }]);
+    await until(() => attempt.stored);
     assert.deepEqual({ ...JSON.parse(memory.getItem("attempt.v1")!).saved }, saved);
   }
 }
