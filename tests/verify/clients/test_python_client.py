@@ -148,6 +148,13 @@ def test_types_are_correct_on_windows(project: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+def test_the_readme_is_the_guide(project: Path) -> None:
+    """The package's README is docs/client.md, with no link that leads out of the package."""
+    readme = (project / "README.md").read_text()
+    assert readme.startswith((ROOT / "docs" / "client.md").read_text().partition("\n")[0])
+    assert "](" not in readme
+
+
 def test_operations_are_those_of_the_contract(project: Path) -> None:
     """The client has a function for each operationId, in a module for each tag."""
     api = project / "session_service_client" / "api"

@@ -106,6 +106,13 @@ def compiled(project: Path) -> Path:
     return project
 
 
+def test_the_readme_is_the_guide(project: Path) -> None:
+    """The package's README is docs/client.md, with no link that leads out of the package."""
+    readme = (project / "node_modules" / "session-service-client" / "README.md").read_text()
+    assert readme.startswith((ROOT / "docs" / "client.md").read_text().partition("\n")[0])
+    assert "](" not in readme
+
+
 def test_types_are_those_of_the_contract(project: Path) -> None:
     """Each component has a type of its name, and none is any or unknown."""
     text = (project / "node_modules" / "session-service-client" / "schema.d.ts").read_text()
