@@ -165,7 +165,7 @@ class QuizMachine(RuleBasedStateMachine):
         return unchanged
 
 
-@pytest.mark.parametrize("examples", [30])
+@pytest.mark.parametrize("examples", [15])
 def test_orders_for_a_quiz_agree_with_the_model(
     service: Service, database: psycopg.Connection, cache: Redis, examples: int
 ) -> None:

@@ -262,7 +262,7 @@ class Machine(RuleBasedStateMachine):
         assert response.headers["session-expires-at"] == (end or "none")
 
 
-@pytest.mark.parametrize("examples", [40])
+@pytest.mark.parametrize("examples", [20])
 def test_the_service_agrees_with_the_model(
     service: Service, database: psycopg.Connection, cache: Redis, examples: int
 ) -> None:
