@@ -160,6 +160,15 @@ def fresh_database(migrated: Urls) -> Iterator[Urls]:
         yield urls
 
 
+@pytest.fixture
+def migrated_database(fresh_database: Urls) -> Iterator[tuple[Urls, psycopg.Connection]]:
+    """A migrated database of the test, with a connection of its owner."""
+    migrate(fresh_database)
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as operator:
+        yield fresh_database, operator
+        operator.execute(f"alter role session_service in database {operator.info.dbname} reset all")
+
+
 @pytest.fixture(scope="session")
 def service_without_table(servers: Urls) -> Iterator[Service]:
     """A service whose table was renamed while it ran: every statement fails unexpectedly."""

@@ -4,12 +4,20 @@ from collections.abc import Callable
 
 import httpx
 import psycopg
-import pytest
 
 from dev import reaper
 from tests.conftest import Urls, migrate
 from tests.support.service import Service, folder, running
 from tests.support.waiting import eventually
+
+PRIVILEGES = [
+    ("update", "quiz_sessions"),
+    ("update", "quiz_orders"),
+    ("select", "session_events"),
+    ("select", "unplaced_events"),
+    ("select", "event_positions"),
+    ("update", "event_feeds"),
+]
 
 
 def test_200_healthy(service: Service) -> None:
@@ -59,29 +67,19 @@ def test_503_unhealthy_without_the_table(service_without_table: Service) -> None
     eventually(lambda: fault in service_without_table.log.read_text())
 
 
-@pytest.mark.parametrize(
-    ("right", "table"),
-    [
-        ("update", "quiz_sessions"),
-        ("update", "quiz_orders"),
-        ("select", "session_events"),
-        ("select", "unplaced_events"),
-        ("select", "event_positions"),
-        ("update", "event_feeds"),
-    ],
-)
-def test_503_unhealthy_without_privileges_on_a_table(fresh_database: Urls, right: str, table: str) -> None:
+def test_503_unhealthy_without_privileges_on_a_table(fresh_database: Urls) -> None:
     """Without privileges on a table the health is unhealthy; it recovers with the privileges."""
     migrate(fresh_database)
     with (
         running(fresh_database) as service,
         psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as owner,
     ):
-        owner.execute(f"revoke {right} on {table} from session_service")
-        response = await_probe(service, "/health", lambda response: response.status_code != 200)
-        assert (response.status_code, response.json()["checks"]["postgres"]) == (503, "down")
-        owner.execute(f"grant {right} on {table} to session_service")
-        assert await_probe(service, "/health", lambda response: response.status_code == 200)
+        for right, table in PRIVILEGES:
+            owner.execute(f"revoke {right} on {table} from session_service")
+            response = await_probe(service, "/health", lambda response: response.status_code != 200)
+            assert (response.status_code, response.json()["checks"]["postgres"]) == (503, "down"), table
+            owner.execute(f"grant {right} on {table} to session_service")
+            assert await_probe(service, "/health", lambda response: response.status_code == 200)
 
 
 def test_503_unhealthy_without_postgresql(service_without_postgresql: Service) -> None:

@@ -235,19 +235,19 @@ DATABASE = [
         "date format of a connection",
         "sql/configure.sql",
         remove_sql("('datestyle', 'ISO, MDY'),"),
-        "tests/storage/test_role_settings.py::test_no_setting_of_the_role_changes_a_response",
+        "tests/verify/settings/test_role_settings.py::test_no_setting_of_the_role_changes_a_response",
     ),
     Mutation(
         "tables searched before temporary ones",
         "sql/configure.sql",
         remove_sql("|| ', pg_temp'"),
-        "tests/storage/test_database_settings.py::test_a_temporary_table_does_not_shadow_the_sessions",
+        "tests/verify/settings/test_database_settings.py::test_a_temporary_table_does_not_shadow_the_sessions",
     ),
     Mutation(
         "error instead of rows hidden by a policy",
         "sql/configure.sql",
         replace_sql("('row_security', 'off')", "('row_security', 'on')"),
-        "tests/storage/test_startup_checks.py::test_row_level_security_is_rejected",
+        "tests/verify/settings/test_startup_checks.py::test_row_level_security_is_rejected",
     ),
     Mutation(
         "durable commit",
@@ -259,7 +259,7 @@ DATABASE = [
         "encoding of the database",
         "sql/list_unfit_settings.sql",
         remove_sql("('server_encoding', 'UTF8'),"),
-        "tests/storage/test_startup_checks.py::test_a_database_in_another_encoding_is_rejected",
+        "tests/verify/settings/test_startup_checks.py::test_a_database_in_another_encoding_is_rejected",
     ),
     Mutation(
         "least privilege of the role",

@@ -152,7 +152,7 @@ MUTATIONS = [
         "encoding of a connection",
         CONNECTION,
         replace("", '"client_encoding"', '"fallback_application_name"'),
-        "tests/storage/test_database_settings.py::test_no_setting_of_the_database_changes_a_response",
+        "tests/verify/settings/test_database_settings.py::test_no_setting_of_the_database_changes_a_response",
     ),
     Mutation(
         "repeat of a read on another connection",

@@ -1,0 +1,1 @@
+"""Databases, roles and settings with which the service starts or does not start."""
