@@ -44,21 +44,27 @@ def migrated_service(urls: Urls) -> Iterator[Service]:
 
 
 @contextmanager
+def without_sequencer(owner: psycopg.Connection) -> Iterator[None]:
+    """Let every sequencer find no events, and raise the cache for none, once those so far are placed."""
+    eventually(lambda: owner.execute("select from unplaced_events").rowcount == 0)
+    owner.execute("revoke select on unplaced_events from session_service")
+    try:
+        yield
+    finally:
+        owner.execute("grant select on unplaced_events to session_service")
+
+
+@contextmanager
 def count_batches(urls: Urls) -> Iterator[Callable[[], int]]:
     """Yield a function that returns the number of batches so far: each one writes to the cache once.
 
     The sequencer, which writes to the cache, too, finds no events meanwhile.
     """
     owner = psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True)
-    with Redis.from_url(urls["REDIS_URL"]) as redis, owner:
-        eventually(lambda: owner.execute("select from unplaced_events").rowcount == 0)
-        owner.execute("revoke select on unplaced_events from session_service")
+    with Redis.from_url(urls["REDIS_URL"]) as redis, owner, without_sequencer(owner):
 
         def count_writes() -> int:
             return int(redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
 
         before = count_writes()
-        try:
-            yield lambda: count_writes() - before
-        finally:
-            owner.execute("grant select on unplaced_events to session_service")
+        yield lambda: count_writes() - before
