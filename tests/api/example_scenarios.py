@@ -93,7 +93,7 @@ def _ask_health(service: Service) -> httpx.Response:
 
 
 def _ask_too_often(service: Service) -> httpx.Response:
-    return next(reply for _ in range(100) if (reply := service.read(uuid4())).status_code == 429)
+    return next(reply for _ in range(1000) if (reply := service.read(uuid4())).status_code == 429)
 
 
 def _response_when(ask: Callable[[], httpx.Response], ready: Callable[[Any], bool]) -> httpx.Response:

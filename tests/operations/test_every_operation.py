@@ -97,9 +97,10 @@ def test_414_over_4_kib(operation: str, service: Service) -> None:
 @pytest.mark.parametrize("operation", SESSIONS)
 def test_429_over_the_rate_limit(operation: str, service_with_rate_limit: Service) -> None:
     """A request over the rate limit gets 429 with Retry-After."""
+    # On a busy machine the circuit breaker for Redis may open, and the process count anew.
     response = next(
         response
-        for _ in range(100)
+        for _ in range(1000)
         if (response := _request(service_with_rate_limit, operation)).status_code == 429
     )
     assert response.headers["retry-after"] == "1"
