@@ -91,13 +91,13 @@ def check_orders(
 ) -> list[str]:
     """Return the violations of the guarantees of orders; each order has a reason of its own."""
     lines: defaultdict[str, list[JournalLine]] = defaultdict(list)
-    made: defaultdict[str, set[str]] = defaultdict(set)
+    made: defaultdict[str, dict[str, float]] = defaultdict(dict)
     found = []
     for line in journal:
         lines[line.session].append(line)
         if line.reason and line.session in made[line.reason]:
             found.append(f"{line.session}: the order {line.reason} was carried out twice")
-        made[line.reason or ""].add(line.session)
+        made[line.reason or ""][line.session] = line.at
     starts = {one.session: one for one in operations if one.kind == "start" and one.outcome == "ok"}
     found += [violation for session in lines.values() for violation in _check_pauses(session)]
     phases = {session: _phases(of_session) for session, of_session in lines.items()}
@@ -114,14 +114,18 @@ def check_orders(
     return found
 
 
-def _check_report(order: QuizOrder, changed: set[str], phases: dict[str, list[Phase]]) -> list[str]:
-    """The report counts the changed sessions; the others are unchanged for the reason that it gives."""
+def _check_report(order: QuizOrder, changed: dict[str, float], phases: dict[str, list[Phase]]) -> list[str]:
+    """The report counts the changed sessions; the others are unchanged for the reason that it gives.
+
+    A later call may change a session that an earlier one has found ended: it was reopened in between.
+    """
     found = []
     if order.changed > len(changed) or (order.finished and order.changed < len(changed)):
         found.append(f"{order.reason} reports {order.changed} of {len(changed)} changed sessions")
     for session, code, begin, end in order.unchanged:
         during = _during(phases.get(session, []), begin, end)
-        if session in changed:
+        # A call without a reply may go on while the next one runs.
+        if changed.get(session, NEVER) < (begin - SLACK if order.lost else end):
             found.append(f"{session}: {order.reason} has changed it and lists it as unchanged")
         if not (_is_reached(order, during) if code is None else _is_refused(order, code, during)):
             found.append(f"{session}: {order.reason} leaves it unchanged for {code}: {during}")

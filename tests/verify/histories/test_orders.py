@@ -19,6 +19,7 @@ PAUSED = JournalLine("s", "7", "ada", 2, "session.paused", 11, "r", None, 100)
 PAUSED_LATER = attrs.evolve(PAUSED, session="u", at=16)
 PAUSED_TOO = attrs.evolve(PAUSED, session="t", user="eve")
 PAUSED_BEFORE = attrs.evolve(PAUSED_TOO, at=8, reason="q")
+REPEATED = attrs.evolve(PAUSED, version=4, at=17)
 JOURNAL = [BEGUN, PAUSED, BEGUN_TOO, PAUSED_TOO]
 
 
@@ -53,6 +54,14 @@ LISTED: list[tuple[str, str | None, float, float]] = [("t", None, 10, 20)]
         ),
         (_paused(1, lost=True), [BEGUN, PAUSED, BEGUN_TOO, PAUSED_BEFORE]),
         (_paused(0, unchanged=[("s", "SESSION_EXPIRED", 10, 20)]), [BEGUN, _line(2, "expired", 15)]),
+        (
+            _paused(unchanged=[("s", "SESSION_EXPIRED", 10, 14)]),
+            [BEGUN, _line(2, "expired", 11), _line(3, "reopened", 15), REPEATED, *JOURNAL[2:]],
+        ),
+        (
+            _paused(lost=True, unchanged=[("s", "SESSION_EXPIRED", 10, 20)]),
+            [BEGUN, _line(2, "expired", 11), _line(3, "reopened", 15), REPEATED, *JOURNAL[2:]],
+        ),
         (_paused(0, kind="deadline", unchanged=LISTED), [attrs.evolve(BEGUN_TOO, expires_at=float("inf"))]),
         (_paused(0, kind="deadline", unchanged=LISTED), [attrs.evolve(BEGUN_TOO, closes_at=9)]),
         (_extended(None), [BEGUN, _line(2, "completed", 5, "deadline")]),
@@ -93,6 +102,7 @@ def test_a_correct_order_is_accepted(order: QuizOrder, journal: list[JournalLine
         (_extended("SESSION_COMPLETED"), [BEGUN, _line(2, "completed", 5, "deadline")], "s: r leaves it"),
         (_extended("SESSION_EXPIRED"), [BEGUN, _line(2, "expired", 5, "deadline")], "s: r leaves it"),
         (_paused(2, unchanged=LISTED), JOURNAL, "t: r has changed it and lists it"),
+        (_paused(2, lost=True, unchanged=[("t", None, 12, 20)]), JOURNAL, "t: r has changed it and lists it"),
         (_paused(1), [BEGUN, PAUSED, _line(3, "expired", 15, "deadline")], "session.expired by deadline"),
         (
             _paused(1),
