@@ -21,17 +21,20 @@ MAX_ATTEMPTS = 2  # of each user with a limit of attempts
 RACERS = 4  # starts of such a user at the same time
 NO_END = (float("inf"), float("inf"))
 EXTEND: tuple[str, dict[str, Any]] = ("deadline", {"extra_seconds": 1})
+# Long enough for most sessions that their deadline has ended to run again.
+REVIVE: tuple[str, dict[str, Any]] = ("deadline", {"extra_seconds": 5})
 SHORTEN: tuple[str, dict[str, Any]] = ("deadline", {"extra_seconds": -1})
 ORDERS = (
     [
         EXTEND,
+        REVIVE,
         SHORTEN,
         ("deadline", {"expires_at": "2000-01-01T00:00:00Z"}),
         ("pause", {}),
         ("resume", {}),
         ("reopen", {"time_limit_seconds": 2}),
     ],
-    [4, 1, 0.5, 2, 4, 3],
+    [2, 1, 1, 0.5, 2, 4, 3],
 )  # kinds and bodies, and their weights
 QUIZ_ORDERS = ([EXTEND, SHORTEN, ("pause", {}), ("resume", {})], [2, 1, 3, 4])  # the same for a quiz
 
@@ -85,11 +88,17 @@ class Client:
         self._shared.age[session] += 1
         if self._shared.age[session] > MAX_OPERATIONS:
             self._shared.sessions.pop(session, None)
+        # So few orders that deadlines end sessions; more of them afterwards.
+        orders = 15 if self._has_ended(session) else 3
         action = random.choices(
             [self._read, self._save, self._complete, self._start_limited, self._order, self._order_quiz],
-            [40, 52, 0.6, 1.5, 6, 1.2],
+            [40, 52, 0.3, 1.5, orders, 1.2],
         )[0]
         await action(session)
+
+    def _has_ended(self, session: str) -> bool:
+        """Return whether the session has ended, or is about to be replaced."""
+        return self._shared.age[session] >= MAX_OPERATIONS - AFTER_THE_END
 
     async def _start(self) -> None:
         quiz = random.choice(self._shared.quizzes)
@@ -179,9 +188,11 @@ class Client:
 
     async def _order(self, session: str) -> None:
         """Extend the session, or give it one of the other orders if it is for these."""
-        kind, body = random.choices(*ORDERS)[0] if session in self._shared.ordered else EXTEND
-        operation = self._operation("extend" if body is EXTEND[1] else "order", session)
-        operation.extra = body.get("extra_seconds", 0)
+        extend = REVIVE if self._has_ended(session) else EXTEND
+        kind, body = random.choices(*ORDERS)[0] if session in self._shared.ordered else extend
+        extra = body.get("extra_seconds", 0)
+        operation = self._operation("extend" if extra > 0 else "order", session)
+        operation.extra = extra
         method = "PUT" if kind == "deadline" else "POST"
         headers = {"idempotency-key": str(uuid4())}
         target = method, f"/api/sessions/{session}/{kind}"
