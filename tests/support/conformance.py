@@ -19,7 +19,7 @@ def _exact(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-DOCUMENT: dict[str, Any] = _exact(yaml.safe_load(FILE.read_text()))
+DOCUMENT: dict[str, Any] = _exact(yaml.load(FILE.read_text(), Loader=yaml.CSafeLoader))
 PATHS: dict[str, dict[str, Any]] = {
     path: {method.upper(): operation for method, operation in item.items() if method != "parameters"}
     for path, item in DOCUMENT["paths"].items()
