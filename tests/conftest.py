@@ -20,7 +20,7 @@ from dev.reaper import ROOT
 from session_service.server import connections
 from session_service.storage import migrations
 from tests.support import burner, issuer
-from tests.support.service import Service, copy_repository, folder, running
+from tests.support.service import Service, copy_repository, copy_with_long_timeouts, folder, running
 from tests.support.waiting import eventually
 
 Urls = dict[str, str]
@@ -104,9 +104,15 @@ def migrated(servers: Urls) -> Urls:
 
 
 @pytest.fixture(scope="session")
-def service(migrated: Urls) -> Iterator[Service]:
-    """A running service; tests that break something start their own."""
-    with running(migrated) as service:
+def patient_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository with long timeouts, for tests of anything but a timeout."""
+    return copy_with_long_timeouts(tmp_path_factory.mktemp("patient"))
+
+
+@pytest.fixture(scope="session")
+def service(migrated: Urls, patient_repository: Path) -> Iterator[Service]:
+    """A running service with long timeouts; tests that break something start their own."""
+    with running(migrated, patient_repository) as service:
         yield service
 
 

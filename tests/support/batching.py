@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 from redis import Redis
 
+from dev.reaper import ROOT
 from tests.conftest import Urls, migrate
 from tests.support.inspection import INSIDE, suspended, unread
 from tests.support.service import Service, running
@@ -36,10 +38,10 @@ def send_together(
 
 
 @contextmanager
-def migrated_service(urls: Urls) -> Iterator[Service]:
+def migrated_service(urls: Urls, repository: Path = ROOT) -> Iterator[Service]:
     """Migrate the database and run a service on it."""
     migrate(urls)
-    with running(urls, PYTHONPATH=INSIDE) as service:
+    with running(urls, repository, PYTHONPATH=INSIDE) as service:
         yield service
 
 

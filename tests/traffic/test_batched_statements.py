@@ -17,26 +17,26 @@ from tests.support.service import Service, copy_repository, frozen_database, run
 from tests.support.waiting import eventually, eventually_async
 
 
-def test_each_write_of_a_batch_has_its_own_outcome(isolated_service: Service, fresh_database: Urls) -> None:
+def test_each_write_of_a_batch_has_its_own_outcome(patient_service: Service, fresh_database: Urls) -> None:
     """Saves, a conflict, an unknown session, a completed one and a completion share a batch."""
-    sessions = [isolated_service.start() for _ in range(20)]
-    isolated_service.complete(sessions[1]["id"])
-    spare = isolated_service.start()["id"]
+    sessions = [patient_service.start() for _ in range(20)]
+    patient_service.complete(sessions[1]["id"])
+    spare = patient_service.start()["id"]
     missing = "00000000-0000-4000-8000-000000000000"
     calls: list[Call] = [
-        (isolated_service.save, session["id"], 1, f"of {n}") for n, session in enumerate(sessions[1:])
+        (patient_service.save, session["id"], 1, f"of {n}") for n, session in enumerate(sessions[1:])
     ]
     calls += [
-        (partial(isolated_service.save, version=7), sessions[0]["id"], 1, "stale"),
-        (isolated_service.save, missing, 1, "x"),
-        (isolated_service.complete, spare),
+        (partial(patient_service.save, version=7), sessions[0]["id"], 1, "stale"),
+        (patient_service.save, missing, 1, "x"),
+        (patient_service.complete, spare),
     ]
     with count_batches(fresh_database) as count, ThreadPoolExecutor(40) as clients:
         with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
-            waiting = send_together(isolated_service, clients, [(isolated_service.save, spare, 1, "first")])
-            eventually(lambda: running_in(isolated_service, "SessionStore._write_batch"))
-            waiting += send_together(isolated_service, clients, calls)
-            eventually(lambda: running_in(isolated_service, QUEUED) == len(calls))
+            waiting = send_together(patient_service, clients, [(patient_service.save, spare, 1, "first")])
+            eventually(lambda: running_in(patient_service, "SessionStore._write_batch"))
+            waiting += send_together(patient_service, clients, calls)
+            eventually(lambda: running_in(patient_service, QUEUED) == len(calls))
         responses = [call.result() for call in waiting]
     assert [response.status_code for response in responses] == [200, 410, *[200] * 18, 409, 404, 200]
     for n, (session, response) in enumerate(zip(sessions[1:], responses[1:-3], strict=True)):
@@ -47,24 +47,24 @@ def test_each_write_of_a_batch_has_its_own_outcome(isolated_service: Service, fr
     # One for the first save, one for all others.
     assert count() == 2
     for response in (one for one in responses if one.status_code == 200):
-        line = lines(isolated_service, response.json()["id"])[response.json()["version"] - 1]
+        line = lines(patient_service, response.json()["id"])[response.json()["version"] - 1]
         assert line["request_id"] == response.headers["x-request-id"]
         saved = line["type"] == "session.saved"
         assert line["data"].get("answers") == (response.json()["answers"] if saved else None)
 
 
-def test_starts_and_reads_are_batched(isolated_service: Service, fresh_database: Urls) -> None:
+def test_starts_and_reads_are_batched(patient_service: Service, fresh_database: Urls) -> None:
     """Batches of starts, resumes and reads return the right session to each caller."""
-    known = [isolated_service.start(user_id=f"user {n}") for n in range(12)]
+    known = [patient_service.start(user_id=f"user {n}") for n in range(12)]
     no_cache = {"cache-control": "no-cache"}
-    calls: list[Call] = [(isolated_service.read, session["id"], no_cache) for session in known]
-    calls += [(start, isolated_service, f"new {n}", "new", f"key-{n % 6}") for n in range(12)] * 2
-    calls += [(start, isolated_service, f"user {n % 14}", "resume", None) for n in range(28)]
+    calls: list[Call] = [(patient_service.read, session["id"], no_cache) for session in known]
+    calls += [(start, patient_service, f"new {n}", "new", f"key-{n % 6}") for n in range(12)] * 2
+    calls += [(start, patient_service, f"user {n % 14}", "resume", None) for n in range(28)]
     with ThreadPoolExecutor(64) as clients, count_batches(fresh_database) as count:
         with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
-            sent = send_together(isolated_service, clients, calls)
+            sent = send_together(patient_service, clients, calls)
             # The first call of each kind is not queued.
-            eventually(lambda: running_in(isolated_service, QUEUED) == len(calls) - 3)
+            eventually(lambda: running_in(patient_service, QUEUED) == len(calls) - 3)
         reads, starts, again, resumes = sent[:12], sent[12:24], sent[24:36], sent[36:]
         assert [call.result().json() for call in reads] == known
         users = [call.result().json()["user_id"] for call in [*starts, *resumes]]
@@ -79,11 +79,9 @@ def test_starts_and_reads_are_batched(isolated_service: Service, fresh_database:
         assert database.execute("select count(*) from quiz_sessions").fetchone() == (26,)
 
 
-def test_a_row_that_violates_a_constraint_fails_alone(
-    isolated_service: Service, fresh_database: Urls
-) -> None:
+def test_a_row_that_violates_a_constraint_fails_alone(patient_service: Service, fresh_database: Urls) -> None:
     """If PostgreSQL rejects a batch because of one row, the others are saved, each once."""
-    sessions = [isolated_service.start()["id"] for _ in range(12)]
+    sessions = [patient_service.start()["id"] for _ in range(12)]
     constraint = (
         "alter table quiz_sessions add constraint forbidden check (answers -> '1' <> '\"forbidden\"')"
     )
@@ -91,26 +89,26 @@ def test_a_row_that_violates_a_constraint_fails_alone(
         database.execute(constraint)
     with ThreadPoolExecutor(12) as clients:
         with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
-            saves = send_together(isolated_service, clients, [(isolated_service.save, sessions[0], 1, "x")])
-            eventually(lambda: running_in(isolated_service, "SessionStore._write_batch"))
+            saves = send_together(patient_service, clients, [(patient_service.save, sessions[0], 1, "x")])
+            eventually(lambda: running_in(patient_service, "SessionStore._write_batch"))
             answers = ["x", "x", "x", "forbidden", *["x"] * 7]
             saves += send_together(
-                isolated_service,
+                patient_service,
                 clients,
-                [(isolated_service.save, *save) for save in zip(sessions[1:], cycle([1]), answers)],
+                [(patient_service.save, *save) for save in zip(sessions[1:], cycle([1]), answers)],
             )
-            eventually(lambda: running_in(isolated_service, QUEUED) == len(answers))
+            eventually(lambda: running_in(patient_service, QUEUED) == len(answers))
         statuses = [save.result().status_code for save in saves]
     assert statuses == [200, 200, 200, 200, 500, *[200] * 7]
-    versions = [isolated_service.read(session_id).json()["version"] for session_id in sessions]
+    versions = [patient_service.read(session_id).json()["version"] for session_id in sessions]
     assert versions == [2, 2, 2, 2, 1, *[2] * 7]
 
 
 def test_a_lost_connection_makes_each_outcome_of_the_batch_unknown(
-    isolated_service: Service, fresh_database: Urls
+    patient_service: Service, fresh_database: Urls
 ) -> None:
     """If the connection of a batch is lost, the outcome of each of its saves is unknown."""
-    sessions = [isolated_service.start()["id"] for _ in range(12)]
+    sessions = [patient_service.start()["id"] for _ in range(12)]
     with (
         psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database,
         ThreadPoolExecutor(12) as clients,
@@ -119,29 +117,29 @@ def test_a_lost_connection_makes_each_outcome_of_the_batch_unknown(
         with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as holder:
             holder.execute("lock table gate in exclusive mode")
             saves = send_together(
-                isolated_service,
+                patient_service,
                 clients,
-                [(isolated_service.save, session_id, 1, "x") for session_id in sessions],
+                [(patient_service.save, session_id, 1, "x") for session_id in sessions],
             )
-            eventually(lambda: running_in(isolated_service, QUEUED) == len(sessions) - 1)
+            eventually(lambda: running_in(patient_service, QUEUED) == len(sessions) - 1)
             end = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'"
             for processing in ("Batcher.__call__", "Batcher._run"):
                 # First the one that was not queued is in flight, then a batch of all others.
-                eventually(lambda processing=processing: running_in(isolated_service, processing))  # type: ignore[misc]
+                eventually(lambda processing=processing: running_in(patient_service, processing))  # type: ignore[misc]
                 eventually(lambda: waiting_for_locks(fresh_database["MIGRATION_DATABASE_URL"]) == 1)
                 database.execute(end)
             outcomes = [save.result().json().get("outcome", "saved") for save in saves]
     assert outcomes == ["unknown"] * len(sessions)
     versions = [
-        isolated_service.read(session_id, {"cache-control": "no-cache"}).json()["version"]
+        patient_service.read(session_id, {"cache-control": "no-cache"}).json()["version"]
         for session_id in sessions
     ]
     assert versions == [1] * len(sessions)
 
 
-def test_large_saves_delay_no_other_session(isolated_service: Service, fresh_database: Urls) -> None:
+def test_large_saves_delay_no_other_session(patient_service: Service, fresh_database: Urls) -> None:
     """Large saves are in no batch: other sessions are saved meanwhile, and each session's order is kept."""
-    large, others = ([isolated_service.start()["id"] for _ in range(count)] for count in (3, 20))
+    large, others = ([patient_service.start()["id"] for _ in range(count)] for count in (3, 20))
     url = fresh_database["MIGRATION_DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as database, ThreadPoolExecutor(32) as clients:
         _create_gate(database, "when (new.answers ? 'large' or new.annotations ? 'large')")
@@ -149,15 +147,13 @@ def test_large_saves_delay_no_other_session(isolated_service: Service, fresh_dat
             holder.execute("lock table gate in exclusive mode")
             numbers = 15_000 * [1]
             first = [
-                clients.submit(isolated_service.save_many, large[0], {"large": numbers}),
-                clients.submit(
-                    isolated_service.save_many, large[1], {"a": 1}, annotations={"large": numbers}
-                ),
-                clients.submit(isolated_service.save_many, large[2], {"large": numbers}),
+                clients.submit(patient_service.save_many, large[0], {"large": numbers}),
+                clients.submit(patient_service.save_many, large[1], {"a": 1}, annotations={"large": numbers}),
+                clients.submit(patient_service.save_many, large[2], {"large": numbers}),
             ]
             eventually(lambda: waiting_for_locks(url) == len(large))
-            behind = [clients.submit(isolated_service.save, session_id, 1, "x") for session_id in large]
-            saves = [clients.submit(isolated_service.save, session_id, 1, "x") for session_id in others]
+            behind = [clients.submit(patient_service.save, session_id, 1, "x") for session_id in large]
+            saves = [clients.submit(patient_service.save, session_id, 1, "x") for session_id in others]
             assert {save.result().status_code for save in saves} == {200}
             assert not any(save.done() for save in [*first, *behind])
         assert [save.result().json()["version"] for save in [*first, *behind]] == [2, 2, 2, 3, 3, 3]
@@ -177,23 +173,23 @@ def _create_gate(database: psycopg.Connection, condition: str = "") -> None:
 
 
 def test_concurrent_reads_of_one_session_share_statements(
-    isolated_service: Service, fresh_database: Urls
+    patient_service: Service, fresh_database: Urls
 ) -> None:
     """Two hundred concurrent reads of an uncached session need a few statements (thundering herd)."""
-    session = isolated_service.start()
+    session = patient_service.start()
     path = f"/api/sessions/{session['id']}"
 
     async def read_all() -> list[Reply]:
         clients = [KeepAliveClient() for _ in range(200)]
-        port = int(isolated_service.url.rpartition(":")[2])
+        port = int(patient_service.url.rpartition(":")[2])
         with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
-            with suspended(isolated_service):
+            with suspended(patient_service):
                 reads = [
                     asyncio.ensure_future(client.send(port, "GET", path, None, {"cache-control": "no-cache"}))
                     for client in clients
                 ]
-                await eventually_async(lambda: unread(isolated_service.url) == len(reads))
-            await eventually_async(lambda: running_in(isolated_service, QUEUED) == len(reads) - 1)
+                await eventually_async(lambda: unread(patient_service.url) == len(reads))
+            await eventually_async(lambda: running_in(patient_service, QUEUED) == len(reads) - 1)
         responses = await asyncio.gather(*reads)
         for client in clients:
             client.close()

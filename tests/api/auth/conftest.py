@@ -34,8 +34,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JwksServer:
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A service with private servers."""
+def deployment(tmp_path_factory: pytest.TempPathFactory, patient_repository: Path) -> Iterator[Deployment]:
+    """A service with long timeouts and private servers."""
     settings = token_settings(tmp_path_factory.mktemp("issuer") / "keys.json")
     with folder() as base, reaper.servers(base) as urls:
         migrate(urls)
@@ -44,7 +44,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             Redis.from_url(urls["REDIS_URL"]) as redis,
         ):
             database.execute("alter database postgres set log_statement = 'all'")
-            with running(urls, PYTHONPATH=INSIDE, **settings) as service:
+            with running(urls, patient_repository, PYTHONPATH=INSIDE, **settings) as service:
                 yield Deployment(service, urls, base / "postgres.log", redis, database)
 
 
