@@ -93,11 +93,13 @@ def postgres() -> Iterator[Database]:
         yield server
 
 
-def test_health_checks_do_not_use_the_connection_pool_of_requests(fresh_database: Urls) -> None:
+def test_health_checks_do_not_use_the_connection_pool_of_requests(
+    fresh_database: Urls, patient_repository: Path
+) -> None:
     """Health checks succeed while locks block every connection of the requests' pool."""
     migrate(fresh_database)
     with (
-        running(fresh_database, DATABASE_POOL_SIZE="2") as service,
+        running(fresh_database, patient_repository, DATABASE_POOL_SIZE="2") as service,
         psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as database,
         ThreadPoolExecutor(2) as clients,
         ThreadPoolExecutor(8) as probes,

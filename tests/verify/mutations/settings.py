@@ -31,7 +31,7 @@ MUTATIONS = [
         "private servers end with bin/serve",
         "dev/reaper.py",
         replace("main", "sys.stdin.buffer.read()", "time.sleep(60)"),
-        "tests/setup/test_commands.py::test_servers_of_a_killed_serve_stop",
+        "tests/verify/workers/test_serve.py::test_servers_of_a_killed_serve_stop",
     ),
     Mutation(
         "exit status of bin/smoke",
