@@ -110,8 +110,15 @@ def patient_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(migrated: Urls, patient_repository: Path) -> Iterator[Service]:
-    """A running service with long timeouts; tests that break something start their own."""
+def service(migrated: Urls) -> Iterator[Service]:
+    """A running service; tests that break something start their own."""
+    with running(migrated) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def patient_shared_service(migrated: Urls, patient_repository: Path) -> Iterator[Service]:
+    """A running service with long timeouts: on a busy machine, too, it writes each session to the cache."""
     with running(migrated, patient_repository) as service:
         yield service
 

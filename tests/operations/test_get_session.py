@@ -115,16 +115,16 @@ def test_200_for_any_other_if_none_match(service: Service, tags: str) -> None:
     assert (response.status_code, response.json()) == (200, saved)
 
 
-def test_200_skips_a_stale_cache_entry(service: Service, cache: Redis) -> None:
+def test_200_skips_a_stale_cache_entry(patient_shared_service: Service, cache: Redis) -> None:
     """A cache entry older than the version in `If-None-Match`, or any entry with `no-cache`, is skipped."""
-    session_id = service.start()["id"]
+    session_id = patient_shared_service.start()["id"]
     old = cache.get(f"session:{session_id}")
     assert isinstance(old, bytes)
-    saved = service.save(session_id, 1, "x").json()
+    saved = patient_shared_service.save(session_id, 1, "x").json()
     cache.set(f"session:{session_id}", old)
-    assert service.read(session_id, {"if-none-match": '"2"'}).status_code == 304
+    assert patient_shared_service.read(session_id, {"if-none-match": '"2"'}).status_code == 304
     cache.set(f"session:{session_id}", old)
-    assert service.read(session_id, {"cache-control": "max-age=0, no-cache"}).json() == saved
+    assert patient_shared_service.read(session_id, {"cache-control": "max-age=0, no-cache"}).json() == saved
 
 
 def test_410_for_an_expired_session_with_if_none_match(service: Service) -> None:

@@ -29,11 +29,14 @@ def _await_raised(cache: Redis, session_id: object) -> None:
 
 
 def test_no_read_is_older_than_the_sweepers_version(
-    service: Service, database: psycopg.Connection, cache: Redis
+    patient_shared_service: Service, database: psycopg.Connection, cache: Redis
 ) -> None:
     """The sweeper ends sessions in one version, and raises the cache: no later read shows an older one."""
     ends = {"expire": ("expired", 410), "complete": ("completed", 200)}
-    ids = {on_expiry: service.start(time_limit_seconds=60, on_expiry=on_expiry)["id"] for on_expiry in ends}
+    ids = {
+        on_expiry: patient_shared_service.start(time_limit_seconds=60, on_expiry=on_expiry)["id"]
+        for on_expiry in ends
+    }
     for session_id in ids.values():
         entry = cache.get(f"session:{session_id}")
         assert isinstance(entry, bytes)
@@ -47,7 +50,7 @@ def test_no_read_is_older_than_the_sweepers_version(
             _await_raised(cache, session_id)
     for on_expiry, (status, code) in ends.items():
         session_id = ids[on_expiry]
-        response = service.read(session_id)
+        response = patient_shared_service.read(session_id)
         session = response.json().get("session", response.json())
         assert (response.status_code, session["status"], session["version"]) == (code, status, 2)
         assert session["ended_by"] == "deadline"

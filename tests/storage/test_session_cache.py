@@ -22,6 +22,12 @@ from tests.support.waiting import eventually
 MAX_DRIFT = 5_000  # milliseconds by which a clock reading of a busy machine may be behind the clock of Redis
 
 
+@pytest.fixture
+def service(patient_shared_service: Service) -> Service:
+    """A service with long timeouts."""
+    return patient_shared_service
+
+
 @pytest.fixture(autouse=True)
 def _long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give Redis more time than a busy machine needs, in the caches of this process."""
