@@ -21,9 +21,13 @@ def test_the_table_has_each_combination_once() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.state}: {row.order}")
 def test_an_order_has_the_effect_of_the_table(
-    service: Service, migrated: Urls, database: psycopg.Connection, cache: Redis, row: Row
+    patient_shared_service: Service,
+    migrated: Urls,
+    database: psycopg.Connection,
+    cache: Redis,
+    row: Row,
 ) -> None:
     """Status, change of the version and status of the session are those of the row, for each variant."""
-    stage = Stage(service, migrated["MIGRATION_DATABASE_URL"], database, cache)
+    stage = Stage(patient_shared_service, migrated["MIGRATION_DATABASE_URL"], database, cache)
     played = tuple(stage.play(row.state, row.order, variant) for variant in VARIANTS)
     assert played == row.effects

@@ -128,13 +128,13 @@ def _lock_overdue(service: Service, holder: psycopg.Connection, cache: Redis) ->
 @pytest.mark.parametrize("extended", [False, True])
 @pytest.mark.parametrize("name", list(_requests(Service.__new__(Service), None, "")))
 def test_an_overdue_session_with_a_locked_row(
-    service: Service, migrated: Urls, cache: Redis, name: str, *, extended: bool
+    patient_shared_service: Service, migrated: Urls, cache: Redis, name: str, *, extended: bool
 ) -> None:
     """A request for an overdue session waits for the lock of its row, and is judged by the row after it."""
     url = migrated["MIGRATION_DATABASE_URL"]
     with psycopg.connect(url) as holder, ThreadPoolExecutor(1) as client:
-        session_id, user = _lock_overdue(service, holder, cache)
-        sent = client.submit(_requests(service, session_id, user)[name])
+        session_id, user = _lock_overdue(patient_shared_service, holder, cache)
+        sent = client.submit(_requests(patient_shared_service, session_id, user)[name])
         eventually(lambda: sent.done() or waiting_for_locks(url) > 0)
         assert not sent.done()
         if extended:

@@ -5,6 +5,7 @@ import importlib
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -48,10 +49,13 @@ class UnresponsiveApp:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_graceful_shutdown_waits_for_in_flight_requests(
-    server: str, migrated: Urls, database: psycopg.Connection
+    server: str, migrated: Urls, patient_repository: Path, database: psycopg.Connection
 ) -> None:
     """Graceful shutdown: an in-flight request gets its response, with `Connection: close`."""
-    with running(migrated, SERVER=server) as service, ThreadPoolExecutor(1) as clients:
+    with (
+        running(migrated, patient_repository, SERVER=server) as service,
+        ThreadPoolExecutor(1) as clients,
+    ):
         session = service.start()
         with database.transaction():
             database.execute("select from quiz_sessions where id = %s for update", [session["id"]])
