@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 # Directory of the part that runs in the service (tests/support/inside/sitecustomize.py), for PYTHONPATH.
 INSIDE = str(Path(__file__).parent / "inside")
-QUEUED = "Batcher._enqueue"
+QUEUED = "queued request"
 
 _UNREAD = re.compile(r"^ *\d+: \w+:(\w{4}) \w+:\w+ (?:01|08) \w+:(?!0{8})\w+ ", re.MULTILINE)
 _REPORT = re.compile(r"^tasks: (\d+) (\{.*\})$", re.MULTILINE)

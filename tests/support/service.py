@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -194,18 +194,26 @@ def folder() -> Iterator[Path]:
 @contextmanager
 def frozen_database(url: str) -> Iterator[None]:
     """Freeze the database until the end of the block: no statement returns and no connection is accepted."""
-    query = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-    with psycopg.connect(url) as database:
-        backends = [psutil.Process(pid) for (pid,) in database.execute(query).fetchall()]
-    # The postmaster too, which would accept new connections.
-    members = [*backends, *backends[0].parents()[:1]]
-    for member in members:
-        member.suspend()
-    try:
+    every = "select pid from pg_stat_activity"
+    others = f"{every} where datname = current_database() and pid <> pg_backend_pid()"
+    with ExitStack() as frozen, psycopg.connect(url, autocommit=True) as database:
+        (postmaster,) = psutil.Process(database.info.backend_pid).parents()[:1]
+        _freeze(postmaster, frozen)
+
+        def all_are_listed() -> bool:
+            # A backend that has just been forked is not. One that has ended stays a zombie.
+            living = [child for child in postmaster.children() if child.status() != psutil.STATUS_ZOMBIE]
+            return {child.pid for child in living} <= {pid for (pid,) in database.execute(every)}
+
+        eventually(all_are_listed)
+        for (pid,) in database.execute(others).fetchall():
+            _freeze(psutil.Process(pid), frozen)
         yield
-    finally:
-        for member in members:
-            member.resume()
+
+
+def _freeze(process: psutil.Process, frozen: ExitStack) -> None:
+    process.suspend()
+    frozen.callback(process.resume)
 
 
 def validated_client(url: str) -> httpx.Client:

@@ -8,7 +8,7 @@ import psycopg
 
 from session_service.traffic.load_shedding import MAX_BODY_MEMORY
 from tests.conftest import Urls
-from tests.support.inspection import QUEUED, running_in, unread
+from tests.support.inspection import QUEUED, running_in, tasks, unread
 from tests.support.raw_http import parse_responses
 from tests.support.service import Service, frozen_database
 from tests.support.waiting import eventually_async
@@ -62,7 +62,10 @@ def test_bodies_over_the_memory_limit_are_rejected(patient_service: Service, fre
         )
         with frozen_database(fresh_database["MIGRATION_DATABASE_URL"]):
             held = [asyncio.ensure_future(save.end()) for save in saves[:capacity]]
-            await eventually_async(lambda: running_in(patient_service, QUEUED) == capacity - 1)
+            await eventually_async(
+                lambda: running_in(patient_service, QUEUED) == capacity - 1,
+                lambda: (tasks(patient_service), held),
+            )
             early = await asyncio.gather(*(save.send() for save in saves[capacity:]))
         return early, await asyncio.gather(*held)
 

@@ -12,7 +12,7 @@ import psycopg
 from session_service.storage import queries
 from session_service.storage.connection import PostgresConnection
 from tests.api.auth.deployment import ADA, BOB, Deployment, User
-from tests.support.inspection import QUEUED, running_in
+from tests.support.inspection import QUEUED, running_in, tasks
 from tests.support.service import frozen_database
 from tests.support.waiting import eventually
 
@@ -26,10 +26,10 @@ def test_foreign_writes_do_not_delay_the_owner(deployment: Deployment, ada: User
             foreign = clients.submit(bob.save, session_id, 1, "bob's")
             foreign.add_done_callback(lambda call: done.append(call.result().status_code))
         deployment.await_locks()
-        eventually(lambda: running_in(deployment.service, QUEUED) == 29)
+        eventually(lambda: running_in(deployment.service, QUEUED) == 29, lambda: tasks(deployment.service))
         own = clients.submit(ada.save, session_id, 1, "ada's")
         own.add_done_callback(lambda call: done.append(call.result().status_code))
-        eventually(lambda: running_in(deployment.service, QUEUED) == 30)
+        eventually(lambda: running_in(deployment.service, QUEUED) == 30, lambda: tasks(deployment.service))
     assert sorted(done) == [200] + 30 * [404]
     writers = [
         {write["owner"] for write in batch if write["id"] == session_id} for batch in deployment.batches()
@@ -52,7 +52,7 @@ def test_concurrent_writes_of_a_user_and_a_service_are_serialized(
             clients.submit(user.save, session_id, question, "x")
             for question, user in enumerate(5 * [ada, platform], 1)
         ]
-        eventually(lambda: running_in(deployment.service, QUEUED) == 10)
+        eventually(lambda: running_in(deployment.service, QUEUED) == 10, lambda: tasks(deployment.service))
     responses = [save.result() for save in saves]
     assert [response.status_code for response in responses] == 11 * [200]
     assert sorted(response.json()["version"] for response in responses[1:]) == list(range(2, 12))
@@ -80,7 +80,8 @@ def test_a_user_reads_its_own_acknowledged_write(deployment: Deployment, ada: Us
             for user, one in ((ada, first), (ada, session_id), (platform, session_id)):
                 saves.append(clients.submit(user.save, one, 1, "x"))
                 eventually(
-                    lambda: running_in(deployment.service, "SessionStore.write") == len(held) + len(saves)
+                    lambda: running_in(deployment.service, "SessionStore.write") == len(held) + len(saves),
+                    lambda: (tasks(deployment.service), waiting, saves),
                 )
         assert [save.result().json()["version"] for save in saves[:2]] == [2, 2]
         assert not saves[2].done()
@@ -118,7 +119,10 @@ def test_a_batch_keeps_users_apart(deployment: Deployment, ada: User, bob: User,
             pending += [(status, clients.submit(user.save, session_id, 1, "x")) for session_id in saved]
         deployment.await_locks()
         # One read and one save are in statements, the others queued.
-        eventually(lambda: running_in(deployment.service, QUEUED) == len(pending) - 2)
+        eventually(
+            lambda: running_in(deployment.service, QUEUED) == len(pending) - 2,
+            lambda: tasks(deployment.service),
+        )
     responses: list[tuple[int, httpx.Response]] = [(status, call.result()) for status, call in pending]
     assert [response.status_code for _, response in responses] == [status for status, _ in responses]
     assert deployment.work()[len(before) - 2 :].count("get_sessions") <= 3
