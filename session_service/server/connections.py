@@ -20,7 +20,10 @@ from session_service.api.responses import Headers, Response
 MAX_HEADER_BYTES = 16 * 1024  # bytes of a request line and its headers, with the empty line
 MAX_HEADERS = 100  # header lines of a request
 READ_HEADER_TIMEOUT = 5.0  # seconds for a request's headers, and for the first request to begin
-DRAIN_TIMEOUT = 0.5  # seconds of graceful shutdown in which idle connections may still send a request
+# Graceful shutdown: ticks, and seconds between them, in which idle connections may still send a request. A
+# late tick of a stalled event loop counts once: a request of a new connection may not be read yet.
+DRAIN_TICKS = 5
+DRAIN_TICK = 0.1
 # Seconds of reading on after an early error response: closing at once would send RST, which can make the
 # client drop the response unread (RFC 9112, 9.6).
 LINGERING_TIMEOUT = 2.0
@@ -54,7 +57,7 @@ class ServeOptions:
     """Options of a server.
 
     Serves at most `max_connections` until `wait_for_shutdown` returns. Before returning, it calls its
-    argument to start adding `Connection: close` to responses. Idle connections then have `DRAIN_TIMEOUT` for
+    argument to start adding `Connection: close` to responses. Idle connections then have half a second for
     one last request, and in-flight requests have `graceful_timeout` seconds. `keep_alive` is the idle timeout
     between two requests, in seconds.
     """

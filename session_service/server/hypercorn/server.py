@@ -6,7 +6,7 @@ from typing import Any, cast
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.lifespan import Lifespan
 
-from session_service.server.connections import DRAIN_TIMEOUT, ServedApplication, ServeOptions
+from session_service.server.connections import DRAIN_TICK, DRAIN_TICKS, ServedApplication, ServeOptions
 from session_service.server.hypercorn.connection import Connection
 from session_service.server.hypercorn.task_group import TaskGroup
 
@@ -62,7 +62,8 @@ class _Server:
     async def shut_down(self, graceful_timeout: float) -> None:
         """Graceful shutdown: close idle connections, wait for in-flight requests, abort at the timeout."""
         await self.task_group.context.terminated.set()
-        await self.task_group.wait(DRAIN_TIMEOUT)
+        for _ in range(DRAIN_TICKS):
+            await self.task_group.wait(DRAIN_TICK)
         for connection in list(self._connections):
             connection.close_idle()
         await self.task_group.wait(graceful_timeout)

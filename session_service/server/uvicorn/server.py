@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from uvicorn import Config, Server
 
-from session_service.server.connections import CLOSE, DRAIN_TIMEOUT, ServedApplication, ServeOptions
+from session_service.server.connections import CLOSE, DRAIN_TICK, DRAIN_TICKS, ServedApplication, ServeOptions
 from session_service.server.uvicorn.protocol import Settings, StrictHttpToolsProtocol
 
 
@@ -64,8 +64,8 @@ class _Server(Server):
 
     async def _wait_for_shutdown(self) -> None:
         await self._options.wait_for_shutdown(self._close_by_response)
-        if self.server_state.connections:
-            await asyncio.sleep(DRAIN_TIMEOUT)
+        for _ in range(DRAIN_TICKS if self.server_state.connections else 0):
+            await asyncio.sleep(DRAIN_TICK)
         self.should_exit = True
 
     def _close_by_response(self) -> None:

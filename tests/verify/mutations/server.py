@@ -62,7 +62,7 @@ MUTATIONS = [
     Mutation(
         "last requests during graceful shutdown on Hypercorn",
         "session_service/server/hypercorn/server.py",
-        remove("_Server.shut_down", "await self.task_group.wait(DRAIN_TIMEOUT)"),
+        remove("_Server.shut_down", "await self.task_group.wait(DRAIN_TICK)"),
         "tests/server/test_graceful_shutdown.py::test_graceful_shutdown_serves_one_last_request",
     ),
     Mutation(

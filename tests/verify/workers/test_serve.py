@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Urls
 from tests.support.service import await_serving, copy_repository, free_port, validated_client
-from tests.support.waiting import LIMIT, await_ends
+from tests.support.waiting import LIMIT, await_ends, eventually
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def test_serve_with_a_given_database(clone: Path, fresh_database: Urls) -> None:
     urls = {name: fresh_database[name] for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL")}
     with _serving(clone, "--workers", "2", **urls) as (client, process):
         client.post("/api/sessions/start", json={"user_id": "ada", "quiz_id": 7})
-        workers = [member for member in _family(process) if "--worker" in member.cmdline()]
-        assert len(workers) == 2
-        assert all("MIGRATION_DATABASE_URL" not in worker.environ() for worker in workers)
+        # One of them may serve before the other is started.
+        eventually(lambda: len(_workers(process)) == 2)
+        assert all("MIGRATION_DATABASE_URL" not in worker.environ() for worker in _workers(process))
     with psycopg.connect(urls["DATABASE_URL"]) as service:
         assert service.execute("select user_id from quiz_sessions").fetchall() == [("ada",)]
 
@@ -113,6 +113,10 @@ def _serving(
 def _env(port: int) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     return env | {"PORT": str(port)}
+
+
+def _workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return [member for member in _family(process) if "--worker" in member.cmdline()]
 
 
 def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
