@@ -1,4 +1,4 @@
-"""Clients that send requests to worker processes without a pause."""
+"""Clients that send requests to worker processes, with a short pause after each."""
 
 import http.client
 import threading
@@ -15,7 +15,7 @@ from tests.support.waiting import LIMIT, eventually
 
 @define
 class Load:
-    """Clients without a pause; half of them open a connection for each request.
+    """Clients with a short pause after each request; half of them open a connection for each.
 
     A stopping worker closes connections that are idle for a while, as any server may (RFC 9112, 9.6): a
     connection that a busy machine has left idle for so long counts as `idle`, and not as a failure.
@@ -74,6 +74,8 @@ class Load:
             used = time.monotonic()
             if not keep_alive:
                 connection.close()
+            # Without a pause new workers would get too little of the processor to start.
+            self._done.wait(0.005)
         connection.close()
 
     def _record_error(self, error: Exception, *, is_new: bool, idle_seconds: float) -> None:
