@@ -5,9 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from dev import servers
 from tests.conftest import Urls
 from tests.support.batching import migrated_service
-from tests.support.service import Service
+from tests.support.service import Service, folder
+
+
+@pytest.fixture
+def fresh_database(fresh_database: Urls) -> Iterator[Urls]:
+    """URLs with an empty database and an empty Redis, so that no other service writes to the cache."""
+    with folder() as base, servers.redis(base, base) as redis:
+        yield fresh_database | {"REDIS_URL": redis.url}
 
 
 @pytest.fixture
