@@ -1,6 +1,7 @@
 """Fuzzes a running service with schemathesis and reports the coverage: bin/fuzz [minutes] [seed]."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -96,7 +97,12 @@ def run_schemathesis(url: str, phases: str, *options: str, repeatable: bool = Fa
         command += ["--header", f"Authorization: {TOKEN}"]
         command += ["--phases", phases, "--checks", "all", "--max-failures", "1", "--no-color"]
         command += ["--output-sanitize", "false", "--report-har-path", place / "har.json", *options]
-        run = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+        environment = {
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": "tests.support.fuzzing_hooks",
+            "PYTHONPATH": str(ROOT),
+        }
+        run = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         har = place / "har.json"
         entries = json.loads(har.read_text())["log"]["entries"] if har.exists() else []
     responses = [_response(entry) for entry in entries]
