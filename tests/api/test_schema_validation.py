@@ -1,6 +1,7 @@
 """Tests that requests are validated as by another JSON Schema validator: a differential property test."""
 
 import json
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from session_service.api import contract
 from tests.support.conformance import DOCUMENT, PATHS, resolved
 from tests.support.service import Service
 
@@ -101,3 +103,12 @@ def _with_strict_ends(node: Any) -> Any:
             for key, value in node.items()
         }
     return [_with_strict_ends(value) for value in node] if isinstance(node, list) else node
+
+
+def test_a_validator_has_the_schemas_that_it_refers_to() -> None:
+    """Each of some seventy validators has the schemas that it refers to, and no others."""
+    for operation in contract.load():
+        parts = [*operation.parameters.values(), *([operation.body] if operation.body else [])]
+        for part in parts:
+            referenced = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(part.schema))
+            assert set(part.schema["components"]["schemas"]) == set(referenced)
