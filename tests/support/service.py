@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ NOT_COPIED = shutil.ignore_patterns(".venv", "node_modules", "*.pyc.*")
 
 # For clients without TLS: loading the authorities of certifi takes a tenth of a second of CPU time for each.
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+MAX_RESERVATIONS = 100  # ports of a process that are reserved; services listen on earlier ones by now
+_reservations: deque[socket.socket] = deque()
 
 # The timeouts of the service, by file, and that of Redis in ticks of 10 ms.
 TIMEOUTS = {
@@ -177,15 +181,25 @@ def copy_with_long_timeouts(folder: Path) -> Path:
 
 
 def free_port() -> int:
-    """Return a port that is not in use.
+    """Return a port that is not in use, and that no other test gets before a service listens on it.
 
-    It is below the ports of outgoing connections, so that none of these takes it before a service does.
+    It is below the ports of outgoing connections, so that none of these takes it either. An abstract Unix
+    socket with its number reserves it among the processes of all test runs.
     """
     while True:
         port = random.SystemRandom().randrange(20_000, 32_768)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0session-service-test-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+            continue
+        _reservations.append(reservation)
+        if len(_reservations) > MAX_RESERVATIONS:
+            _reservations.popleft().close()
+        return port
 
 
 @contextmanager
