@@ -1,7 +1,8 @@
 -- name: admit_role :count unprepared
 --
--- Grants the service's role the rights to read and write its tables, and no other rights. Creates the role if it does
--- not exist; an existing role keeps its password. Rights on the database and the schema that the role has already are
+-- Grants the service's role the rights to read and write its tables, or the role of ERASE_DATABASE_URL the rights to erase
+-- sessions without reading them, and no other rights. Creates the role if it does not exist; an existing role keeps its
+-- password. Rights on the database and the schema that the role has already are
 -- not granted again, so that the migrating role need not own them.
 do $$
 declare
@@ -21,6 +22,21 @@ begin
   end if;
   if not has_schema_privilege(role, current_schema(), 'usage') then
     execute format('grant usage on schema %%I to %%I', current_schema(), role);
+  end if;
+  if current_setting('session_service.erases')::boolean then
+    -- A row is locked before it is deleted, which takes the right to update a column.
+    execute format(
+      'grant select (id, user_id, quiz_id, status, version, created_at, completed_at, closes_at), '
+      'update (version), delete on quiz_sessions to %%I', role
+    );
+    execute format(
+      'grant select (session_id, version, actor), insert, update (actor, client_id, request_id), delete '
+      'on session_events to %%I', role
+    );
+    execute format('grant select (session_id), delete on event_positions to %%I', role);
+    execute format('grant select (session_id), insert, delete on unplaced_events to %%I', role);
+    execute format('grant select, update (newest) on event_feeds to %%I', role);
+    return;
   end if;
   execute format('grant select, insert, update on quiz_sessions, quiz_orders to %%I', role);
   -- The journal: a line is never changed.

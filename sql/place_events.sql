@@ -27,14 +27,16 @@ taken as (
 numbered as materialized (
   select
     row_number() over (order by t.arrival) as number,
-    e.session_id, e.version, e.type, s.quiz_id,
+    e.session_id, e.version, e.type,
+    -- An erased session has left its quiz in its last line.
+    coalesce(s.quiz_id, e.data ->> 'quiz_id') as quiz_id,
     -- The values that differ in length, and what all lines have.
     256 + octet_length(concat(
       e.type, e.actor, e.client_id, e.request_id, e.data, to_json(s.user_id), to_json(s.quiz_id)
     )) as bytes
   from taken as t
   join session_events as e on e.session_id = t.session_id and e.version = t.version
-  join quiz_sessions as s on s.id = t.session_id
+  left join quiz_sessions as s on s.id = t.session_id
 ),
 counted as (
   update event_feeds as f

@@ -33,6 +33,7 @@ _TYPES: dict[str, object] = {
     "text[]": list[str],
     "timestamptz": datetime,
     "uuid": UUID,
+    "uuid[]": list[UUID],
 }
 # The types of the columns of a record, which Python encodes as JSON.
 _RECORD_TYPES: dict[str, object] = {

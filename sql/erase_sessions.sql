@@ -1,0 +1,50 @@
+-- name: erase_sessions :many
+-- in:  ids uuid[], actor text
+-- out: id uuid
+--
+-- Erases sessions, with their journals and their events in the feed. Of each one line stays, with its next version, for
+-- the feed, which filters by quiz: it names no user, and of the actor only the kind.
+--
+-- The transaction has locked the sessions and the feed in earlier statements: this one then sees every line and every
+-- position, also of a save or a sequencer that it has waited for.
+with gone as (
+  delete from quiz_sessions
+  where id = any (%(ids)s::uuid[])
+  returning id, version, quiz_id
+),
+lines as (
+  delete from session_events as e
+  using gone
+  where e.session_id = gone.id
+),
+positions as (
+  delete from event_positions as p
+  using gone
+  where p.session_id = gone.id
+),
+waiting as (
+  delete from unplaced_events as u
+  using gone
+  where u.session_id = gone.id
+),
+logged as (
+  insert into session_events (session_id, version, type, at, actor, data)
+  select
+    id, version + 1, 'session.erased', date_trunc('milliseconds', clock_timestamp()),
+    jsonb_build_object('type', %(actor)s::text),
+    jsonb_build_object('quiz_id', case
+      -- An integer up to 2^53 - 1 is shown as such.
+      when quiz_id !~ '^(0|[1-9][0-9]{0,15})$' then to_jsonb(quiz_id)
+      when quiz_id::bigint > 9007199254740991 then to_jsonb(quiz_id)
+      else to_jsonb(quiz_id::bigint)
+    end)
+  from gone
+  returning session_id, version
+),
+unplaced as (
+  insert into unplaced_events (session_id, version)
+  select session_id, version
+  from logged
+)
+select session_id as id
+from logged;
