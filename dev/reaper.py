@@ -67,6 +67,7 @@ def main() -> None:
             urls = {
                 "DATABASE_URL": database.url,
                 "MIGRATION_DATABASE_URL": database.owner_url,
+                "ERASE_DATABASE_URL": database.erase_url,
                 "REDIS_URL": stack.enter_context(redis(base, sockets)).url,
             }
             print(json.dumps(urls), flush=True)

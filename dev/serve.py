@@ -32,7 +32,7 @@ def main() -> None:
 
 def _missing(private: dict[str, str]) -> dict[str, str]:
     """Return the private servers' settings for the stores that the environment does not set."""
-    pairs = [("DATABASE_URL", "MIGRATION_DATABASE_URL"), ("REDIS_URL",)]
+    pairs = [("DATABASE_URL", "MIGRATION_DATABASE_URL", "ERASE_DATABASE_URL"), ("REDIS_URL",)]
     return {name: private[name] for pair in pairs if not os.environ.get(pair[0]) for name in pair}
 
 

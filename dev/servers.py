@@ -33,9 +33,13 @@ class Server:
 
 @frozen
 class Database(Server):
-    """A private PostgreSQL: `url` is for the service, `owner_url` for the role that migrates and owns all."""
+    """A private PostgreSQL: `url` is for the service, `owner_url` for the role that migrates and owns all.
+
+    `erase_url` is for the role that may delete sessions.
+    """
 
     owner_url: str
+    erase_url: str
 
 
 def postgres_homes() -> list[Path]:
@@ -75,10 +79,13 @@ def postgres(base: Path, home: Path, sockets: Path, *locks: int) -> Iterator[Dat
         "-c",
         "listen_addresses=",
     ]
-    url, owner_url = (f"postgresql://{role}@/postgres?host={sockets}" for role in ("session_service", "app"))
+    url, owner_url, erase_url = (
+        f"postgresql://{role}@/postgres?host={sockets}"
+        for role in ("session_service", "app", "session_eraser")
+    )
     with _server(command, base / "postgres.log", signal.SIGINT, user, *locks) as process:
         _await(process, lambda: psycopg.connect(owner_url, connect_timeout=2).close(), base / "postgres.log")
-        yield Database(url, process, owner_url)
+        yield Database(url, process, owner_url, erase_url)
 
 
 @contextmanager

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from inspect import getmembers, iscoroutinefunction
 
 from attrs import frozen
 from starlette.routing import Router as Lifespan
 
 from session_service import store_urls
-from session_service.api import contract, docs, operations, order_operations
+from session_service.api import contract, docs, erasure_operations, operations, order_operations
 from session_service.api.application import Application
 from session_service.api.auth.principal import Authenticator, Principal, authenticator
 from session_service.api.contract import ContractError
@@ -19,14 +20,17 @@ from session_service.api.endpoint import Access, Endpoint
 from session_service.api.health import HealthChecks
 from session_service.api.operations import Services
 from session_service.api.router import Route, Router
+from session_service.sessions.erasure import ErasureService
 from session_service.sessions.errors import ServiceError
 from session_service.sessions.feed import EventFeed
 from session_service.sessions.orders import OrderService
+from session_service.sessions.retention import retain
 from session_service.sessions.sequencer import Sequencer
 from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
 from session_service.settings import SettingError, Settings
 from session_service.storage import migrations, queries, statements
+from session_service.storage.erasure_store import CONNECTIONS, ErasureStore
 from session_service.storage.event_store import EventStore
 from session_service.storage.migrations import MigrationError
 from session_service.storage.order_store import OrderStore
@@ -50,6 +54,7 @@ class Storage:
     sessions: SessionStore
     orders: OrderStore
     events: EventStore
+    erasure: ErasureStore | None
 
 
 def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
@@ -63,7 +68,7 @@ def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
     async def lifespan(_: Lifespan) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await _start(storage, access.authenticator, settings, stack)
-            await stack.enter_async_context(_rounds(storage, services.feed))
+            await stack.enter_async_context(_rounds(storage, services.feed, settings))
             yield
 
     return Application(
@@ -80,17 +85,22 @@ def _services(storage: Storage, settings: Settings) -> Services:
     return Services(
         SessionService(storage.sessions, learner_starts=settings.learner_starts),
         OrderService(storage.orders),
+        ErasureService(storage.erasure),
         EventFeed(storage.events),
         HealthChecks(postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available),
     )
 
 
 @asynccontextmanager
-async def _rounds(storage: Storage, feed: EventFeed) -> AsyncIterator[None]:
-    """Run the sweeper and the sequencer in the background."""
+async def _rounds(storage: Storage, feed: EventFeed, settings: Settings) -> AsyncIterator[None]:
+    """Run the sweeper, the sequencer and, with RETENTION_DAYS, the retention in the background."""
     sequencer = Sequencer(storage.events, feed)
     storage.sessions.on_event = sequencer.wake
-    rounds = (sweep(storage.sessions.expire), sequencer.run(), sequencer.trim())
+    rounds = [sweep(storage.sessions.expire), sequencer.run(), sequencer.trim()]
+    if storage.erasure:
+        storage.erasure.on_event = sequencer.wake
+    if storage.erasure and settings.retention_days:
+        rounds.append(retain(partial(storage.erasure.erase_old, settings.retention_days)))
     tasks = [asyncio.create_task(one) for one in rounds]
     try:
         yield
@@ -111,7 +121,15 @@ def _storage(settings: Settings) -> Storage:
         sessions,
         OrderStore(pool, sessions, settings.batch_size),
         EventStore(pool, cache, settings.events_days, lists=sessions.lists, rounds=sessions.rounds),
+        _erasure(settings, cache),
     )
+
+
+def _erasure(settings: Settings, cache: SessionCache) -> ErasureStore | None:
+    if settings.erase_database_url is None:
+        return None
+    pool = statements.pool(settings.erase_database_url, CONNECTIONS, queries.configure)
+    return ErasureStore(pool, cache)
 
 
 def _rate_limits(redis: RedisClient, settings: Settings) -> Callable[[Principal], Awaitable[None]]:
@@ -143,6 +161,7 @@ async def _start(
         await storage.readiness.check_at_start()
         key = settings.digest_key or (await queries.get_digest_key(storage.pool)).value
         await storage.sessions.open(key)
+        await _start_erasing(storage, stack)
         await stack.enter_async_context(authenticator)
     except (ServiceError, MigrationError, SettingError) as error:
         _log.critical("cannot start: %s", error)
@@ -152,12 +171,22 @@ async def _start(
         raise
 
 
+async def _start_erasing(storage: Storage, stack: AsyncExitStack) -> None:
+    """Open the connections for erasing and check them; raise SettingError if they cannot be used."""
+    if storage.erasure is None:
+        _log.info("erasing is off: ERASE_DATABASE_URL is not set")
+        return
+    await stack.enter_async_context(storage.erasure.pool)
+    await await_server(storage.erasure.pool, seconds=30, name="ERASE_DATABASE_URL")
+    await storage.erasure.check((await storage.events.newest()).era)
+
+
 def _router(services: Services, access: Access, root_path: str) -> Router:
     """Return the router of the contract's operations and of the documentation's files."""
     declared = contract.load()
     functions = {
         name: function
-        for module in (operations, order_operations)
+        for module in (operations, order_operations, erasure_operations)
         for name, function in getmembers(module, iscoroutinefunction)
         if not name.startswith("_")
     }

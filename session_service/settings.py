@@ -55,6 +55,7 @@ class Settings:
     """The settings of the service; docs/settings.md describes each environment variable."""
 
     database_url: str
+    erase_database_url: str | None
     redis_url: str
     host: str
     port: int
@@ -62,6 +63,7 @@ class Settings:
     grace_seconds: int
     cache_seconds: int
     events_days: int
+    retention_days: int
     database_pool_size: int
     batch_size: int
     server: str
@@ -75,6 +77,11 @@ class Settings:
     cors_origins: frozenset[str]
     log_level: int
 
+    @property
+    def erases_without_tokens(self) -> bool:
+        """Whether a request without a token may erase sessions: on loopback only, also if others may read."""
+        return self.erase_database_url is not None and self.tokens is None and _is_loopback(self.host)
+
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
         """Read all settings; raise SettingError for the first one that is missing or invalid."""
@@ -82,13 +89,15 @@ class Settings:
         level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
         return cls(
             database_url=database_url(env),
-            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), store_urls.check_redis),
+            erase_database_url=erase_database_url(env),
+            redis_url=redis_url(env),
             host=host,
             port=_whole(env, "PORT", 3005, 1, 65535),
             session_timeout_seconds=_whole(env, "SESSION_TIMEOUT_SECONDS", 1800, 0, 31_536_000),
             grace_seconds=_whole(env, "GRACE_SECONDS", 0, 0, 3600),
-            cache_seconds=_whole(env, "CACHE_SECONDS", 30, 1, 3600),
+            cache_seconds=cache_seconds(env),
             events_days=_whole(env, "EVENTS_DAYS", 30, 1, 3650),
+            retention_days=_retention_days(env),
             database_pool_size=_whole(env, "DATABASE_POOL_SIZE", 10, 1, 100),
             batch_size=_whole(env, "BATCH_SIZE", 64, 1, 256),
             server=_choice(env, "SERVER", ("hypercorn", "uvicorn")),
@@ -113,6 +122,33 @@ def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
     """Read the URL of the database for migrations, whose user owns the tables."""
     name = "MIGRATION_DATABASE_URL" if _get(env, "MIGRATION_DATABASE_URL") else "DATABASE_URL"
     return _postgresql_url(env, name)
+
+
+def erase_database_url(env: Mapping[str, str] = os.environ) -> str | None:
+    """Read the URL of the database for erasing, whose role may delete sessions; None if erasing is off."""
+    if not _get(env, "ERASE_DATABASE_URL"):
+        return None
+    url = _postgresql_url(env, "ERASE_DATABASE_URL")
+    if store_urls.user_of(url) == store_urls.user_of(database_url(env)):
+        raise SettingError("ERASE_DATABASE_URL must have another user than DATABASE_URL")
+    return url
+
+
+def redis_url(env: Mapping[str, str] = os.environ) -> str:
+    """Read the URL of Redis."""
+    return _url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), store_urls.check_redis)
+
+
+def cache_seconds(env: Mapping[str, str] = os.environ) -> int:
+    """Read the maximum age of a cache entry, in seconds."""
+    return _whole(env, "CACHE_SECONDS", 30, 1, 3600)
+
+
+def _retention_days(env: Mapping[str, str]) -> int:
+    days = _whole(env, "RETENTION_DAYS", 0, 0, 36_500)
+    if days and not _get(env, "ERASE_DATABASE_URL"):
+        raise SettingError("RETENTION_DAYS needs ERASE_DATABASE_URL, whose role may delete sessions")
+    return days
 
 
 def _get(env: Mapping[str, str], name: str) -> str:

@@ -109,6 +109,11 @@ def find_wrong_variable() -> str | None:
         os.environ.update(given)
 
 
+def user_of(url: str) -> str:
+    """Return the user of a PostgreSQL URL that `check_postgresql` accepts; "" if libpq chooses it."""
+    return str(conninfo_to_dict(url).get("user") or "")
+
+
 def insecure_transports(database_url: str, redis_url: str) -> list[str]:
     """Return warnings for unencrypted or unauthenticated connections to stores, without any part of a URL."""
     return _insecure_postgresql(database_url) + _insecure_redis(redis_url)

@@ -14,7 +14,7 @@ with found as materialized (
 update session_events as e
 set
   actor = case when e.actor ->> 'subject' = %(user_id)s::text then e.actor - 'subject' else e.actor end
-    || case when e.actor ->> 'acting' = %(user_id)s::text then '{"acting": "unknown"}' else '{}' end,
+    || case when e.actor ->> 'acting' = %(user_id)s::text then '{"acting": "unknown"}'::jsonb else '{}'::jsonb end,
   client_id = null,
   request_id = null
 from found

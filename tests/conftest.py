@@ -78,8 +78,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def migrate(urls: Urls) -> None:
-    """Migrate as the owner of the tables, with rights for the role of the service."""
-    asyncio.run(migrations.migrate(urls["MIGRATION_DATABASE_URL"], service_url=urls["DATABASE_URL"]))
+    """Migrate as the owner of the tables, with rights for the role of the service and that of erasing."""
+    owner, service, erases = (
+        urls.get(name) for name in ("MIGRATION_DATABASE_URL", "DATABASE_URL", "ERASE_DATABASE_URL")
+    )
+    assert owner is not None
+    asyncio.run(migrations.migrate(owner, service_url=service or "", erase_url=erases))
 
 
 def _named(urls: Urls, database: str) -> Urls:

@@ -21,6 +21,7 @@ from session_service.api.operations import Services
 from session_service.api.responses import Response, encode_with_id, session_headers, time_headers
 from session_service.api.validation import Input, plain_names
 from session_service.sessions import codec
+from session_service.sessions.erasure import ErasureReport
 from session_service.sessions.events import FeedPage
 from session_service.sessions.models import EncodedSession, History, Provenance, SessionPage, StartResult
 from session_service.sessions.order_models import OrderReport
@@ -32,15 +33,17 @@ Result = (
     | History
     | FeedPage
     | OrderReport
+    | ErasureReport
     | Health
     | Liveness
     | Readiness
+    | None
 )
 Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]
 
 # Success statuses by result type, if not only 200. A declared header adds the status that it requests.
-_SUCCESSES = {StartResult: {200, 201}}
+_SUCCESSES = {StartResult: {200, 201}, None: {204}}
 _SUCCESS_OF_HEADER = {"prefer": 204, "if_none_match": 304}
 _NOT_JSON = (
     "must be I-JSON (RFC 7493): JSON in UTF-8, without a byte order mark, duplicate names, lone surrogates, "
@@ -109,10 +112,12 @@ class Endpoint:
                 return _session_response(result, arguments.get("if_none_match"), prefer)
             case StartResult():
                 return self._start_response(result)
-            case SessionPage() | FeedPage() | OrderReport():
+            case SessionPage() | FeedPage() | OrderReport() | ErasureReport():
                 return Response(200, [_NO_STORE], codec.encode(result))
             case History():
                 return Response(200, [*time_headers(result), _NO_STORE], codec.encode(result.page))
+            case None:
+                return Response(204, [_NO_STORE])
             case _:
                 return Response(200, [_NO_STORE], encode_with_id(result, scope["request_id"]))
 

@@ -1,4 +1,4 @@
-"""One function for each operationId but orders, in the contract's order; with the operation's parameters."""
+"""One function for each operationId but orders and erasing, in the contract's order."""
 
 from typing import Literal
 from uuid import UUID
@@ -8,6 +8,7 @@ from attrs import frozen
 from session_service.api.auth.principal import Principal
 from session_service.api.headers import IfMatch, IfNoneMatch, NoCache, expected_versions
 from session_service.api.health import Health, HealthChecks, Liveness, Readiness
+from session_service.sessions.erasure import ErasureService
 from session_service.sessions.events import EventCursor, EventFilter, EventType, FeedPage
 from session_service.sessions.feed import EventFeed
 from session_service.sessions.models import (
@@ -37,6 +38,7 @@ class Services:
 
     sessions: SessionService
     orders: OrderService
+    erasure: ErasureService
     feed: EventFeed
     health: HealthChecks
 

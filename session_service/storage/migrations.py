@@ -16,7 +16,12 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.settings import SettingError, database_url, migration_database_url
+from session_service.settings import (
+    SettingError,
+    database_url,
+    erase_database_url,
+    migration_database_url,
+)
 from session_service.storage import queries, sql_files
 from session_service.storage.connection import PostgresConnection, find_rejected_option, reason
 from session_service.storage.pool import ConnectionPool
@@ -38,8 +43,10 @@ class MigrationError(Exception):
     """The database cannot be migrated, or a migration is pending; the text is one line."""
 
 
-async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> list[str]:
-    """Apply the pending migrations and return their names; grant the role in `service_url` its rights.
+async def migrate(
+    url: str, folder: Path = FOLDER, *, service_url: str = "", erase_url: str | None = None
+) -> list[str]:
+    """Apply the pending migrations and return their names; grant the roles in the other URLs their rights.
 
     Raise MigrationError if the file of an applied migration has changed. Raise SettingError before any change
     if the database has an unsuitable setting.
@@ -56,7 +63,8 @@ async def migrate(url: str, folder: Path = FOLDER, *, service_url: str = "") -> 
         for file in files:
             if file.stem in missing:
                 await _apply(connection, file, first)
-        await _grant(connection, service_url, first)
+        await _grant(connection, "DATABASE_URL", service_url, first)
+        await _grant(connection, "ERASE_DATABASE_URL", erase_url or "", first)
     return missing
 
 
@@ -67,7 +75,7 @@ async def run() -> list[str]:
     """
     url, service_url = migration_database_url(), database_url()
     try:
-        return await migrate(url, service_url=service_url)
+        return await migrate(url, service_url=service_url, erase_url=erase_database_url())
     except (psycopg.Error, RejectedError, ServiceUnavailableError) as error:
         name = "DATABASE_URL" if url == service_url else "MIGRATION_DATABASE_URL"
         if isinstance(error, psycopg.OperationalError) and (
@@ -121,8 +129,11 @@ async def _lock(connection: PostgresConnection) -> None:
         await asyncio.sleep(LOCK_INTERVAL)
 
 
-async def _grant(connection: PostgresConnection, url: str, first: Path) -> None:
-    """Grant the role in the URL the rights that the service needs, unless it is the connection's own role."""
+async def _grant(connection: PostgresConnection, name: str, url: str, first: Path) -> None:
+    """Grant the role in the URL its rights, unless it is the connection's own role.
+
+    Those of ERASE_DATABASE_URL are to erase sessions, those of DATABASE_URL all others that are needed.
+    """
     given = conninfo_to_dict(url)
     role, password = str(given.get("user") or ""), str(given.get("password") or "")
     if role in {"", connection.info.user}:
@@ -131,11 +142,16 @@ async def _grant(connection: PostgresConnection, url: str, first: Path) -> None:
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
     async with connection.transaction():
         await _execute(connection, first)
-        await queries.name_role(connection, name=role, verifier=verifier.decode() if password else None)
+        await queries.name_role(
+            connection,
+            name=role,
+            verifier=verifier.decode() if password else None,
+            erases=name == "ERASE_DATABASE_URL",
+        )
         try:
             await queries.admit_role(connection)
         except RejectedError as error:
-            raise MigrationError(f"the role of DATABASE_URL cannot be let in: {reason(error)}") from error
+            raise MigrationError(f"the role of {name} cannot be let in: {reason(error)}") from error
 
 
 def _explain(error: RejectedError) -> list[str]:

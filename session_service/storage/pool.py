@@ -159,7 +159,7 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
         await self.check()
 
 
-async def await_server(pool: ConnectionPool, seconds: float) -> None:
+async def await_server(pool: ConnectionPool, seconds: float, name: str = "DATABASE_URL") -> None:
     """Wait until PostgreSQL accepts a connection; raise SettingError with the reason after `seconds`.
 
     Raise it at once if a further attempt cannot succeed. Each new reason is logged as a warning.
@@ -171,10 +171,10 @@ async def await_server(pool: ConnectionPool, seconds: float) -> None:
             await (await PostgresConnection.connect(str(pool.conninfo))).close()
         except psycopg.OperationalError as error:
             fault = reason(error)
-            if rejected := find_rejected_option(error, "DATABASE_URL", str(pool.conninfo)):
+            if rejected := find_rejected_option(error, name, str(pool.conninfo)):
                 raise SettingError(rejected) from None
             if _is_final(error) or asyncio.get_running_loop().time() > end:
-                raise SettingError(f"the PostgreSQL of DATABASE_URL is out of reach: {fault}") from None
+                raise SettingError(f"the PostgreSQL of {name} is out of reach: {fault}") from None
             if logged != fault:
                 _log.warning("waiting for PostgreSQL: %s", fault)
             logged = fault

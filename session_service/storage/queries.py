@@ -197,6 +197,37 @@ class ChangedSession:
 
 
 @attrs.frozen
+class SessionId:
+    """The id of a session that is locked, or was erased."""
+
+    id: UUID
+
+
+@attrs.frozen
+class RetentionTurn:
+    """Whether this transaction has the turn to erase old sessions."""
+
+    is_taken: bool
+
+
+@attrs.frozen
+class ErasableCounts:
+    """The number of rows that erasing would delete, and of lines of other journals that name the user."""
+
+    sessions: int
+    lines: int
+    positions: int
+    actors: int
+
+
+@attrs.frozen
+class MissingRight:
+    """A right that a role needs and lacks."""
+
+    name: str
+
+
+@attrs.frozen
 class ClockReading:
     """The database's time."""
 
@@ -257,6 +288,14 @@ count_sessions = statements.one("count_sessions", StatusCounts)
 list_sessions = statements.many("list_sessions", SessionSummary)
 list_session_events = statements.many("list_session_events", HistoryRow)
 expire_sessions = statements.many("expire_sessions", ChangedSession)
+lock_user_sessions = statements.many("lock_user_sessions", SessionId)
+lock_ended_sessions = statements.many("lock_ended_sessions", SessionId)
+lock_feed = statements.count("lock_feed")
+take_retention_turn = statements.one("take_retention_turn", RetentionTurn)
+erase_sessions = statements.many("erase_sessions", SessionId)
+redact_actor = statements.count("redact_actor")
+count_erasable = statements.one("count_erasable", ErasableCounts)
+list_missing_rights = statements.many("list_missing_rights", MissingRight)
 list_unplaced_events = statements.many("list_unplaced_events", UnplacedEvent)
 place_events = statements.batch("place_events", PlaceInput, PlacedEvent)
 trim_events = statements.many("trim_events", PlacedEvent)

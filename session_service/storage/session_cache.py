@@ -32,6 +32,9 @@ from session_service.traffic.batching import Batcher
 MAX_CACHED_BODY = 64 * 1024  # bytes; a batch of larger bodies would block Redis for too long
 RAISE_SIZE = 250  # versions that one script raises; thousands take longer than a command may
 MAX_DIRTY = 20_000  # dirty sessions that are remembered one by one
+# Version of the tombstone of an erased session: above those of sessions, which have 32 bits, so that nothing
+# raises the cache beyond it.
+ERASED = 9_999_999_999
 
 _log = logging.getLogger(__name__)
 
@@ -45,15 +48,16 @@ _SESSION = re.compile(
 _UPDATED_AT = b'"updated_at":"'
 
 # KEYS are entries; ARGV: the time for which each guards against older ones, in milliseconds, then the version
-# and the bytes of each. Bytes without a session replace lower versions only, others also the same version.
-# Returns Redis's time in milliseconds.
+# and the bytes of each. Bytes without a session replace lower versions only, others also the same version. So
+# does the tombstone of an erased session, whose guard lasts from its last write. Returns Redis's time in
+# milliseconds.
 _PUT_IF_NEWER = """
 local time = redis.call('time')
 for n, key in ipairs(KEYS) do
   local head = redis.pcall('getrange', key, 0, 31)
   local held = type(head) == 'string' and tonumber(string.match(head, '^s1 (%d+) '))
   local version, entry = tonumber(ARGV[2 * n]), ARGV[2 * n + 1]
-  local least = string.sub(entry, -1) == ' ' and version - 1 or version
+  local least = string.sub(entry, -1) == ' ' and version < 9999999999 and version - 1 or version
   if not held or held <= least then redis.call('set', key, entry, 'px', ARGV[1]) end
 end
 return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -136,8 +140,11 @@ class SessionCache:
         for session, _ in fills:
             self._mark_dirty(session.id, session.version)
 
-    async def raise_versions(self, versions: Mapping[UUID, int]) -> None:
-        """Ensure that no version below these is read from the cache from now on; store no session."""
+    async def raise_versions(self, versions: Mapping[UUID, int]) -> bool:
+        """Ensure that no version below these is read from the cache from now on; store no session.
+
+        Return whether Redis has them. Otherwise this instance does not read the cache, but others may.
+        """
         left = dict(versions)
         if self.client.accepts_writes:
             with suppress(UnreachableError):
@@ -148,6 +155,7 @@ class SessionCache:
                         del left[session_id]
         for session_id, version in left.items():
             self._mark_dirty(session_id, version)
+        return not left
 
     def _mark_dirty(self, session_id: UUID, version: int) -> None:
         if len(self._dirty) < MAX_DIRTY or session_id in self._dirty:

@@ -89,10 +89,13 @@ class Authenticator(AbstractAsyncContextManager["Authenticator"], Protocol):
 class AnonymousAuthenticator:
     """Accepts every request as a principal for all users, with the client address as its rate limit key."""
 
+    def __init__(self, *, erases: bool) -> None:
+        self._scopes = frozenset({ANY, ERASE}) if erases else frozenset({ANY})
+
     async def authenticate(self, scope: Mapping[str, Any]) -> Principal:
         """Return the principal of the client address."""
         address = scope["client"][0] if scope.get("client") else "unknown"
-        return Principal(f"address:{address}", None, scopes=frozenset({ANY}))
+        return Principal(f"address:{address}", None, scopes=self._scopes)
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,7 +107,7 @@ class AnonymousAuthenticator:
 def authenticator(settings: Settings) -> Authenticator:
     """Return the authenticator for AUTH: bearer tokens if it is `jwt`, anonymous if it is `none`."""
     if settings.tokens is None:
-        return AnonymousAuthenticator()
+        return AnonymousAuthenticator(erases=settings.erases_without_tokens)
     # Imported late: PyJWT and cryptography take 17 MiB, which AUTH=none does not need.
     from session_service.api.auth.bearer import BearerAuthenticator  # noqa: PLC0415
 

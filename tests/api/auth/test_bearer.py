@@ -245,7 +245,7 @@ def test_anonymous_principals_are_addresses() -> None:
     """Without authentication each address is a principal that acts for all users."""
 
     async def test() -> None:
-        async with AnonymousAuthenticator() as guard:
+        async with AnonymousAuthenticator(erases=False) as guard:
             for client, key in (("10.0.0.1", 7), "address:10.0.0.1"), (None, "address:unknown"):
                 principal = await guard.authenticate({"client": client})
                 assert principal == Principal(key, None, scopes=frozenset({"sessions:any"}))
