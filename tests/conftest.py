@@ -97,14 +97,18 @@ def servers() -> Iterator[Urls]:
         yield json.loads(given)
         return
     with folder() as base, reaper.servers(base) as urls:
+        # Tests replace the URL of the database by that of another one.
+        del urls["ERASE_DATABASE_URL"]
         yield urls
 
 
 @pytest.fixture(scope="session")
 def migrated(servers: Urls) -> Urls:
-    """The URLs of the servers, with a migrated database."""
-    migrate(servers)
-    return servers
+    """The URLs of the servers, with a migrated database, and that of the role which erases."""
+    erases = servers["DATABASE_URL"].replace("session_service@", "session_eraser@")
+    urls = {**servers, "ERASE_DATABASE_URL": erases}
+    migrate(urls)
+    return urls
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import SettingError, cache_seconds, erase_database_url, redis_url
 from session_service.storage import queries, statements
 from session_service.storage.connection import reason
+from session_service.storage.erasure_rows import ErasableCounts
 from session_service.storage.erasure_store import CONNECTIONS, STEP, ErasureStore
 from session_service.storage.pool import await_server
-from session_service.storage.queries import ErasableCounts
 from session_service.storage.redis import RedisClient
 from session_service.storage.session_cache import SessionCache
 from session_service.storage.statements import RejectedError

@@ -11,8 +11,8 @@ from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import SettingError
 from session_service.storage import queries, statements
 from session_service.storage.connection import PostgresConnection
+from session_service.storage.erasure_rows import ErasableCounts
 from session_service.storage.pool import ConnectionPool
-from session_service.storage.queries import ErasableCounts
 from session_service.storage.session_cache import ERASED, SessionCache
 
 CONNECTIONS = 2  # of each process: one for requests, one for retention

@@ -20,6 +20,7 @@ from session_service.sessions.models import (
 )
 from session_service.sessions.order_models import OrderKind
 from session_service.storage import statements
+from session_service.storage.erasure_rows import ErasableCounts, MissingRight, RetentionTurn, SessionId
 from session_service.storage.event_rows import FeedPageRow, FeedRow, PlacedEvent, PlaceInput, UnplacedEvent
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
@@ -194,37 +195,6 @@ class ChangedSession:
 
     id: UUID
     version: int
-
-
-@attrs.frozen
-class SessionId:
-    """The id of a session that is locked, or was erased."""
-
-    id: UUID
-
-
-@attrs.frozen
-class RetentionTurn:
-    """Whether this transaction has the turn to erase old sessions."""
-
-    is_taken: bool
-
-
-@attrs.frozen
-class ErasableCounts:
-    """The number of rows that erasing would delete, and of lines of other journals that name the user."""
-
-    sessions: int
-    lines: int
-    positions: int
-    actors: int
-
-
-@attrs.frozen
-class MissingRight:
-    """A right that a role needs and lacks."""
-
-    name: str
 
 
 @attrs.frozen

@@ -121,6 +121,8 @@ PARAMETER_OUTCOMES = {
     "resumeSession.Idempotency-Key": ('200 "3"', '200 "3"'),
     "resumeSession.If-Match": ('200 "3"', '200 "3"'),
     "resumeSession.Client-Id": ('200 "3"', '200 "3"'),
+    "eraseSessions.user_id": ("200", "200"),
+    "eraseSession.id": ("204", "404"),
     "reopenSession.id": ('200 "3"', '200 "3"'),
     "reopenSession.Idempotency-Key": ('200 "3"', '200 "3"'),
     "reopenSession.If-Match": ('200 "3"', '200 "3"'),

@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 
 from tests.api.test_health import readiness_during_shutdown
+from tests.support.erasing import erase_user, new_user
 from tests.support.issuer import bearer
 from tests.support.orders import order, order_quiz
 from tests.support.raw_http import HEALTH, exchange
@@ -64,6 +65,13 @@ def _pause_a_quiz(service: Service) -> httpx.Response:
     paused, _ = (service.start(quiz_id=quiz)["id"] for _ in range(2))
     order(service, "pause", paused)
     return order_quiz(service, "pause", {"quiz_id": quiz})
+
+
+def _erase_a_user(service: Service) -> httpx.Response:
+    user = new_user()
+    for _ in range(2):
+        service.start(user_id=user)
+    return erase_user(service, user)
 
 
 def _handed_in(service: Service) -> httpx.Response:
@@ -128,6 +136,7 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
             at, "deadline", _completed(at), {"extra_seconds": 60}
         ),
         "OrderReport.finished": _pause_a_quiz,
+        "ErasureReport.finished": _erase_a_user,
         "SessionPausedError.sessionPausedError": lambda at: at.save(_paused(at), 4, "a"),
         "SessionEndedError.sessionCompletedError": lambda at: at.save_many(_completed(at), {"4": "a"}),
         "StartForbiddenError.attemptsExhaustedError": _exhaust_attempts,

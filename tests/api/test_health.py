@@ -123,7 +123,7 @@ def test_health_checks_do_not_use_the_connection_pool_of_requests(
 
 def test_a_frozen_postgresql_is_down(postgres: Database, migrated: Urls) -> None:
     """A frozen PostgreSQL is reported as down, at any rate of probes without a leak, and as up afterwards."""
-    urls = migrated | {"DATABASE_URL": postgres.url}
+    urls = migrated | {"DATABASE_URL": postgres.url, "ERASE_DATABASE_URL": ""}
     with running(urls) as service, ThreadPoolExecutor(20) as probes:
         with _frozen(postgres):
             _await_statuses(service, DOWN)
@@ -138,7 +138,7 @@ def test_a_frozen_postgresql_is_down(postgres: Database, migrated: Urls) -> None
 
 def test_a_read_only_postgresql_is_not_ready(postgres: Database, migrated: Urls) -> None:
     """After a failover to a read-only server the service is not ready until writes succeed again."""
-    urls = migrated | {"DATABASE_URL": postgres.url}
+    urls = migrated | {"DATABASE_URL": postgres.url, "ERASE_DATABASE_URL": ""}
     with running(urls) as service, psycopg.connect(postgres.owner_url, autocommit=True) as operator:
         for mode, statuses in (("on", DOWN), ("off", UP)):
             operator.execute(f"alter system set default_transaction_read_only = {mode}")
@@ -183,7 +183,7 @@ def test_a_postgresql_with_another_date_style_is_not_ready(fresh_database: Urls,
 
 def test_broken_connections_do_not_fail_the_health_check(postgres: Database, migrated: Urls) -> None:
     """A PostgreSQL that has closed the pooled connections is up as soon as it accepts new ones."""
-    urls = migrated | {"DATABASE_URL": postgres.url}
+    urls = migrated | {"DATABASE_URL": postgres.url, "ERASE_DATABASE_URL": ""}
     with running(urls) as service, psycopg.connect(postgres.owner_url, autocommit=True) as operator:
         _await_expiry()
         ended = operator.execute(

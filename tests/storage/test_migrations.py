@@ -135,7 +135,7 @@ def test_sessions_before_the_journal_have_no_lines(fresh_database: Urls, tmp_pat
     # A server may be built without lz4: then neither has a method of its own.
     assert len({method for _, method in compressed}) == 1
     assert len(compressed) == 2
-    with running(fresh_database) as service:
+    with running(fresh_database, ERASE_DATABASE_URL="") as service:
         for session_id in ids.values():
             before = page(service, session_id)
             assert (before["items"], before["version"], before["first_version"]) == ([], 1, None)

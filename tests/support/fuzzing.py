@@ -37,7 +37,7 @@ enabled = false
 """
 
 # The same token in all runs, so that they are repeatable.
-TOKEN = issuer.bearer("fuzz", scope=issuer.SERVICE_SCOPE, exp=2**31)["authorization"]
+TOKEN = issuer.bearer("fuzz", scope=f"{issuer.SERVICE_SCOPE} sessions:erase", exp=2**31)["authorization"]
 
 Counts = Counter[tuple[str, int]]
 
@@ -87,7 +87,7 @@ def rounds(url: str, seconds: int, seed: int) -> int:
 def run_schemathesis(url: str, phases: str, *options: str, repeatable: bool = False) -> Run:
     """Run phases of schemathesis with all checks, and validate the responses like the tests do.
 
-    The service must require tokens; the requests have the token of a back end.
+    The service must require tokens; the requests have the token of a back end that may erase.
     """
     with folder() as place:
         (place / "config.toml").write_text(CONFIG.read_text() + (REPEATABLE if repeatable else ""))
