@@ -20,6 +20,7 @@ from session_service.api.health import HealthChecks
 from session_service.api.operations import Services
 from session_service.api.router import Route, Router
 from session_service.sessions.errors import ServiceError
+from session_service.sessions.exports import Exports
 from session_service.sessions.feed import EventFeed
 from session_service.sessions.orders import OrderService
 from session_service.sessions.sequencer import Sequencer
@@ -28,6 +29,7 @@ from session_service.sessions.sweeper import sweep
 from session_service.settings import SettingError, Settings
 from session_service.storage import migrations, queries, statements
 from session_service.storage.event_store import EventStore
+from session_service.storage.export_store import ExportStore
 from session_service.storage.migrations import MigrationError
 from session_service.storage.order_store import OrderStore
 from session_service.storage.pool import ConnectionPool, await_server
@@ -50,6 +52,7 @@ class Storage:
     sessions: SessionStore
     orders: OrderStore
     events: EventStore
+    exports: ExportStore
 
 
 def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
@@ -81,6 +84,7 @@ def _services(storage: Storage, settings: Settings) -> Services:
         SessionService(storage.sessions, learner_starts=settings.learner_starts),
         OrderService(storage.orders),
         EventFeed(storage.events),
+        Exports(storage.exports),
         HealthChecks(postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available),
     )
 
@@ -111,6 +115,7 @@ def _storage(settings: Settings) -> Storage:
         sessions,
         OrderStore(pool, sessions, settings.batch_size),
         EventStore(pool, cache, settings.events_days, lists=sessions.lists, rounds=sessions.rounds),
+        ExportStore(pool, cache, sessions.lists),
     )
 
 
