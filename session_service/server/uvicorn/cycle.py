@@ -28,13 +28,15 @@ class SingleWriteCycle(RequestResponseCycle):
 
     _encoded_headers = b""
     _is_delimited = True  # by Content-Length or as chunks
+    _has_length = True
 
     async def run_asgi(self, app: ASGI3Application) -> None:
         async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
             try:
                 await app(scope, receive, send)
             finally:
-                if self.response_started and not self.response_complete and not self.disconnected:
+                unfinished = self.response_started and not (self.response_complete or self.disconnected)
+                if unfinished and not self._has_length:
                     self.disconnected = True
                     reset(self.transport)
 
@@ -66,6 +68,7 @@ class SingleWriteCycle(RequestResponseCycle):
         names = dict(headers)
         self.expected_content_length = int(names.get(b"content-length", 0))
         if b"content-type" in names and b"content-length" not in names:
+            self._has_length = False
             # In HTTP/1.0 the end of the connection delimits the body.
             self.chunked_encoding = self._is_delimited = self.scope["http_version"] != "1.0"
             headers += [(b"transfer-encoding", b"chunked")] if self.chunked_encoding else []
