@@ -82,12 +82,12 @@ class Settings:
         level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
         return cls(
             database_url=database_url(env),
-            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), store_urls.check_redis),
+            redis_url=_redis_url(env),
             host=host,
             port=_whole(env, "PORT", 3005, 1, 65535),
             session_timeout_seconds=_whole(env, "SESSION_TIMEOUT_SECONDS", 1800, 0, 31_536_000),
             grace_seconds=_whole(env, "GRACE_SECONDS", 0, 0, 3600),
-            cache_seconds=_whole(env, "CACHE_SECONDS", 30, 1, 3600),
+            cache_seconds=_cache_seconds(env),
             events_days=_whole(env, "EVENTS_DAYS", 30, 1, 3650),
             database_pool_size=_whole(env, "DATABASE_POOL_SIZE", 10, 1, 100),
             batch_size=_whole(env, "BATCH_SIZE", 64, 1, 256),
@@ -113,6 +113,19 @@ def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
     """Read the URL of the database for migrations, whose user owns the tables."""
     name = "MIGRATION_DATABASE_URL" if _get(env, "MIGRATION_DATABASE_URL") else "DATABASE_URL"
     return _postgresql_url(env, name)
+
+
+def cache_settings(env: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
+    """Read the URL of Redis and the maximum age of a cache entry, in seconds; None without REDIS_URL."""
+    return (_redis_url(env), _cache_seconds(env)) if _get(env, "REDIS_URL") else None
+
+
+def _redis_url(env: Mapping[str, str]) -> str:
+    return _url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), store_urls.check_redis)
+
+
+def _cache_seconds(env: Mapping[str, str]) -> int:
+    return _whole(env, "CACHE_SECONDS", 30, 1, 3600)
 
 
 def _get(env: Mapping[str, str], name: str) -> str:

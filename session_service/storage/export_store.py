@@ -3,6 +3,8 @@
 from functools import partial
 from typing import Any
 
+import attrs
+
 from session_service.sessions.exports import MAX_PAGE_BYTES, PageRequest, QuestionsPage, SessionsPage
 from session_service.sessions.models import Cursor
 from session_service.storage import queries
@@ -15,9 +17,12 @@ MAX_STORED_BYTES = 1024 * 1024  # bytes of stored answers whose questions one st
 
 
 class ExportStore:
-    """Reads pages; a version enters the cache before it is returned, so that no later read is older."""
+    """Reads pages; a version enters the cache before it is returned, so that no later read is older.
 
-    def __init__(self, pool: ConnectionPool, cache: SessionCache, lists: Lane) -> None:
+    Without a cache no version is returned.
+    """
+
+    def __init__(self, pool: ConnectionPool, cache: SessionCache | None, lists: Lane) -> None:
         self._pool = pool
         self._cache = cache
         self._lists = lists
@@ -27,8 +32,9 @@ class ExportStore:
         parameters = _parameters(wanted, MAX_PAGE_BYTES)
         rows: list[ExportRow] = await self._lists(partial(queries.export_sessions, self._pool, **parameters))
         found = [row for row in rows if row.passes]
-        versions = {row.id: row.version for row in found if row.version is not None}
-        if versions:
+        if self._cache is None:
+            found = [attrs.evolve(row, version=None) for row in found]
+        elif versions := {row.id: row.version for row in found if row.version is not None}:
             await self._cache.raise_versions(versions)
         if not rows:
             return SessionsPage(0, None, [])

@@ -100,14 +100,15 @@ def test_200_with_filters(service: Service) -> None:
     service.start(quiz_id=quiz)
     service.start(user_id=user)
     service.complete(ids[1])
-    for query in (
+    queries: list[dict[str, Any]] = [
         {"quiz_id": quiz},
         {"user_id": user},
         {"quiz_id": quiz, "user_id": user},
         {"quiz_id": quiz, "status": "completed"},
         {"user_id": user, "status": "in_progress"},
         {"quiz_id": quiz, "status": "paused"},
-    ):
+    ]
+    for query in queries:
         listed = [item["id"] for item in _listed(service, **query)]
         assert [line["id"] for line in lines(service, **query)] == listed
         assert [record["id"] for record in records(service, **query)] == listed
