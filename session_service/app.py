@@ -22,6 +22,7 @@ from session_service.api.operations import Services
 from session_service.api.router import Route, Router
 from session_service.sessions.erasure import ErasureService
 from session_service.sessions.errors import ServiceError
+from session_service.sessions.exports import Exports
 from session_service.sessions.feed import EventFeed
 from session_service.sessions.orders import OrderService
 from session_service.sessions.retention import retain
@@ -32,6 +33,7 @@ from session_service.settings import SettingError, Settings
 from session_service.storage import migrations, queries, statements
 from session_service.storage.erasure_store import CONNECTIONS, ErasureStore
 from session_service.storage.event_store import EventStore
+from session_service.storage.export_store import ExportStore
 from session_service.storage.migrations import MigrationError
 from session_service.storage.order_store import OrderStore
 from session_service.storage.pool import ConnectionPool, await_server
@@ -55,6 +57,7 @@ class Storage:
     orders: OrderStore
     events: EventStore
     erasure: ErasureStore | None
+    exports: ExportStore
 
 
 def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
@@ -87,6 +90,7 @@ def _services(storage: Storage, settings: Settings) -> Services:
         OrderService(storage.orders),
         ErasureService(storage.erasure),
         EventFeed(storage.events),
+        Exports(storage.exports),
         HealthChecks(postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available),
     )
 
@@ -122,6 +126,7 @@ def _storage(settings: Settings) -> Storage:
         OrderStore(pool, sessions, settings.batch_size),
         EventStore(pool, cache, settings.events_days, lists=sessions.lists, rounds=sessions.rounds),
         _erasure(settings, cache),
+        ExportStore(pool, cache, sessions.lists),
     )
 
 

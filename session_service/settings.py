@@ -144,6 +144,11 @@ def cache_seconds(env: Mapping[str, str] = os.environ) -> int:
     return _whole(env, "CACHE_SECONDS", 30, 1, 3600)
 
 
+def cache_settings(env: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
+    """Read the URL of Redis and the maximum age of a cache entry, in seconds; None without REDIS_URL."""
+    return (redis_url(env), cache_seconds(env)) if _get(env, "REDIS_URL") else None
+
+
 def _retention_days(env: Mapping[str, str]) -> int:
     days = _whole(env, "RETENTION_DAYS", 0, 0, 36_500)
     if days and not _get(env, "ERASE_DATABASE_URL"):

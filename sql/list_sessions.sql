@@ -4,15 +4,15 @@
 -- out: id uuid, user_id text, quiz_id text, current_question text, status text, started_at timestamptz,
 -- out: expires_at timestamptz?, last_saved_at timestamptz, completed_at timestamptz?, created_at timestamptz,
 -- out: updated_at timestamptz, version integer?, answered integer, late_saves integer, paused_at timestamptz?,
--- out: ended_by text?, attempt integer?, metadata jsonb, answers jsonb?
+-- out: ended_by text?, attempt integer?, metadata jsonb, answers jsonb?, annotations jsonb?
 --
 -- Lists sessions, newest first: all of them without an owner, otherwise those of the owner and those of the quizzes. An
 -- overdue one is shown as ended, which is not stored, and without a version. Unprepared, so that it is planned for the
 -- filters in use: each combination of them has its own index. Each quiz is read by itself, since an index has the order
 -- of one quiz only.
 --
--- With answers a page ends before 4 MiB, but has at least one session. The first one that does not fit comes without its
--- answers, so that the caller sees that there are more.
+-- With answers, and annotations beside them, a page ends before 4 MiB, but has at least one session. The first one that does
+-- not fit comes without its answers, so that the caller sees that there are more.
 with clock as materialized (
   select clock_timestamp() as now
 ),
@@ -22,7 +22,7 @@ wanted as not materialized (
     case when shown.status = 'completed' then coalesce(completed_at, closes_at) end as completed_at,
     created_at, updated_at,
     case when not overdue then version end as version,
-    answers, late_saves, paused_at,
+    answers, annotations, late_saves, paused_at,
     case when overdue then 'deadline' else ended_by end as ended_by,
     attempt, metadata
   from quiz_sessions as s
@@ -83,7 +83,8 @@ measured as (
     -- Beside the answers and the metadata a session has at most 4 KiB.
     sum(
       case
-        when %(with_answers)s::boolean then octet_length(answers::text) + octet_length(metadata::text) + 4096
+        when %(with_answers)s::boolean
+          then octet_length(answers::text) + octet_length(annotations::text) + octet_length(metadata::text) + 4096
       end
     ) over in_order as total_bytes
   from page
@@ -102,7 +103,8 @@ select
   -- Only of the sessions of the page: the answers have to be read.
   (select count(*) from jsonb_object_keys(answers))::integer as answered,
   late_saves, paused_at, ended_by, attempt, metadata,
-  case when %(with_answers)s::boolean and fits then answers end as answers
+  case when %(with_answers)s::boolean and fits then answers end as answers,
+  case when %(with_answers)s::boolean and fits then annotations end as annotations
 from fitted
 where not %(with_answers)s::boolean or fits or previous_fits
 order by number;

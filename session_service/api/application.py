@@ -23,7 +23,7 @@ from session_service.api.errors import (
     ValidationError,
 )
 from session_service.api.request import BodyReader, discard_body, new_request_id, request_id_of
-from session_service.api.responses import Response, error_response
+from session_service.api.responses import Response, StreamedResponse, error_response
 from session_service.api.router import Route, Router
 from session_service.sessions.errors import ServiceError, ServiceUnavailableError
 from session_service.traffic.deadlines import Deadlines
@@ -65,7 +65,7 @@ class Application:
             await self._lifespan(scope, receive, send)
             return
         scope["request_id"] = request_id_of(scope)
-        exchange = Exchange(scope, send, self._log_access, self._cors)
+        exchange = Exchange(scope, receive, send, self._log_access, self._cors)
         try:
             scope["body"] = await self._bodies.read(scope, receive)
         except ClientDisconnect:
@@ -137,6 +137,7 @@ class Exchange:
     """A request and its response: sends and logs at most one."""
 
     scope: Scope
+    _receive: Receive
     _send: Send
     _log_access: Callable[[str], None]
     _cors: Cors | None
@@ -153,16 +154,32 @@ class Exchange:
     async def respond(self, response: Response) -> None:
         """Send the response, unless one was sent before."""
         if self._has_response:
+            if isinstance(response, StreamedResponse):
+                await response.export.close()
             return
         self._has_response = True
         if self._cors:
             response = self._cors.shared(self.scope, response)
         try:
-            await response.send(self._send, self.request_id)
+            if isinstance(response, StreamedResponse):
+                await self._stream(response)
+            else:
+                await response.send(self._send, self.request_id)
         finally:
             self.log(response.status)
         if response.hold_connection:
             await response.release_connection(self._send)
+
+    async def _stream(self, response: StreamedResponse) -> None:
+        """Send the response; log why it is unfinished, which tells the server to reset the connection."""
+        try:
+            await response.stream(self.scope["method"], self._receive, self._send, self.request_id)
+        except ClientDisconnect:
+            _log.info("request %s was given up by its client", self.request_id)
+        except ServiceError as error:
+            _log.warning("request %s was broken off: %s", self.request_id, error)
+        except Exception as error:  # noqa: BLE001 - a bug must not leave a response that looks whole
+            _log.error("request %s was broken off", self.request_id, exc_info=error)
 
     async def fail(self, error: ServiceError) -> None:
         """Send the response of the error, unless one was sent before."""

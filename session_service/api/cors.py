@@ -18,6 +18,7 @@ _MAX_AGE = b"7200"  # lifetime of a preflight response, in seconds: the longest 
 # Response headers that pages may read beside the CORS-safelisted ones (Fetch standard).
 _EXPOSED = (
     b"allow",
+    b"content-disposition",
     b"date",
     b"etag",
     b"location",

@@ -18,11 +18,18 @@ from session_service.api.errors import UnsupportedMediaTypeError, ValidationErro
 from session_service.api.headers import IfNoneMatch
 from session_service.api.health import Health, Liveness, Readiness
 from session_service.api.operations import Services
-from session_service.api.responses import Response, encode_with_id, session_headers, time_headers
+from session_service.api.responses import (
+    Response,
+    StreamedResponse,
+    encode_with_id,
+    session_headers,
+    time_headers,
+)
 from session_service.api.validation import Input, plain_names
 from session_service.sessions import codec
 from session_service.sessions.erasure import ErasureReport
 from session_service.sessions.events import FeedPage
+from session_service.sessions.exports import Export
 from session_service.sessions.models import EncodedSession, History, Provenance, SessionPage, StartResult
 from session_service.sessions.order_models import OrderReport
 
@@ -32,6 +39,7 @@ Result = (
     | SessionPage
     | History
     | FeedPage
+    | Export
     | OrderReport
     | ErasureReport
     | Health
@@ -49,6 +57,7 @@ _NOT_JSON = (
     "must be I-JSON (RFC 7493): JSON in UTF-8, without a byte order mark, duplicate names, lone surrogates, "
     "numbers beyond the range of a double, and more than 1024 levels"
 )
+_EXPORT_TYPES = {"csv": b"text/csv; charset=utf-8", "ndjson": b"application/x-ndjson"}
 _NO_STORE = (b"cache-control", b"no-store")
 
 _ENCODED = re.compile(rb"([!-$&-~]|%[0-9A-Fa-f]{2})*")
@@ -114,6 +123,8 @@ class Endpoint:
                 return self._start_response(result)
             case SessionPage() | FeedPage() | OrderReport() | ErasureReport():
                 return Response(200, [_NO_STORE], codec.encode(result))
+            case Export():
+                return _export_response(result)
             case History():
                 return Response(200, [*time_headers(result), _NO_STORE], codec.encode(result.page))
             case None:
@@ -260,6 +271,13 @@ def _check_media_type(scope: Scope) -> None:
         raise UnsupportedMediaTypeError("The body must not have a content encoding.")
     if len(types) != 1 or not _JSON.fullmatch(types[0].strip()):
         raise UnsupportedMediaTypeError("The body must have the content type application/json.")
+
+
+def _export_response(export: Export) -> Response:
+    name = f'attachment; filename="answers.{export.form}"'.encode()
+    media_type = _EXPORT_TYPES[export.form]
+    headers = [_NO_STORE, (b"content-disposition", name)]
+    return StreamedResponse(200, headers, media_type=media_type, export=export)
 
 
 def _session_response(

@@ -10,6 +10,7 @@ from session_service.api.headers import IfMatch, IfNoneMatch, NoCache, expected_
 from session_service.api.health import Health, HealthChecks, Liveness, Readiness
 from session_service.sessions.erasure import ErasureService
 from session_service.sessions.events import EventCursor, EventFilter, EventType, FeedPage
+from session_service.sessions.exports import Export, ExportFilter, Exports, Format
 from session_service.sessions.feed import EventFeed
 from session_service.sessions.models import (
     CompleteSession,
@@ -40,12 +41,14 @@ class Services:
     orders: OrderService
     erasure: ErasureService
     feed: EventFeed
+    exports: Exports
     health: HealthChecks
 
     def begin_shutdown(self) -> None:
-        """Begin graceful shutdown: readiness fails, and no request waits for an event."""
+        """Begin graceful shutdown: readiness fails, no request waits for an event, exports end."""
         self.health.begin_shutdown()
         self.feed.begin_shutdown()
+        self.exports.begin_shutdown()
 
 
 async def start_session(
@@ -72,6 +75,18 @@ async def list_sessions(
 ) -> SessionPage:
     wanted = Filter(user_id, quiz_id, status, limit, cursor, with_answers=include == "answers")
     return await services.sessions.list(principal.reach, wanted)
+
+
+async def export_answers(
+    services: Services,
+    principal: Principal,
+    *,
+    user_id: str | None = None,
+    quiz_id: ExternalId | None = None,
+    status: Status | None = None,
+    format: Format = "csv",
+) -> Export:
+    return await services.exports.open(principal.reach, ExportFilter(user_id, quiz_id, status), format)
 
 
 async def get_session(

@@ -3,12 +3,15 @@
 import asyncio
 from typing import Any
 
-from attrs import frozen
-from starlette.types import Send
+from attrs import field, frozen
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Send
 
 from session_service.api.health import ServiceNotReadyError, ServiceUnhealthyError
+from session_service.api.request import discard_body
 from session_service.sessions import codec
 from session_service.sessions.errors import RefusedError, ServiceError, ServiceUnavailableError
+from session_service.sessions.exports import Export
 from session_service.sessions.models import EncodedSession, History
 from session_service.traffic.load_shedding import HOLD_SECONDS
 
@@ -55,6 +58,36 @@ class Response:
         """End the response after `hold_connection` seconds."""
         await asyncio.sleep(self.hold_connection)
         await send({"type": "http.response.body"})
+
+
+@frozen(kw_only=True)
+class StreamedResponse(Response):
+    """A response whose body is made while it is sent, without a Content-Length.
+
+    It takes no request's deadline and is not counted as in flight: a slow client may take it for minutes.
+    """
+
+    export: Export = field()
+
+    async def stream(self, method: str, receive: Receive, send: Send, request_id: str) -> None:
+        """Send the chunks; raise the error of a failed one, or ClientDisconnect.
+
+        The response is then unfinished, and the server resets its connection.
+        """
+        gone = asyncio.create_task(discard_body(receive))
+        try:
+            headers = [*self.encoded_headers(request_id), (b"content-type", self.media_type)]
+            await send({"type": "http.response.start", "status": self.status, "headers": headers})
+            if method != "HEAD":
+                async for chunk in self.export:
+                    if gone.done():
+                        raise ClientDisconnect
+                    if chunk:
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body"})
+        finally:
+            gone.cancel()
+            await self.export.close()
 
 
 def session_headers(session: EncodedSession) -> Headers:

@@ -9,6 +9,7 @@ import resource
 import socket
 import struct
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -101,6 +102,18 @@ def max_connections() -> int:
     return limit - _RESERVED_FILES
 
 
+def reset(transport: asyncio.WriteTransport) -> None:
+    """Close the connection with RST and drop unsent data: the client sees that its response is not whole.
+
+    Without RST the kernel would keep the unsent data for minutes, and a body that only the end of the
+    connection delimits, as in HTTP/1.0, would look complete.
+    """
+    # The connection may be lost already.
+    with suppress(OSError):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
+
+
 class WriteTimeout:
     """Write timeout: aborts a connection whose peer has read nothing for 10 s."""
 
@@ -133,6 +146,4 @@ class WriteTimeout:
         if self._stalled_ticks < _WRITE_TIMEOUT:
             self._schedule()
             return
-        # Otherwise the kernel would keep the unsent data for minutes.
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.abort()
+        reset(self._transport)

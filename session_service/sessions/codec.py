@@ -89,7 +89,12 @@ _converter.register_unstructure_hook_func(lambda kind: kind is ExternalId, shown
 # After the hooks of its fields.
 _converter.register_unstructure_hook(
     SessionSummary,
-    make_dict_unstructure_fn(SessionSummary, _converter, answers=override(omit_if_default=True)),
+    make_dict_unstructure_fn(
+        SessionSummary,
+        _converter,
+        answers=override(omit_if_default=True),
+        annotations=override(omit_if_default=True),
+    ),
 )
 
 
@@ -186,6 +191,17 @@ def encode_session(session: Session, read_at: datetime) -> EncodedSession:
 def encode(value: object) -> bytes:
     """Encode a value as the contract's component of the same name."""
     return orjson.dumps(unstructure(value))
+
+
+def encode_summary(session: SessionSummary) -> bytes:
+    """Encode the session as the contract's `SessionSummary`, without the further columns of its row."""
+    return orjson.dumps(unstructure_summary(session))
+
+
+def unstructure_summary(session: SessionSummary) -> dict[str, Any]:
+    """Convert the session to the fields of the contract's `SessionSummary`."""
+    fields: dict[str, Any] = _converter.unstructure(session, SessionSummary)
+    return fields
 
 
 def size(value: object) -> int:

@@ -179,7 +179,7 @@ class StartResult:
 class SessionSummary:
     """A session in a list; an overdue one, whose end is not stored yet, has no version.
 
-    It has answers if the filter includes them, and if it fits into the page.
+    It has answers and annotations if the filter includes answers, and if it fits into the page.
     """
 
     id: UUID
@@ -201,6 +201,7 @@ class SessionSummary:
     attempt: int | None
     metadata: Fragment
     answers: Fragment | None = None
+    annotations: Fragment | None = None
 
 
 @frozen
@@ -219,6 +220,11 @@ class Cursor:
 
     created_ms: int
     id: UUID
+
+    @classmethod
+    def behind(cls, created_at: datetime, session_id: UUID) -> "Cursor":
+        """Return the cursor of the page that begins behind this session."""
+        return cls(round(created_at.timestamp() * 1000), session_id)
 
 
 @frozen

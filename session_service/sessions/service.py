@@ -118,7 +118,8 @@ class SessionService:
         if wanted.with_answers:
             items = [one for one in items if one.answers is not None]
         counts = None if wanted.quiz_id is None else await self._store.count(wanted, reach)
-        return SessionPage(items, _cursor_after(items[-1]) if len(found) > len(items) else None, counts)
+        last = items[-1] if len(found) > len(items) else None
+        return SessionPage(items, Cursor.behind(last.created_at, last.id) if last else None, counts)
 
     async def read(
         self, reach: Reach, session_id: UUID, *, seen_version: int = 0, fresh: bool = False
@@ -163,10 +164,6 @@ class SessionService:
 def _check_owner(owner: str | None, user_id: str) -> None:
     if owner not in (None, user_id):
         raise ForbiddenError("The token is not for this user.")
-
-
-def _cursor_after(last: SessionSummary) -> Cursor:
-    return Cursor(round(last.created_at.timestamp() * 1000), last.id)
 
 
 def session_or_error(session_id: UUID, result: WriteResult | None) -> EncodedSession:

@@ -141,6 +141,27 @@ class SessionRow(Session):
 
 
 @attrs.frozen
+class ExportRow(SessionSummary):
+    """A session of a page of an export, with the number of sessions that were read up to it.
+
+    Only the last row of a page may not pass the filter; it has no answers.
+    """
+
+    passes: bool = True
+    scanned: int = 0
+
+
+@attrs.frozen
+class QuestionsRow:
+    """The questions with an answer of a page of sessions: the last one, and the number of sessions."""
+
+    id: UUID
+    created_at: datetime
+    scanned: int
+    questions: list[str]
+
+
+@attrs.frozen
 class QuizOrderRow:
     """An order for a quiz: the number of sessions that it has changed, and whether it has reached all."""
 
@@ -256,6 +277,8 @@ lock_start = statements.count("lock_start")
 lock_starts = statements.batch("lock_starts", LockInput, Lock)
 count_sessions = statements.one("count_sessions", StatusCounts)
 list_sessions = statements.many("list_sessions", SessionSummary)
+export_sessions = statements.many("export_sessions", ExportRow)
+list_answered_questions = statements.many("list_answered_questions", QuestionsRow)
 list_session_events = statements.many("list_session_events", HistoryRow)
 expire_sessions = statements.many("expire_sessions", ChangedSession)
 lock_user_sessions = statements.many("lock_user_sessions", SessionId)

@@ -169,6 +169,8 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
     "service_with_rate_limit": {"RateLimitedError.rateLimitedError": _ask_too_often},
     "service_with_one_session": {
         "SessionPage.last": lambda at: at.client.get("/api/sessions"),
+        "Export.csv": lambda at: at.client.get("/api/sessions/export"),
+        "Export.ndjson": lambda at: at.client.get("/api/sessions/export", params={"format": "ndjson"}),
         "FeedPage.handedIn": _handed_in,
     },
     "service_without_table": {"InternalServerError.internalServerError": lambda at: at.read(uuid4())},

@@ -25,8 +25,8 @@ OTHER_ORIGINS = (
 CORS_HEADERS = {
     "access-control-allow-origin": QUIZ,
     "access-control-expose-headers": (
-        "allow, date, etag, location, preference-applied, retry-after, session-expires-at, session-now, "
-        "www-authenticate, x-request-id"
+        "allow, content-disposition, date, etag, location, preference-applied, retry-after, "
+        "session-expires-at, session-now, www-authenticate, x-request-id"
     ),
 }
 # Response headers that every page may read, and those for the browser only (Fetch standard).

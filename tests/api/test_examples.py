@@ -114,7 +114,8 @@ def test_the_cache_control_example_bypasses_the_cache(service: Service, database
 def test_every_response_example_is_returned(request: pytest.FixtureRequest, name: str) -> None:
     """A response equals its example, except for ids, times and cursors."""
     reply = SCENARIOS[FIXTURES[name]][name](request.getfixturevalue(FIXTURES[name]))
-    assert _masked(reply.json()) == _masked(RESPONSES[name])
+    shown = reply.json() if isinstance(RESPONSES[name], dict) else reply.text
+    assert _masked(shown) == _masked(RESPONSES[name])
 
 
 @pytest.mark.parametrize("name", HEADERS)

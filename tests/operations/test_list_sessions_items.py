@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from tests.conftest import Urls
-from tests.support.ageing import age, stored
+from tests.support.ageing import lock_overdue
 from tests.support.orders import given
 from tests.support.service import Service
 
@@ -90,19 +90,6 @@ def test_200_with_counts_of_the_quiz(service: Service) -> None:
     assert _page(service, user_id=user)["counts"] is None
 
 
-def _lock_overdue(service: Service, holder: psycopg.Connection, **fields: Any) -> object:
-    """Start a session that is overdue and has a locked row; return its id."""
-    while True:
-        session_id = service.start(time_limit_seconds=60, **fields)["id"]
-        age(holder, None, session_id, 61)
-        holder.commit()
-        holder.execute("select from quiz_sessions where id = %s for update", [session_id])
-        # The sweeper may have come before the lock.
-        if stored(holder, session_id, "status") == ("in_progress",):
-            return session_id
-        holder.rollback()
-
-
 @pytest.mark.parametrize(("on_expiry", "status"), [("expire", "expired"), ("complete", "completed")])
 def test_an_overdue_session_has_no_version_until_its_end_is_stored(
     service: Service, migrated: Urls, on_expiry: str, status: str
@@ -110,7 +97,7 @@ def test_an_overdue_session_has_no_version_until_its_end_is_stored(
     """A list shows the end of an overdue session without a version, which follows once the end is stored."""
     with psycopg.connect(migrated["MIGRATION_DATABASE_URL"]) as holder:
         quiz = f"quiz-{uuid4()}"
-        session_id = _lock_overdue(service, holder, quiz_id=quiz, on_expiry=on_expiry)
+        session_id = lock_overdue(service, holder, quiz_id=quiz, on_expiry=on_expiry)
         found = _page(service, quiz_id=quiz, status=status)
         (item,) = (one for one in found["items"] if one["id"] == session_id)
         holder.rollback()

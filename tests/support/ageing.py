@@ -5,6 +5,8 @@ from typing import Any
 import psycopg
 from redis import Redis
 
+from tests.support.service import Service
+
 _MOVE = """
     update quiz_sessions
     set
@@ -27,3 +29,16 @@ def stored(database: psycopg.Connection, session_id: object, *columns: str) -> t
     query = f"select {', '.join(columns)} from quiz_sessions where id = %s"  # noqa: S608 - names in the tests
     (row,) = database.execute(query, [session_id]).fetchall()
     return tuple(row)
+
+
+def lock_overdue(service: Service, holder: psycopg.Connection, **fields: Any) -> object:
+    """Start a session that is overdue and has a locked row; return its id."""
+    while True:
+        session_id = service.start(time_limit_seconds=60, **fields)["id"]
+        age(holder, None, session_id, 61)
+        holder.commit()
+        holder.execute("select from quiz_sessions where id = %s for update", [session_id])
+        # The sweeper may have come before the lock.
+        if stored(holder, session_id, "status") == ("in_progress",):
+            return session_id
+        holder.rollback()

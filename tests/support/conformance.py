@@ -26,7 +26,7 @@ PATHS: dict[str, dict[str, Any]] = {
 }
 
 # Headers of HTTP itself; every other header must be declared.
-_TRANSPORT = {"connection", "content-length", "content-type", "date"}
+_TRANSPORT = {"connection", "content-length", "content-type", "date", "transfer-encoding"}
 
 # Headers of the Fetch standard: of a response to a page of another origin, if such origins are configured;
 # of the response to a preflight request; and headers of every response.
@@ -96,13 +96,26 @@ def check(response: httpx.Response) -> None:
     if "content" not in declaration:
         assert (response.content, response.headers.get("content-type")) == (b"", None), where
         return
-    ((media_type, content),) = declaration["content"].items()
-    assert response.headers["content-type"] == media_type, where
-    if "schema" in content:
+    media_type = response.headers["content-type"]
+    contents = declaration["content"]
+    content = contents.get(media_type) or contents.get(media_type.removesuffix("; charset=utf-8"))
+    assert content is not None, f"undeclared media type: {where}"
+    if media_type == "application/x-ndjson":
+        _check_lines(response.text, where)
+    elif media_type == "application/json" and "schema" in content:
         body = json.loads(response.text, object_pairs_hook=_without_duplicates)
         for error in validator(content["schema"]).iter_errors(body):
             raise AssertionError(f"{where}: {error}")
         _check_agreement(response.headers, body, where)
+
+
+def _check_lines(text: str, where: str) -> None:
+    """Fail unless each line of an export is a session as in a list."""
+    schema = DOCUMENT["components"]["schemas"]["SessionSummary"]
+    for line in text.splitlines():
+        session = json.loads(line, object_pairs_hook=_without_duplicates)
+        for error in validator(schema).iter_errors(session):
+            raise AssertionError(f"{where}: {error}")
 
 
 def _without_duplicates(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@
 #   tests/server/test_connections.py::test_slowloris_headers_time_out
 # _Protocol._create_stream | no upgrade, no tunnel; targets in absolute-form
 #   tests/verify/faults/test_hostile_clients.py::test_request_smuggling_no_request_after_the_last
-# _Protocol.stream_send | headers are not validated twice
+# _Protocol.stream_send | headers are not validated twice; an unfinished response resets its connection
 #   tests/server/test_response_writes.py::test_hypercorn_does_not_validate_response_headers
 # _Protocol._send_h11_event | one write per response
 #   tests/server/test_response_writes.py::test_a_response_is_one_write

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import h11
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Body, EndBody, Request, Response
+from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
@@ -19,6 +19,7 @@ from session_service.server.connections import (
     READ_HEADER_TIMEOUT,
     WriteTimeout,
     origin_form,
+    reset,
 )
 from session_service.server.hypercorn.strict_h11 import H11Connection
 from session_service.server.hypercorn.task_group import TaskGroup
@@ -52,6 +53,8 @@ class Connection:
             await self._end()
             with suppress(OSError):
                 await self._writer.wait_closed()
+            # A response that is still being sent ends, too.
+            await self._protocol.handle(Closed())
         finally:
             self.abort()
             self._write_timeout.end()
@@ -110,6 +113,11 @@ class Connection:
         """Close the connection if no request is in flight on it."""
         if self._protocol.stream is None:
             self.close()
+
+    def reset(self) -> None:
+        """Close the connection at once, so that the client sees that the response is not whole."""
+        self._timer.cancel()
+        reset(self._transport)
 
     def abort(self) -> None:
         """Close the connection at once and drop unsent data."""
@@ -172,6 +180,8 @@ class _Protocol(H11Protocol):
         return self.stream is not None and not self.expects_body
 
     async def stream_send(self, event: StreamEvent) -> None:
+        if isinstance(event, StreamClosed) and self.connection.our_state is h11.SEND_BODY:
+            self._connection.reset()
         if not isinstance(event, Response):
             await super().stream_send(event)
             return

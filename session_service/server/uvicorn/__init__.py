@@ -26,6 +26,8 @@
 #   tests/verify/faults/test_hostile_clients.py::test_early_errors_keep_the_pipelined_order
 # StrictHttpToolsProtocol.timeout_keep_alive_handler | write timeout after the keep-alive timeout
 #   tests/server/test_response_writes.py::test_write_timeout_after_the_keep_alive_timeout
+# SingleWriteCycle.run_asgi | an unfinished response of unknown length resets its connection
+#   tests/server/test_streamed_responses.py::test_an_error_after_the_first_byte_resets_the_connection
 # SingleWriteCycle.send | one write per response; headers are not validated again
 #   tests/server/test_response_writes.py::test_a_response_is_one_write
 # _Server.capture_signals | signals are handled by Lifecycle, the same on both servers
