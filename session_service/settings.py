@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 
 from attrs import frozen
 
@@ -79,7 +80,6 @@ class Settings:
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
         """Read all settings; raise SettingError for the first one that is missing or invalid."""
         host = _host(env, "HOST", "127.0.0.1")
-        level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
         return cls(
             database_url=database_url(env),
             redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), store_urls.check_redis),
@@ -100,7 +100,7 @@ class Settings:
             rate_limit=_whole(env, "RATE_LIMIT", 0, 0, 1_000_000),
             service_rate_limit=_whole(env, "SERVICE_RATE_LIMIT", 0, 0, 1_000_000),
             cors_origins=_origins(env, "CORS_ORIGINS"),
-            log_level=logging.getLevelNamesMapping()[level.upper()],
+            log_level=log_level(env),
         )
 
 
@@ -113,6 +113,20 @@ def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
     """Read the URL of the database for migrations, whose user owns the tables."""
     name = "MIGRATION_DATABASE_URL" if _get(env, "MIGRATION_DATABASE_URL") else "DATABASE_URL"
     return _postgresql_url(env, name)
+
+
+def log_level(env: Mapping[str, str] = os.environ) -> int:
+    """Read the level of the log."""
+    level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
+def webhooks_file(env: Mapping[str, str] = os.environ) -> Path:
+    """Read the path of the file that lists the endpoints of webhooks."""
+    value = _get(env, "WEBHOOKS_FILE")
+    if not value.startswith("/") or "\0" in value:
+        raise SettingError("WEBHOOKS_FILE must be set to the absolute path of a file")
+    return Path(value)
 
 
 def _get(env: Mapping[str, str], name: str) -> str:

@@ -1,0 +1,348 @@
+"""Deliveries: signed, at least once, in the order of each session, until the endpoint has received them."""
+
+import threading
+from datetime import UTC, datetime
+from uuid import UUID
+
+import psycopg
+import pytest
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from tests.conftest import Urls
+from tests.support.feed import follow
+from tests.support.receiver import Receiver, Request, Response, receiving
+from tests.support.service import running
+from tests.support.waiting import LIMIT, eventually
+from tests.support.webhooks import (
+    SECRET,
+    Events,
+    command,
+    deliveries,
+    let_time_pass,
+    local,
+    new_secret,
+    sending,
+    started,
+)
+
+
+def test_an_event_is_posted_as_it_is_in_the_feed(urls: Urls) -> None:
+    """The body has the type and time of the event, and the event as listEvents shows it; both secrets sign it."""
+    old, new = new_secret(), new_secret()
+    with receiving() as receiver, running(urls) as service:
+        with sending(urls, {"grading": local(receiver.url(path="/h?a=b"), secrets=[new, old])}):
+            session_id = service.start(quiz_id=9, metadata={"course": "é"})["id"]
+            first, second = (service.start(quiz_id="q1")["id"] for _ in range(2))
+            receiver.await_requests(3)
+        by_id = {request.id: request for request in receiver.requests}
+        assert by_id.keys() == {f"{one}_1" for one in (session_id, first, second)}
+        for event in follow(service, None)[0]:
+            request = by_id[f"{event['session_id']}_{event['version']}"]
+            assert request.message == {"type": event["type"], "timestamp": event["at"], "data": event}
+            assert request.verify(old) == request.verify(new) == request.message
+            with pytest.raises(WebhookVerificationError):
+                request.verify(SECRET)
+            assert (request.path, request.headers["host"]) == ("/h?a=b", f"127.0.0.1:{receiver.port}")
+            assert request.headers["content-type"] == "application/json"
+            assert len(request.headers["webhook-signature"].split()) == 2
+
+
+def test_an_endpoint_gets_the_events_of_its_filters(urls: Urls) -> None:
+    """An endpoint gets the types and the quizzes that it names, from its first start on."""
+    with receiving() as receiver, receiving() as every, running(urls) as service:
+        service.start(quiz_id=5)
+        eventually(lambda: follow(service, None)[0])
+        url = receiver.url()
+        endpoints = {
+            "ends": local(url, types=["session.completed"], quiz_ids=[5, "x"]),
+            "all": local(every.url()),
+        }
+        with sending(urls, endpoints):
+            ids = [service.start(quiz_id=quiz)["id"] for quiz in (5, 6, "x")]
+            for session_id in ids:
+                service.complete(session_id)
+            every.await_requests(6)
+            assert sorted(every.ids) == sorted(f"{one}_{version}" for one in ids for version in (1, 2))
+            receiver.await_requests(2)
+    assert sorted(receiver.ids) == sorted([f"{ids[0]}_2", f"{ids[2]}_2"])
+    assert {request.message["type"] for request in receiver.requests} == {"session.completed"}
+
+
+def test_a_failed_delivery_holds_up_only_its_session(
+    urls: Urls, owner: psycopg.Connection, events: Events
+) -> None:
+    """While an event is refused, later ones of its session wait, and those of other sessions are sent."""
+    refused = threading.Event()
+
+    def respond(request: Request) -> Response:
+        return Response(204 if refused.is_set() or request.id != first else 500)
+
+    with receiving() as receiver:
+        first = events.start()
+        receiver.respond = respond
+        with sending(urls, {"grading": local(receiver.url())}) as process:
+            owner.execute("update webhook_endpoints set position = 0")
+            eventually(lambda: deliveries(owner) == [(first, 1)])
+            second = events.add(first)
+            third = events.add(second)
+            others = [events.start() for _ in range(3)]
+            eventually(lambda: set(others) <= set(receiver.ids))
+            eventually(lambda: deliveries(owner) == [(first, 1), (second, 0), (third, 0)])
+            refused.set()
+            let_time_pass(owner)
+            eventually(lambda: deliveries(owner) == [])
+            assert process.logged("webhook grading: status 500")
+    assert [one for one in receiver.ids if one not in others] == [first, first, second, third]
+
+
+def test_an_erased_session_waits_for_no_refused_event(
+    urls: Urls, owner: psycopg.Connection, events: Events
+) -> None:
+    """The event of an erased session is sent at once; events whose lines are gone are not sent."""
+    with receiving() as receiver:
+        receiver.respond = lambda request: Response(500 if request.id in {first, second} else 204)
+        first = events.start()
+        with sending(urls, {"grading": local(receiver.url())}):
+            owner.execute("update webhook_endpoints set position = 0")
+            eventually(lambda: deliveries(owner) == [(first, 1)])
+            second = events.add(first)
+            erased = events.add(second, "session.erased")
+            eventually(lambda: erased in receiver.ids)
+            assert second not in receiver.ids
+            assert deliveries(owner) == [(first, 1), (second, 0)]
+            owner.execute("delete from session_events where type <> 'session.erased'")
+            let_time_pass(owner)
+            eventually(lambda: deliveries(owner) == [])
+    assert receiver.ids == [first, erased]
+
+
+def test_a_receiver_that_is_down_misses_nothing(
+    urls: Urls, owner: psycopg.Connection, events: Events
+) -> None:
+    """Events of the time without a receiver arrive once it is back, and each has one id in all attempts."""
+    with receiving() as receiver:
+        endpoint = {"grading": local(receiver.url())}
+    with sending(urls, endpoint) as process:
+        ids = [events.start() for _ in range(12)]
+        eventually(lambda: sum(attempts > 0 for _, attempts in deliveries(owner)) >= 8)
+        process.await_line("webhook grading: ConnectError")
+        with receiving(port=receiver.port) as back:
+            back.respond = lambda _: Response(503 if len(back.requests) == 1 else 200)
+
+            def all_are_delivered() -> bool:
+                let_time_pass(owner)
+                return deliveries(owner) == []
+
+            eventually(all_are_delivered)
+            process.await_line("webhook grading: received an event again")
+    assert set(back.ids) == set(ids)
+    assert len(back.ids) == 13
+    # A line when it begins to fail, not one for each attempt.
+    assert len(process_lines := [one for one in back.requests if one.id == back.ids[0]]) == 2
+    assert process_lines[0].body == process_lines[1].body
+
+
+def test_an_event_is_given_up_after_a_day(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
+    """An attempt that fails a day after the first one is the last, with a log line; the next event is sent."""
+    with receiving() as receiver:
+        receiver.respond = lambda request: Response(400 if request.id == first else 204)
+        first = events.start()
+        second = events.add(first)
+        with sending(urls, {"grading": local(receiver.url())}) as process:
+            owner.execute("update webhook_endpoints set position = 0")
+            eventually(lambda: deliveries(owner)[:1] == [(first, 1)])
+            let_time_pass(owner, hours=23)
+            eventually(lambda: deliveries(owner)[:1] == [(first, 2)])
+            let_time_pass(owner, hours=2)
+            eventually(lambda: deliveries(owner) == [])
+            line = process.await_line("gave up")
+    assert receiver.ids == [first, first, first, second]
+    session_id = first.split("_")[0]
+    assert line.endswith(f"gave up session.started of session {session_id}, version 1: status 400")
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "least", "most"), [("120", 120, 120), ("999999999999", 3600, 3600), ("soon", 2, 5)]
+)
+def test_retry_after_is_honoured(
+    urls: Urls, owner: psycopg.Connection, events: Events, retry_after: str, least: int, most: int
+) -> None:
+    """The next attempt comes after the seconds of Retry-After, up to an hour, and not before the backoff."""
+    with receiving() as receiver:
+        receiver.respond = lambda _: Response(429, {"Retry-After": retry_after})
+        with sending(urls, {"grading": local(receiver.url())}):
+            message = events.start()
+            eventually(lambda: deliveries(owner) == [(message, 1)])
+            query = "select extract(epoch from next_at - failed_at)::integer from webhook_deliveries"
+            assert least <= (owner.execute(query).fetchone() or [0])[0] <= most
+
+
+def test_410_disables_an_endpoint(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
+    """After 410 nothing is sent, also after a restart, until the URL changes or a command enables it."""
+    with receiving() as receiver:
+        endpoint = {"grading": local(receiver.url())}
+        receiver.respond = lambda _: Response(410)
+        with sending(urls, endpoint) as process:
+            ids = [events.start()]
+            process.await_line("webhook grading: disabled, it has answered 410")
+            ids.append(events.start())
+        assert command(urls, "--status").stdout.startswith("grading: disabled, 2 undelivered")
+        with sending(urls, endpoint) as process:
+            process.await_line("webhook grading: disabled, it has answered 410")
+            assert receiver.ids == ids[:1]
+            assert command(urls, "--enable", "grading").returncode == 0
+            process.await_line("webhook grading: disabled, it has answered 410; change its URL")
+            assert receiver.ids == [ids[0], ids[0]]
+            assert command(urls, "--enable", "other").returncode == 1
+        receiver.respond = lambda _: Response()
+        with sending(urls, {"grading": local(receiver.url(path="/new"))}) as process:
+            eventually(lambda: deliveries(owner) == [] and ids[1] in receiver.ids)
+            assert process.logged("webhook grading: enabled, it has another URL")
+    assert receiver.ids == [ids[0], ids[0], *ids]
+
+
+def test_a_slow_endpoint_delays_no_other(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
+    """An endpoint that does not respond has a few requests in flight, and others get all events meanwhile."""
+    release = threading.Event()
+
+    def wait(_: Request) -> Response:
+        release.wait(LIMIT)
+        return Response()
+
+    with receiving() as slow, receiving() as quick:
+        slow.respond = wait
+        with sending(urls, {"slow": local(slow.url()), "quick": local(quick.url())}):
+            ids = [events.start() for _ in range(20)]
+            quick.await_requests(20)
+            slow.await_requests(8)
+            assert len(slow.requests) == 8
+            release.set()
+            eventually(lambda: deliveries(owner) == [])
+    assert sorted(slow.ids) == sorted(quick.ids) == sorted(ids)
+
+
+def test_a_kill_between_post_and_record_repeats_the_event(
+    urls: Urls, owner: psycopg.Connection, events: Events
+) -> None:
+    """A process that is killed before it could store that an event was received sends it again."""
+    arrived, release = threading.Event(), threading.Event()
+
+    def respond(_: Request) -> Response:
+        arrived.set()
+        release.wait(LIMIT)
+        return Response()
+
+    with receiving() as receiver:
+        endpoint = {"grading": local(receiver.url())}
+        receiver.respond = respond
+        with sending(urls, endpoint) as victim:
+            message = events.start()
+            assert arrived.wait(LIMIT)
+            victim.kill()
+        release.set()
+        with sending(urls, endpoint):
+            eventually(lambda: deliveries(owner) == [])
+    assert receiver.ids == [message, message]
+
+
+def test_sigterm_waits_for_a_post_in_flight(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
+    """After SIGTERM an event in flight is recorded as received, and no other one is sent."""
+    arrived, release = threading.Event(), threading.Event()
+
+    def respond(_: Request) -> Response:
+        arrived.set()
+        release.wait(LIMIT)
+        return Response()
+
+    with receiving() as receiver:
+        receiver.respond = respond
+        with sending(urls, {"grading": local(receiver.url())}) as process:
+            first = events.start()
+            assert arrived.wait(LIMIT)
+            process.process.terminate()
+            second = events.add(first)
+            release.set()
+            assert process.process.wait(LIMIT) == 0
+    assert receiver.ids == [first]
+    assert [message for message, _ in deliveries(owner)] in ([], [second])
+
+
+def test_of_two_processes_one_sends(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
+    """A second process waits, and takes over when the first one is killed: each event is sent once."""
+    with receiving() as receiver:
+        endpoint = {"grading": local(receiver.url())}
+        with sending(urls, endpoint) as first, started(urls, endpoint) as second:
+            ids = [events.start()]
+            receiver.await_requests(1)
+            eventually(lambda: deliveries(owner) == [])
+            assert not second.logged("this process sends webhooks")
+            assert command(urls, "--status").returncode == 0
+            first.kill()
+            second.await_line("this process sends webhooks")
+            ids.append(events.start())
+            eventually(lambda: receiver.ids == ids)
+    ended = command(urls, "--status")
+    assert (ended.returncode, ended.stderr) == (1, "session-service: no process sends webhooks\n")
+    assert ended.stdout == "grading: 0 undelivered, the oldest for 0 s, 0 to be tried again\n"
+
+
+def test_events_that_are_gone_are_reported(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
+    """An endpoint that was away until its events were trimmed goes on from the oldest one, with a log line."""
+    with receiving() as receiver:
+        endpoint = {"grading": local(receiver.url())}
+        with sending(urls, endpoint):
+            pass
+        for _ in range(3):
+            events.start()
+        owner.execute("delete from event_positions where position <= 2")
+        owner.execute("update event_feeds set trimmed = 2")
+        kept = events.start()
+        with sending(urls, endpoint) as process:
+            receiver.await_requests(2)
+            process.await_line("webhook grading: up to 2 events are gone from the feed (EVENTS_DAYS)")
+    assert receiver.ids[-1] == kept
+
+
+def test_a_restored_database_goes_on_where_it_was(
+    urls: Urls, owner: psycopg.Connection, events: Events
+) -> None:
+    """The state of an endpoint is restored with the feed: after a new era its events go on, none twice."""
+    with receiving() as receiver, sending(urls, {"grading": local(receiver.url())}):
+        ids = [events.start()]
+        receiver.await_requests(1)
+        owner.execute("update event_feeds set era = gen_random_uuid()")
+        ids.append(events.start())
+        eventually(lambda: receiver.ids == ids)
+
+
+def test_no_personal_data_is_kept(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
+    """A delivery that waits has the session's id and version, positions, times and counts only."""
+    with receiving() as receiver:
+        receiver.respond = lambda _: Response(500)
+        with sending(urls, {"grading": local(receiver.url())}):
+            message = events.start()
+            eventually(lambda: deliveries(owner) == [(message, 1)])
+    row = owner.execute("select * from webhook_deliveries").fetchone()
+    assert row is not None
+    assert [type(value) for value in row] == [str, int, UUID, int, datetime, int, datetime, datetime]
+    assert row[0] == "grading"
+
+
+def test_a_removed_endpoint_is_forgotten_by_a_command(
+    urls: Urls, owner: psycopg.Connection, events: Events
+) -> None:
+    """The state of an endpoint that is not in the settings stays, with a log line, until a command deletes it."""
+    with receiving() as receiver:
+        receiver.respond = lambda _: Response(500)
+        endpoints = {"grading": local(receiver.url()), "other": local(receiver.url(path="/other"))}
+        with sending(urls, endpoints):
+            events.start()
+            eventually(lambda: len(deliveries(owner)) == 2)
+        with sending(urls, {"other": endpoints["other"]}) as process:
+            process.await_line("webhook grading: it is not in the settings any more")
+            file = str(process.log.parent / "webhooks.json")
+            assert command(urls, "--forget", "other", WEBHOOKS_FILE=file).returncode == 1
+            assert command(urls, "--forget", "grading", WEBHOOKS_FILE=file).returncode == 0
+            assert command(urls, "--forget", "grading", WEBHOOKS_FILE=file).returncode == 1
+    assert owner.execute("select name from webhook_endpoints").fetchall() == [("other",)]
+    assert len(deliveries(owner)) == 1
