@@ -1,10 +1,10 @@
 -- name: list_due_deliveries :many
 -- in:  webhook text, count integer
--- out: position bigint, session_id uuid, version integer, attempts integer, failing_seconds integer, type text?, at text?, event json?
+-- out: position bigint, session_id uuid, version integer, attempts integer, failing_seconds integer, message json?
 --
--- Lists up to `count` deliveries that are due, in the order of the feed, with their events as list_events has them.
--- An event waits for earlier ones of its session; that of an erased session does not. Without an event: its line was
--- erased. `failing_seconds` is the time since the first failed attempt, 0 without one.
+-- Lists up to `count` deliveries that are due, in the order of the feed, with their messages, whose data are the events
+-- as list_events has them. An event waits for earlier ones of its session; that of an erased session does not. Without
+-- a message: the line was erased. `failing_seconds` is the time since the first failed attempt, 0 without one.
 with due as materialized (
   select d.*, e.type
   from webhook_deliveries as d
@@ -29,31 +29,34 @@ with due as materialized (
 select
   due.position, due.session_id, due.version, due.attempts,
   coalesce(extract(epoch from clock_timestamp() - due.failed_at), 0)::integer as failing_seconds,
-  e.type,
-  to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at,
   case
     when e.type is not null
     then json_build_object(
-      'session_id', e.session_id,
-      'user_id', s.user_id,
-      'quiz_id', case
-        -- An integer up to 2^53 - 1 is shown as such.
-        when q.quiz_id !~ '^(0|[1-9][0-9]{0,15})$' then to_json(q.quiz_id)
-        when q.quiz_id::bigint > 9007199254740991 then to_json(q.quiz_id)
-        else to_json(q.quiz_id::bigint)
-      end,
-      'version', e.version,
       'type', e.type,
-      'at', to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-      'actor', e.actor,
-      'client_id', e.client_id,
-      'request_id', e.request_id,
-      'data', e.data
+      'timestamp', times.at,
+      'data', json_build_object(
+        'session_id', e.session_id,
+        'user_id', s.user_id,
+        'quiz_id', case
+          -- An integer up to 2^53 - 1 is shown as such.
+          when q.quiz_id !~ '^(0|[1-9][0-9]{0,15})$' then to_json(q.quiz_id)
+          when q.quiz_id::bigint > 9007199254740991 then to_json(q.quiz_id)
+          else to_json(q.quiz_id::bigint)
+        end,
+        'version', e.version,
+        'type', e.type,
+        'at', times.at,
+        'actor', e.actor,
+        'client_id', e.client_id,
+        'request_id', e.request_id,
+        'data', e.data
+      )
     )
-  end as event
+  end as message
 from due
 left join session_events as e on e.session_id = due.session_id and e.version = due.version
 left join quiz_sessions as s on s.id = due.session_id
 left join event_positions as p on p.position = due.position
 cross join lateral (select coalesce(p.quiz_id, s.quiz_id) as quiz_id) as q
+cross join lateral (select to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at) as times
 order by due.position;

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import psycopg
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.storage import queries
 from session_service.storage.connection import PostgresConnection, reason
+from session_service.storage.pool import LOG_INTERVAL
 from session_service.storage.statements import RejectedError
 
 INTERVAL = 0.5  # seconds between two attempts to acquire the lock, and between two checks that it is held
@@ -24,19 +26,18 @@ async def lead(url: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
     PostgreSQL releases the lock when the connection ends: when the process is killed, too.
     """
-    logged = ""
+    logged, logged_at = "", 0.0
     while True:
         try:
             async with await PostgresConnection.connect(url, autocommit=True) as connection:
                 await _bounded(connection, queries.configure(connection))
                 await _lock(connection)
-                logged = ""
                 await _work(connection, work())
         except (psycopg.Error, ServiceUnavailableError, RejectedError) as error:
             fault = reason(error)
-            if fault != logged:
+            if fault != logged or time.monotonic() - logged_at >= LOG_INTERVAL:
                 _log.warning("this process sends no webhooks: %s", fault)
-            logged = fault
+                logged, logged_at = fault, time.monotonic()
         await asyncio.sleep(INTERVAL)
 
 

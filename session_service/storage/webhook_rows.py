@@ -25,7 +25,7 @@ class AcceptedEvents:
 
 @attrs.frozen
 class DueDelivery:
-    """A delivery that is due, with its event as in the feed, or without if the line was erased.
+    """A delivery that is due, with its message, or without one if its line of the journal was erased.
 
     `failing_seconds` is the time since the first failed attempt.
     """
@@ -35,9 +35,7 @@ class DueDelivery:
     version: int
     attempts: int
     failing_seconds: int
-    type: str | None
-    at: str | None
-    event: Fragment | None
+    message: Fragment | None
 
 
 @attrs.frozen

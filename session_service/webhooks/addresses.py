@@ -29,13 +29,16 @@ _PRIVATE = tuple(
 )
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: others are not routed on the Internet
-_6TO4 = IPv6Network("2002::/16")  # RFC 3056: has an IPv4 address, too, and is deprecated (RFC 7526)
+# Special purposes (IANA) that not every version of `ipaddress` knows; 6to4 addresses have an IPv4 address.
+_SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")))
 
 
 def is_public(address: Address) -> bool:
     """Return whether the address is one of the Internet: of one host, and not of a special purpose."""
     address = _embedded(address)
-    if isinstance(address, IPv6Address) and (address not in _GLOBAL_UNICAST or address in _6TO4):
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
+    if any(address in network for network in _SPECIAL):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 

@@ -85,11 +85,12 @@ class Dispatcher:
         free = self._limit() - len(self._in_flight)
         if free <= 0:
             return
-        # Those in flight are due, too.
+        # They are due in the snapshot of the query, also those that end meanwhile.
+        in_flight = set(self._in_flight)
         due = await queries.list_due_deliveries(
             self._pool, webhook=self._endpoint.name, count=2 * CONCURRENCY
         )
-        fresh = [delivery for delivery in due if delivery.position not in self._in_flight]
+        fresh = [delivery for delivery in due if delivery.position not in in_flight]
         for delivery in fresh[:free]:
             self._in_flight[delivery.position] = asyncio.create_task(self._deliver(delivery))
 
@@ -114,7 +115,7 @@ class Dispatcher:
 
     async def _deliver(self, delivery: DueDelivery) -> None:
         try:
-            failure = await self._send(delivery) if delivery.event is not None else None
+            failure = None if delivery.message is None else await self._send(delivery)
             await _until_stored(lambda: self._record(delivery, failure))
         except Exception as error:  # noqa: BLE001 - the delivery is still due
             self._report(error)
@@ -124,9 +125,8 @@ class Dispatcher:
     async def _send(self, delivery: DueDelivery) -> Failure | None:
         """Post the event; return why that failed, or None."""
         message_id = f"{delivery.session_id}_{delivery.version}"
-        body = {"type": delivery.type, "timestamp": delivery.at, "data": delivery.event}
         try:
-            reply = await self._sender.post(message_id, orjson.dumps(body))
+            reply = await self._sender.post(message_id, orjson.dumps(delivery.message))
         except SendError as error:
             return Failure(str(error))
         return _judge(reply)
@@ -143,8 +143,8 @@ class Dispatcher:
                 _log.error("webhook %s: disabled, it has answered 410; change its URL, or --enable it", name)
         elif delivery.failing_seconds >= GIVE_UP_AFTER:
             await queries.finish_delivery(self._pool, **place)
-            event = (delivery.type, delivery.session_id, delivery.version, failure.reason)
-            _log.error("webhook %s: gave up %s of session %s, version %d: %s", name, *event)
+            event = (delivery.version, delivery.session_id, failure.reason)
+            _log.error("webhook %s: gave up the event of version %d of session %s: %s", name, *event)
         else:
             seconds = retry_delay(delivery.attempts + 1, failure.retry_after)
             await queries.postpone_delivery(self._pool, **place, seconds=seconds)

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from session_service.sessions import codec
 from session_service.sessions.events import EventType
+from session_service.sessions.models import ExternalId
 from session_service.settings import SettingError
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -46,8 +47,8 @@ class Endpoint:
     port: int
     target: str
     keys: tuple[bytes, ...]
-    types: tuple[str, ...] | None
-    quiz_ids: tuple[str, ...] | None
+    types: list[str] | None
+    quiz_ids: list[ExternalId] | None
     private: bool
 
     @property
@@ -129,8 +130,8 @@ def _endpoint(name: str, given: object, report: Callable[[str], None]) -> Endpoi
         report(f"{name}: {mistake}")
     if mistakes or not place or not keys:
         return None
-    quizzes = tuple(map(codec.external_id, quiz_ids)) if quiz_ids else None
-    return Endpoint(name, *place, keys, tuple(types) if types else None, quizzes, private)
+    quizzes = [codec.external_id(quiz_id) for quiz_id in quiz_ids] if quiz_ids else None
+    return Endpoint(name, *place, keys, types, quizzes, private)
 
 
 def _place(url: object, *, private: bool) -> tuple[str, str, int, str] | None:

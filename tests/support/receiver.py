@@ -4,7 +4,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -102,10 +102,10 @@ class _Server(ThreadingHTTPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         # In the connection's own thread: a client that refuses the certificate holds up no other.
         self.receiver.connections += 1
-        with suppress(OSError):
-            super().finish_request(
-                self.tls.wrap_socket(request, server_side=True) if self.tls else request, client_address
-            )
+        with suppress(OSError), ExitStack() as stack:
+            if self.tls:
+                request = stack.enter_context(self.tls.wrap_socket(request, server_side=True))
+            super().finish_request(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         while response.endless:
             self.wfile.write(response.body)
 
-    do_GET = do_POST
+    do_GET = do_POST  # noqa: N815 - the name of the standard library
 
     def log_message(self, *_: object) -> None:
         pass

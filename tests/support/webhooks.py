@@ -10,12 +10,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 from attrs import frozen
+from psycopg import sql
 
 from dev.reaper import ROOT
 from session_service.storage import statements
@@ -151,8 +153,5 @@ def deliveries(owner: psycopg.Connection) -> list[tuple[str, int]]:
 
 def let_time_pass(owner: psycopg.Connection, hours: int = 1) -> None:
     """Move the failures and the next attempts of all deliveries into the past."""
-    owner.execute(
-        "update webhook_deliveries "
-        "set next_at = next_at - %(by)s::interval, failed_at = failed_at - %(by)s::interval where attempts > 0",
-        {"by": f"{hours} hours"},
-    )
+    query = sql.SQL("update webhook_deliveries set next_at = next_at - {0}, failed_at = failed_at - {0}")
+    owner.execute(query.format(timedelta(hours=hours)))

@@ -1,7 +1,8 @@
 """Deliveries: signed, at least once, in the order of each session, until the endpoint has received them."""
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from uuid import UUID
 
 import psycopg
@@ -10,7 +11,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from tests.conftest import Urls
 from tests.support.feed import follow
-from tests.support.receiver import Receiver, Request, Response, receiving
+from tests.support.receiver import Request, Response, receiving
 from tests.support.service import running
 from tests.support.waiting import LIMIT, eventually
 from tests.support.webhooks import (
@@ -27,7 +28,7 @@ from tests.support.webhooks import (
 
 
 def test_an_event_is_posted_as_it_is_in_the_feed(urls: Urls) -> None:
-    """The body has the type and time of the event, and the event as listEvents shows it; both secrets sign it."""
+    """The body has the event as listEvents shows it, with its type and time; both secrets sign it."""
     old, new = new_secret(), new_secret()
     with receiving() as receiver, running(urls) as service:
         with sending(urls, {"grading": local(receiver.url(path="/h?a=b"), secrets=[new, old])}):
@@ -100,16 +101,15 @@ def test_an_erased_session_waits_for_no_refused_event(
 ) -> None:
     """The event of an erased session is sent at once; events whose lines are gone are not sent."""
     with receiving() as receiver:
-        receiver.respond = lambda request: Response(500 if request.id in {first, second} else 204)
         first = events.start()
+        receiver.respond = lambda request: Response(500 if request.id == first else 204)
         with sending(urls, {"grading": local(receiver.url())}):
             owner.execute("update webhook_endpoints set position = 0")
             eventually(lambda: deliveries(owner) == [(first, 1)])
             second = events.add(first)
             erased = events.add(second, "session.erased")
             eventually(lambda: erased in receiver.ids)
-            assert second not in receiver.ids
-            assert deliveries(owner) == [(first, 1), (second, 0)]
+            eventually(lambda: deliveries(owner) == [(first, 1), (second, 0)])
             owner.execute("delete from session_events where type <> 'session.erased'")
             let_time_pass(owner)
             eventually(lambda: deliveries(owner) == [])
@@ -131,19 +131,17 @@ def test_a_receiver_that_is_down_misses_nothing(
 
             def all_are_delivered() -> bool:
                 let_time_pass(owner)
-                return deliveries(owner) == []
+                return set(back.ids) == set(ids) and deliveries(owner) == []
 
             eventually(all_are_delivered)
             process.await_line("webhook grading: received an event again")
-    assert set(back.ids) == set(ids)
     assert len(back.ids) == 13
-    # A line when it begins to fail, not one for each attempt.
-    assert len(process_lines := [one for one in back.requests if one.id == back.ids[0]]) == 2
-    assert process_lines[0].body == process_lines[1].body
+    first, again = (request for request in back.requests if request.id == back.ids[0])
+    assert first.body == again.body
 
 
 def test_an_event_is_given_up_after_a_day(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
-    """An attempt that fails a day after the first one is the last, with a log line; the next event is sent."""
+    """An attempt that fails a day after the first one is the last; the next event follows."""
     with receiving() as receiver:
         receiver.respond = lambda request: Response(400 if request.id == first else 204)
         first = events.start()
@@ -158,23 +156,27 @@ def test_an_event_is_given_up_after_a_day(urls: Urls, owner: psycopg.Connection,
             line = process.await_line("gave up")
     assert receiver.ids == [first, first, first, second]
     session_id = first.split("_")[0]
-    assert line.endswith(f"gave up session.started of session {session_id}, version 1: status 400")
+    assert line.endswith(f"gave up the event of version 1 of session {session_id}: status 400")
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "least", "most"), [("120", 120, 120), ("999999999999", 3600, 3600), ("soon", 2, 5)]
-)
-def test_retry_after_is_honoured(
-    urls: Urls, owner: psycopg.Connection, events: Events, retry_after: str, least: int, most: int
-) -> None:
+def test_retry_after_is_honoured(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
     """The next attempt comes after the seconds of Retry-After, up to an hour, and not before the backoff."""
+    dates = [format_datetime(datetime.now(UTC) + timedelta(minutes=by)) for by in (-5, 10)]
+    given = {"120": (120, 120), "9" * 12: (3600, 3600), "soon": (2, 5), "-7": (2, 5), dates[0]: (2, 5)}
+    bounds = given | {dates[1]: (1, 600)}
     with receiving() as receiver:
-        receiver.respond = lambda _: Response(429, {"Retry-After": retry_after})
+        receiver.respond = lambda request: Response(429, {"Retry-After": by_id[request.id]})
+        by_id = {events.start(): retry_after for retry_after in bounds}
         with sending(urls, {"grading": local(receiver.url())}):
-            message = events.start()
-            eventually(lambda: deliveries(owner) == [(message, 1)])
-            query = "select extract(epoch from next_at - failed_at)::integer from webhook_deliveries"
-            assert least <= (owner.execute(query).fetchone() or [0])[0] <= most
+            owner.execute("update webhook_endpoints set position = 0")
+            eventually(lambda: dict(deliveries(owner)) == dict.fromkeys(by_id, 1))
+            query = (
+                "select session_id || '_1', extract(epoch from next_at - failed_at)::integer "
+                "from webhook_deliveries"
+            )
+            for message, seconds in owner.execute(query):
+                least, most = bounds[by_id[message]]
+                assert least <= seconds <= most, by_id[message]
 
 
 def test_410_disables_an_endpoint(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
@@ -192,13 +194,14 @@ def test_410_disables_an_endpoint(urls: Urls, owner: psycopg.Connection, events:
             assert receiver.ids == ids[:1]
             assert command(urls, "--enable", "grading").returncode == 0
             process.await_line("webhook grading: disabled, it has answered 410; change its URL")
-            assert receiver.ids == [ids[0], ids[0]]
+            assert set(receiver.ids) <= set(ids)
+            assert receiver.ids.count(ids[0]) == 2
             assert command(urls, "--enable", "other").returncode == 1
         receiver.respond = lambda _: Response()
         with sending(urls, {"grading": local(receiver.url(path="/new"))}) as process:
-            eventually(lambda: deliveries(owner) == [] and ids[1] in receiver.ids)
+            eventually(lambda: deliveries(owner) == [])
             assert process.logged("webhook grading: enabled, it has another URL")
-    assert receiver.ids == [ids[0], ids[0], *ids]
+    assert sorted(request.id for request in receiver.requests if request.path == "/new") == sorted(ids)
 
 
 def test_a_slow_endpoint_delays_no_other(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
@@ -217,6 +220,7 @@ def test_a_slow_endpoint_delays_no_other(urls: Urls, owner: psycopg.Connection, 
             slow.await_requests(8)
             assert len(slow.requests) == 8
             release.set()
+            slow.await_requests(20)
             eventually(lambda: deliveries(owner) == [])
     assert sorted(slow.ids) == sorted(quick.ids) == sorted(ids)
 
@@ -287,20 +291,19 @@ def test_of_two_processes_one_sends(urls: Urls, owner: psycopg.Connection, event
 
 
 def test_events_that_are_gone_are_reported(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
-    """An endpoint that was away until its events were trimmed goes on from the oldest one, with a log line."""
+    """An endpoint that was away until its events were trimmed goes on from the oldest; a log line says so."""
     with receiving() as receiver:
         endpoint = {"grading": local(receiver.url())}
         with sending(urls, endpoint):
             pass
-        for _ in range(3):
-            events.start()
+        ids = [events.start() for _ in range(3)]
         owner.execute("delete from event_positions where position <= 2")
         owner.execute("update event_feeds set trimmed = 2")
-        kept = events.start()
+        ids.append(events.start())
         with sending(urls, endpoint) as process:
             receiver.await_requests(2)
             process.await_line("webhook grading: up to 2 events are gone from the feed (EVENTS_DAYS)")
-    assert receiver.ids[-1] == kept
+    assert sorted(receiver.ids) == sorted(ids[2:])
 
 
 def test_a_restored_database_goes_on_where_it_was(
@@ -331,7 +334,7 @@ def test_no_personal_data_is_kept(urls: Urls, owner: psycopg.Connection, events:
 def test_a_removed_endpoint_is_forgotten_by_a_command(
     urls: Urls, owner: psycopg.Connection, events: Events
 ) -> None:
-    """The state of an endpoint that is not in the settings stays, with a log line, until a command deletes it."""
+    """The state of an endpoint that is not in the settings stays until a command deletes it."""
     with receiving() as receiver:
         receiver.respond = lambda _: Response(500)
         endpoints = {"grading": local(receiver.url()), "other": local(receiver.url(path="/other"))}
