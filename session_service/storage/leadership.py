@@ -50,16 +50,19 @@ async def _lock(connection: PostgresConnection) -> None:
 
 
 async def _work(connection: PostgresConnection, work: Coroutine[Any, Any, None]) -> None:
-    """Run the work while the connection lives; raise the error of either."""
+    """Run the work while the connection lives; raise the error of the work."""
     task = asyncio.create_task(work)
     try:
         while not task.done():
             await asyncio.wait({task}, timeout=INTERVAL)
             await _bounded(connection, queries.get_clock(connection))
+    except ServiceUnavailableError as error:
+        _log.warning("this process has lost its lock of the webhooks: %s", reason(error))
     finally:
         task.cancel()
         await asyncio.wait({task})
-    task.result()
+    if not task.cancelled():
+        task.result()
 
 
 async def _bounded(connection: PostgresConnection, statement: Awaitable[T]) -> T:

@@ -109,29 +109,31 @@ def _endpoint(name: str, given: object, report: Callable[[str], None]) -> Endpoi
     if not isinstance(given, dict):
         report(f"{name} must be an object with url and secrets")
         return None
-    private = given.get("private", False)
-    place = _place(given.get("url"), private=private is True)
-    keys = _keys(given.get("secrets"))
-    types = given.get("types")
-    quiz_ids = given.get("quiz_ids")
-    mistakes = [
-        text
-        for text, is_valid in (
-            (f"it may have only {', '.join(_FIELDS)}", given.keys() <= set(_FIELDS)),
-            ("private must be true or false", isinstance(private, bool)),
-            (_URL, place),
-            (_SECRETS, keys),
-            (f"types must be some of {', '.join(_TYPES)}", "types" not in given or _are(types, _is_type)),
-            (_QUIZ_IDS, "quiz_ids" not in given or _are(quiz_ids, _is_quiz_id)),
-        )
-        if not is_valid
-    ]
+    mistakes = _mistakes(given)
     for mistake in mistakes:
         report(f"{name}: {mistake}")
+    private = given.get("private") is True
+    place, keys = _place(given.get("url"), private=private), _keys(given.get("secrets"))
     if mistakes or not place or not keys:
         return None
+    types, quiz_ids = given.get("types"), given.get("quiz_ids")
     quizzes = [codec.external_id(quiz_id) for quiz_id in quiz_ids] if quiz_ids else None
     return Endpoint(name, *place, keys, types, quizzes, private)
+
+
+def _mistakes(given: dict[str, object]) -> list[str]:
+    """Return the rules that an endpoint breaks."""
+    private = given.get("private", False)
+    types, quiz_ids = given.get("types"), given.get("quiz_ids")
+    rules = (
+        (f"it may have only {', '.join(_FIELDS)}", given.keys() <= set(_FIELDS)),
+        ("private must be true or false", isinstance(private, bool)),
+        (_URL, _place(given.get("url"), private=private is True)),
+        (_SECRETS, _keys(given.get("secrets"))),
+        (f"types must be some of {', '.join(_TYPES)}", "types" not in given or _are(types, _is_type)),
+        (_QUIZ_IDS, "quiz_ids" not in given or _are(quiz_ids, _is_quiz_id)),
+    )
+    return [text for text, is_kept in rules if not is_kept]
 
 
 def _place(url: object, *, private: bool) -> tuple[str, str, int, str] | None:

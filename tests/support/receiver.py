@@ -55,6 +55,7 @@ class Receiver:
         self.requests: list[Request] = []
         self.respond: Callable[[Request], Response] = lambda _: Response()
         self.connections = 0
+        self.closed = threading.Event()
         self.scheme = "http"
         self.port = 0
 
@@ -85,6 +86,7 @@ def receiving(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Rece
         try:
             yield receiver
         finally:
+            receiver.closed.set()
             server.shutdown()
             thread.join()
 
@@ -126,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("content-length", str(len(response.body)))
         self.end_headers()
         self.wfile.write(response.body)
-        while response.endless:
+        while response.endless and not self.server.receiver.closed.wait(0 if response.body else 0.02):
             self.wfile.write(response.body)
 
     do_GET = do_POST  # noqa: N815 - the name of the standard library

@@ -1,5 +1,6 @@
 """Processes that send webhooks, and the events that they send."""
 
+import asyncio
 import base64
 import json
 import os
@@ -8,11 +9,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -23,8 +24,12 @@ from dev.reaper import ROOT
 from session_service.storage import statements
 from session_service.storage.event_rows import PlaceInput
 from session_service.storage.sql_files import FOLDER
+from session_service.webhooks import endpoints as endpoint_settings
+from session_service.webhooks.sender import Reply, Sender, SendError
 from tests.support.feed import start_statement
 from tests.support.waiting import LIMIT, eventually
+
+T = TypeVar("T")
 
 SENDS = "this process sends webhooks"
 
@@ -109,6 +114,34 @@ def command(urls: Mapping[str, str], *arguments: str, **settings: str) -> subpro
         timeout=LIMIT,
         check=False,
     )
+
+
+def bounded(work: Coroutine[Any, Any, T]) -> T:
+    """Run the work, which must end."""
+
+    async def run() -> T:
+        async with asyncio.timeout(LIMIT):
+            return await work
+
+    return asyncio.run(run())
+
+
+def post(folder: Path, *urls: str, **fields: object) -> list[Reply | str]:
+    """Post from this process to an endpoint for each URL; return each reply, or why there is none."""
+    file = folder / "webhooks.json"
+    file.write_text(json.dumps({f"e{number}": local(url, **fields) for number, url in enumerate(urls)}))
+
+    async def run() -> list[Reply | str]:
+        found: list[Reply | str] = []
+        for endpoint in endpoint_settings.read(file):
+            async with Sender(endpoint) as sender:
+                try:
+                    found.append(await sender.post("id_1", '{"a": "é"}'.encode()))
+                except SendError as error:
+                    found.append(str(error))
+        return found
+
+    return bounded(run())
 
 
 class Events:

@@ -3,7 +3,6 @@
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -17,13 +16,11 @@ from tests.support.waiting import LIMIT, eventually
 from tests.support.webhooks import (
     SECRET,
     Events,
-    command,
     deliveries,
     let_time_pass,
     local,
     new_secret,
     sending,
-    started,
 )
 
 
@@ -140,25 +137,6 @@ def test_a_receiver_that_is_down_misses_nothing(
     assert first.body == again.body
 
 
-def test_an_event_is_given_up_after_a_day(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
-    """An attempt that fails a day after the first one is the last; the next event follows."""
-    with receiving() as receiver:
-        receiver.respond = lambda request: Response(400 if request.id == first else 204)
-        first = events.start()
-        second = events.add(first)
-        with sending(urls, {"grading": local(receiver.url())}) as process:
-            owner.execute("update webhook_endpoints set position = 0")
-            eventually(lambda: deliveries(owner)[:1] == [(first, 1)])
-            let_time_pass(owner, hours=23)
-            eventually(lambda: deliveries(owner)[:1] == [(first, 2)])
-            let_time_pass(owner, hours=2)
-            eventually(lambda: deliveries(owner) == [])
-            line = process.await_line("gave up")
-    assert receiver.ids == [first, first, first, second]
-    session_id = first.split("_")[0]
-    assert line.endswith(f"gave up the event of version 1 of session {session_id}: status 400")
-
-
 def test_retry_after_is_honoured(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
     """The next attempt comes after the seconds of Retry-After, up to an hour, and not before the backoff."""
     dates = [format_datetime(datetime.now(UTC) + timedelta(minutes=by)) for by in (-5, 10)]
@@ -177,31 +155,6 @@ def test_retry_after_is_honoured(urls: Urls, owner: psycopg.Connection, events: 
             for message, seconds in owner.execute(query):
                 least, most = bounds[by_id[message]]
                 assert least <= seconds <= most, by_id[message]
-
-
-def test_410_disables_an_endpoint(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
-    """After 410 nothing is sent, also after a restart, until the URL changes or a command enables it."""
-    with receiving() as receiver:
-        endpoint = {"grading": local(receiver.url())}
-        receiver.respond = lambda _: Response(410)
-        with sending(urls, endpoint) as process:
-            ids = [events.start()]
-            process.await_line("webhook grading: disabled, it has answered 410")
-            ids.append(events.start())
-        assert command(urls, "--status").stdout.startswith("grading: disabled, 2 undelivered")
-        with sending(urls, endpoint) as process:
-            process.await_line("webhook grading: disabled, it has answered 410")
-            assert receiver.ids == ids[:1]
-            assert command(urls, "--enable", "grading").returncode == 0
-            process.await_line("webhook grading: disabled, it has answered 410; change its URL")
-            assert set(receiver.ids) <= set(ids)
-            assert receiver.ids.count(ids[0]) == 2
-            assert command(urls, "--enable", "other").returncode == 1
-        receiver.respond = lambda _: Response()
-        with sending(urls, {"grading": local(receiver.url(path="/new"))}) as process:
-            eventually(lambda: deliveries(owner) == [])
-            assert process.logged("webhook grading: enabled, it has another URL")
-    assert sorted(request.id for request in receiver.requests if request.path == "/new") == sorted(ids)
 
 
 def test_a_slow_endpoint_delays_no_other(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
@@ -247,105 +200,3 @@ def test_a_kill_between_post_and_record_repeats_the_event(
         with sending(urls, endpoint):
             eventually(lambda: deliveries(owner) == [])
     assert receiver.ids == [message, message]
-
-
-def test_sigterm_waits_for_a_post_in_flight(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
-    """After SIGTERM an event in flight is recorded as received, and no other one is sent."""
-    arrived, release = threading.Event(), threading.Event()
-
-    def respond(_: Request) -> Response:
-        arrived.set()
-        release.wait(LIMIT)
-        return Response()
-
-    with receiving() as receiver:
-        receiver.respond = respond
-        with sending(urls, {"grading": local(receiver.url())}) as process:
-            first = events.start()
-            assert arrived.wait(LIMIT)
-            process.process.terminate()
-            second = events.add(first)
-            release.set()
-            assert process.process.wait(LIMIT) == 0
-    assert receiver.ids == [first]
-    assert [message for message, _ in deliveries(owner)] in ([], [second])
-
-
-def test_of_two_processes_one_sends(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
-    """A second process waits, and takes over when the first one is killed: each event is sent once."""
-    with receiving() as receiver:
-        endpoint = {"grading": local(receiver.url())}
-        with sending(urls, endpoint) as first, started(urls, endpoint) as second:
-            ids = [events.start()]
-            receiver.await_requests(1)
-            eventually(lambda: deliveries(owner) == [])
-            assert not second.logged("this process sends webhooks")
-            assert command(urls, "--status").returncode == 0
-            first.kill()
-            second.await_line("this process sends webhooks")
-            ids.append(events.start())
-            eventually(lambda: receiver.ids == ids)
-    ended = command(urls, "--status")
-    assert (ended.returncode, ended.stderr) == (1, "session-service: no process sends webhooks\n")
-    assert ended.stdout == "grading: 0 undelivered, the oldest for 0 s, 0 to be tried again\n"
-
-
-def test_events_that_are_gone_are_reported(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
-    """An endpoint that was away until its events were trimmed goes on from the oldest; a log line says so."""
-    with receiving() as receiver:
-        endpoint = {"grading": local(receiver.url())}
-        with sending(urls, endpoint):
-            pass
-        ids = [events.start() for _ in range(3)]
-        owner.execute("delete from event_positions where position <= 2")
-        owner.execute("update event_feeds set trimmed = 2")
-        ids.append(events.start())
-        with sending(urls, endpoint) as process:
-            receiver.await_requests(2)
-            process.await_line("webhook grading: up to 2 events are gone from the feed (EVENTS_DAYS)")
-    assert sorted(receiver.ids) == sorted(ids[2:])
-
-
-def test_a_restored_database_goes_on_where_it_was(
-    urls: Urls, owner: psycopg.Connection, events: Events
-) -> None:
-    """The state of an endpoint is restored with the feed: after a new era its events go on, none twice."""
-    with receiving() as receiver, sending(urls, {"grading": local(receiver.url())}):
-        ids = [events.start()]
-        receiver.await_requests(1)
-        owner.execute("update event_feeds set era = gen_random_uuid()")
-        ids.append(events.start())
-        eventually(lambda: receiver.ids == ids)
-
-
-def test_no_personal_data_is_kept(urls: Urls, owner: psycopg.Connection, events: Events) -> None:
-    """A delivery that waits has the session's id and version, positions, times and counts only."""
-    with receiving() as receiver:
-        receiver.respond = lambda _: Response(500)
-        with sending(urls, {"grading": local(receiver.url())}):
-            message = events.start()
-            eventually(lambda: deliveries(owner) == [(message, 1)])
-    row = owner.execute("select * from webhook_deliveries").fetchone()
-    assert row is not None
-    assert [type(value) for value in row] == [str, int, UUID, int, datetime, int, datetime, datetime]
-    assert row[0] == "grading"
-
-
-def test_a_removed_endpoint_is_forgotten_by_a_command(
-    urls: Urls, owner: psycopg.Connection, events: Events
-) -> None:
-    """The state of an endpoint that is not in the settings stays until a command deletes it."""
-    with receiving() as receiver:
-        receiver.respond = lambda _: Response(500)
-        endpoints = {"grading": local(receiver.url()), "other": local(receiver.url(path="/other"))}
-        with sending(urls, endpoints):
-            events.start()
-            eventually(lambda: len(deliveries(owner)) == 2)
-        with sending(urls, {"other": endpoints["other"]}) as process:
-            process.await_line("webhook grading: it is not in the settings any more")
-            file = str(process.log.parent / "webhooks.json")
-            assert command(urls, "--forget", "other", WEBHOOKS_FILE=file).returncode == 1
-            assert command(urls, "--forget", "grading", WEBHOOKS_FILE=file).returncode == 0
-            assert command(urls, "--forget", "grading", WEBHOOKS_FILE=file).returncode == 1
-    assert owner.execute("select name from webhook_endpoints").fetchall() == [("other",)]
-    assert len(deliveries(owner)) == 1
