@@ -185,7 +185,7 @@ POSTS = [
         "IPv4 addresses within IPv6 addresses are judged",
         _JUDGE,
         force("_embedded", "address in _NAT64", value=False),
-        f"{_ADDRESSES}[64:ff9b::7f00:1]",
+        _ADDRESSES,
     ),
     Mutation(
         "IPv6 addresses outside of global unicast are refused",
@@ -193,31 +193,31 @@ POSTS = [
         force(
             "is_public", "isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST", value=False
         ),
-        f"{_ADDRESSES}[64:ff9b:1::7f00:1]",
+        _ADDRESSES,
     ),
     Mutation(
         "addresses of special purposes are refused",
         _JUDGE,
         force("is_public", "any(address in network for network in _SPECIAL)", value=False),
-        f"{_ADDRESSES}[2002:7f00:1::]",
+        _ADDRESSES,
     ),
     Mutation(
         "certificates are checked",
         _SEND,
         replace("Sender.__init__", "ssl.create_default_context()", "ssl._create_unverified_context()"),
-        f"{_SENDER}test_a_lie_about_a_certificate_gets_no_event[authority]",
+        f"{_SENDER}test_a_lie_about_a_certificate_gets_no_event",
     ),
     Mutation(
         "the certificate is that of the host",
         _SEND,
         replace("Sender._request", '{"sni_hostname": endpoint.host, $$$}', '{"sni_hostname": str(address)}'),
-        f"{_SENDER}test_a_trusted_endpoint_receives_over_tls[localhost]",
+        f"{_SENDER}test_a_trusted_endpoint_receives_over_tls",
     ),
     Mutation(
         "a body that does not end is no failure",
         _SEND,
         set_constant("BODY_TIMEOUT", "None"),
-        f"{_SENDER}test_bodies_of_responses_are_bounded[silent]",
+        f"{_SENDER}test_bodies_of_responses_are_bounded",
     ),
     Mutation(
         "connections are kept",
