@@ -2,16 +2,17 @@
 -- in:  webhook text, count integer
 -- out: position bigint, session_id uuid, version integer, attempts integer, failing_seconds integer, message json?
 --
--- Lists up to `count` deliveries that are due, in the order of the feed, with their messages, whose data are the events
--- as list_events has them. An event waits for earlier ones of its session; that of an erased session does not. Without
--- a message: the line was erased. `failing_seconds` is the time since the first failed attempt, 0 without one.
+-- Lists up to `count` deliveries that are due, those first that are due for the longest time, with their messages, whose
+-- data are the events as list_events has them. An event waits for earlier ones of its session; that of an erased session
+-- comes first. A delivery whose line was erased is due at once, and has no message. `failing_seconds` is the time since
+-- the first failed attempt, 0 without one.
 with due as materialized (
   select d.*, e.type
   from webhook_deliveries as d
   join webhook_endpoints as w on w.name = d.webhook and w.disabled_at is null
   left join session_events as e on e.session_id = d.session_id and e.version = d.version
   where d.webhook = %(webhook)s::text
-    and d.next_at <= clock_timestamp()
+    and (d.next_at <= clock_timestamp() or e.type is null)
     and (
       e.type is null
       or e.type = 'session.erased'
@@ -23,7 +24,7 @@ with due as materialized (
           and earlier.position < d.position
       )
     )
-  order by d.position
+  order by coalesce(e.type, 'session.erased') <> 'session.erased', d.next_at, d.position
   limit %(count)s::integer
 )
 select
@@ -59,4 +60,4 @@ left join quiz_sessions as s on s.id = due.session_id
 left join event_positions as p on p.position = due.position
 cross join lateral (select coalesce(p.quiz_id, s.quiz_id) as quiz_id) as q
 cross join lateral (select to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at) as times
-order by due.position;
+order by coalesce(e.type, 'session.erased') <> 'session.erased', due.next_at, due.position;

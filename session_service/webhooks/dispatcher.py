@@ -7,6 +7,7 @@ received it, so that each event is sent at least once, whenever this process end
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from session_service.webhooks.endpoints import Endpoint
 from session_service.webhooks.sender import CONCURRENCY, Reply, Sender, SendError
 
 INTERVAL = 0.5  # seconds between two looks at the feed, and at the deliveries that are due
+BATCH_SIZE = 64  # deliveries that are listed in one statement: more than are in flight
 MAX_DELIVERIES = 1000  # of an endpoint that wait; beyond that events stay in the feed
 FIRST_DELAY = 5  # seconds from a first failed attempt to the next; it doubles with each further one
 MAX_DELAY = 600  # seconds from any failed attempt to the next, without a Retry-After
@@ -57,7 +59,8 @@ class Dispatcher:
         self._sender = sender
         self._in_flight: dict[int, asyncio.Task[None]] = {}
         self._failures = 0
-        self._accept_at = 0.0
+        self._look_at = 0.0
+        self._due: deque[DueDelivery] = deque()
         self._fault = ""
 
     async def run(self) -> None:
@@ -79,20 +82,24 @@ class Dispatcher:
 
     async def _round(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now >= self._accept_at:
+        if now >= self._look_at:
             more = await self._accept()
-            self._accept_at = 0.0 if more else now + INTERVAL
+            self._look_at = 0.0 if more else now + INTERVAL
+            # A delivery that was listed may be gone since.
+            self._due.clear()
         free = self._limit() - len(self._in_flight)
-        if free <= 0:
-            return
-        # They are due in the snapshot of the query, also those that end meanwhile.
-        in_flight = set(self._in_flight)
-        due = await queries.list_due_deliveries(
-            self._pool, webhook=self._endpoint.name, count=2 * CONCURRENCY
-        )
-        fresh = [delivery for delivery in due if delivery.position not in in_flight]
-        for delivery in fresh[:free]:
+        if free > 0 and not self._due:
+            await self._list()
+        for _ in range(min(free, len(self._due))):
+            delivery = self._due.popleft()
             self._in_flight[delivery.position] = asyncio.create_task(self._deliver(delivery))
+
+    async def _list(self) -> None:
+        """List deliveries that are due and not in flight."""
+        # Those that end during the query are still in its snapshot.
+        in_flight = set(self._in_flight)
+        due = await queries.list_due_deliveries(self._pool, webhook=self._endpoint.name, count=BATCH_SIZE)
+        self._due.extend(delivery for delivery in due if delivery.position not in in_flight)
 
     def _limit(self) -> int:
         """Return the number of posts at the same time: one to an endpoint that has failed again and again."""
@@ -119,6 +126,8 @@ class Dispatcher:
             await _until_stored(lambda: self._record(delivery, failure))
         except Exception as error:  # noqa: BLE001 - the delivery is still due
             self._report(error)
+            # Without a record it would be sent again in the next round.
+            await asyncio.sleep(FIRST_DELAY)
         finally:
             del self._in_flight[delivery.position]
 
