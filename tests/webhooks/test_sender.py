@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from session_service.webhooks.addresses import Resolver
 from session_service.webhooks.sender import Reply, Sender
 from tests.support.authority import LOOPBACK, OTHER_HOST, Authority
 from tests.support.receiver import Response, receiving
-from tests.support.waiting import LIMIT
+from tests.support.waiting import LIMIT, eventually_async
 from tests.support.webhooks import SECRET, bounded, local, post
 
 LOCALHOST = x509.DNSName("localhost")
+PORT = 64999  # of no other look-up
 NOT_ALLOWED = "no address of its host is allowed"
 
 
@@ -143,15 +145,28 @@ def test_connections_are_used_again(tmp_path: Path) -> None:
 
 def test_one_look_up_at_a_time() -> None:
     """All that ask for the addresses of a host wait for one look-up; one that gives up does not end it."""
+    looked_up: list[object] = []
+    answer = threading.Event()
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        # In the thread of the look-up, which a name server delays.
+        if event == "socket.getaddrinfo" and arguments[1] == PORT:
+            looked_up.append(arguments[0])
+            answer.wait(LIMIT)
+
+    sys.addaudithook(watch)
 
     async def run() -> None:
-        resolver = Resolver("127.0.0.1", 80)
-        before = {thread.name for thread in threading.enumerate()}
-        one, two = (asyncio.create_task(resolver.resolve()) for _ in range(2))
+        resolver = Resolver("127.0.0.1", PORT)
+        tasks = [asyncio.create_task(resolver.resolve()) for _ in range(3)]
+        await eventually_async(lambda: looked_up)
+        tasks[0].cancel()
+        tasks.append(asyncio.create_task(resolver.resolve()))
         await asyncio.sleep(0)
-        assert before == {thread.name for thread in threading.enumerate()} - {"resolver"}
-        one.cancel()
-        assert [str(address) for address in await two] == ["127.0.0.1"]
-        assert [str(address) for address in await resolver.resolve()] == ["127.0.0.1"]
+        answer.set()
+        assert [list(map(str, await task)) for task in tasks[1:]] == [["127.0.0.1"]] * 3
+        assert len(looked_up) == 1
+        await resolver.resolve()
+        assert len(looked_up) == 2
 
     bounded(run())
