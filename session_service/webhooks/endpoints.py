@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 from session_service.sessions import codec
 from session_service.sessions.events import EventType
@@ -45,8 +45,8 @@ class Endpoint:
     scheme: str
     host: str
     port: int
-    target: str
-    keys: tuple[bytes, ...]
+    target: str = field(repr=False)
+    keys: tuple[bytes, ...] = field(repr=False)
     types: list[str] | None
     quiz_ids: list[ExternalId] | None
     private: bool

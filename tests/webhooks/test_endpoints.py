@@ -2,17 +2,20 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dev.reaper import ROOT
 from session_service.settings import SettingError, webhooks_file
 from session_service.webhooks import endpoints
 from tests.conftest import Urls
 from tests.support.service import failed_start
 from tests.support.webhooks import SECRET, new_secret
 
+PAGE = (ROOT / "docs" / "events.md").read_text()
 HIDDEN = "S3cret"
 URL = "url must be https://host/path, or http:// with private: true"
 SECRETS = "secrets must be one, or two while rotating: each whsec_ and 24 to 64 bytes in base64"
@@ -139,6 +142,17 @@ def test_valid_endpoints(tmp_path: Path) -> None:
     assert (full.types, full.quiz_ids, len(full.keys)) == (["session.started"], ["7", "x"], 2)
     assert (local.authority, local.target, local.private) == ("[::1]:81", "/", True)
     assert len({plain.digest, local.digest}) == 2
+
+
+def test_the_example_is_valid(tmp_path: Path) -> None:
+    """The file in docs/events.md is valid, and neither its secret nor its path is in a representation."""
+    (text,) = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "webhooks.json"
+    file.write_text(text)
+    (endpoint,) = endpoints.read(file)
+    assert (endpoint.name, endpoint.host, endpoint.quiz_ids) == ("grading", "grading.example", ["7", "q1_1"])
+    assert "hooks" not in repr(endpoint)
+    assert repr(endpoint.keys[0]) not in repr(endpoint)
 
 
 @pytest.mark.parametrize("value", ["", "webhooks.json", "/a\0b"])
