@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 
 from attrs import frozen
 
@@ -86,7 +87,6 @@ class Settings:
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
         """Read all settings; raise SettingError for the first one that is missing or invalid."""
         host = _host(env, "HOST", "127.0.0.1")
-        level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
         return cls(
             database_url=database_url(env),
             erase_database_url=erase_database_url(env),
@@ -109,7 +109,7 @@ class Settings:
             rate_limit=_whole(env, "RATE_LIMIT", 0, 0, 1_000_000),
             service_rate_limit=_whole(env, "SERVICE_RATE_LIMIT", 0, 0, 1_000_000),
             cors_origins=_origins(env, "CORS_ORIGINS"),
-            log_level=logging.getLevelNamesMapping()[level.upper()],
+            log_level=log_level(env),
         )
 
 
@@ -154,6 +154,20 @@ def _retention_days(env: Mapping[str, str]) -> int:
     if days and not _get(env, "ERASE_DATABASE_URL"):
         raise SettingError("RETENTION_DAYS needs ERASE_DATABASE_URL, whose role may delete sessions")
     return days
+
+
+def log_level(env: Mapping[str, str] = os.environ) -> int:
+    """Read the level of the log."""
+    level = _choice(env, "LOG_LEVEL", ("info", "debug", "warning", "error"))
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
+def webhooks_file(env: Mapping[str, str] = os.environ) -> Path:
+    """Read the path of the file that lists the endpoints of webhooks."""
+    value = _get(env, "WEBHOOKS_FILE")
+    if not value.startswith("/") or "\0" in value:
+        raise SettingError("WEBHOOKS_FILE must be set to the absolute path of a file")
+    return Path(value)
 
 
 def _get(env: Mapping[str, str], name: str) -> str:

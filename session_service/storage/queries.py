@@ -22,6 +22,7 @@ from session_service.sessions.order_models import OrderKind
 from session_service.storage import statements
 from session_service.storage.erasure_rows import ErasableCounts, MissingRight, RetentionTurn, SessionId
 from session_service.storage.event_rows import FeedPageRow, FeedRow, PlacedEvent, PlaceInput, UnplacedEvent
+from session_service.storage.webhook_rows import AcceptedEvents, DueDelivery, RegisteredWebhook, WebhookLag
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
 # index in the batch, and `must_queue` for each batch.
@@ -294,6 +295,16 @@ place_events = statements.batch("place_events", PlaceInput, PlacedEvent)
 trim_events = statements.many("trim_events", PlacedEvent)
 get_event_feed = statements.one("get_event_feed", FeedRow)
 list_events = statements.one("list_events", FeedPageRow)
+lock_webhooks = statements.count("lock_webhooks")
+register_webhook = statements.one("register_webhook", RegisteredWebhook)
+accept_webhook_events = statements.many("accept_webhook_events", AcceptedEvents)
+list_due_deliveries = statements.many("list_due_deliveries", DueDelivery)
+finish_delivery = statements.count("finish_delivery")
+postpone_delivery = statements.count("postpone_delivery")
+disable_webhook = statements.count("disable_webhook")
+enable_webhook = statements.count("enable_webhook")
+forget_webhook = statements.count("forget_webhook")
+measure_webhook_lag = statements.many("measure_webhook_lag", WebhookLag)
 get_clock = statements.one("get_clock", ClockReading)
 get_digest_key = statements.one("get_digest_key", DigestKey)
 ping = statements.one("ping", Probe)

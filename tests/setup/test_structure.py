@@ -41,7 +41,7 @@ def test_import_directions_are_checked(tmp_path: Path, file: str, line: str) -> 
     assert _lint_imports(tmp_path).returncode == 1
 
 
-@pytest.mark.parametrize("library", ["redis", "psycopg", "jwt", "hypercorn", "httptools"])
+@pytest.mark.parametrize("library", ["redis", "psycopg", "jwt", "hypercorn", "httptools", "httpcore"])
 def test_folders_of_libraries_are_checked(tmp_path: Path, library: str) -> None:
     """A library that is imported outside its folder fails ruff."""
     planted = copy_repository(tmp_path) / "session_service" / "sessions" / "models.py"

@@ -65,7 +65,7 @@ def test_unneeded_statements_are_denied(migrated: Urls, statement: str) -> None:
 
 
 def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psycopg.Connection) -> None:
-    """The role writes sessions and orders, adds to the journal, moves events to the feed, and reads more."""
+    """The role writes sessions, orders and webhooks, adds to the journal and the feed, and reads the rest."""
     query = (
         "select table_name, privilege_type from information_schema.role_table_grants "
         "where grantee = 'session_service'"
@@ -90,6 +90,14 @@ def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psyco
         ("unplaced_events", "DELETE"),
         ("unplaced_events", "INSERT"),
         ("unplaced_events", "SELECT"),
+        ("webhook_deliveries", "DELETE"),
+        ("webhook_deliveries", "INSERT"),
+        ("webhook_deliveries", "SELECT"),
+        ("webhook_deliveries", "UPDATE"),
+        ("webhook_endpoints", "DELETE"),
+        ("webhook_endpoints", "INSERT"),
+        ("webhook_endpoints", "SELECT"),
+        ("webhook_endpoints", "UPDATE"),
     ]
 
 

@@ -15,6 +15,7 @@ from tests.verify.mutations import (
     sql_ends,
     storage,
     traffic,
+    webhooks,
 )
 from tests.verify.mutations.mutation import Mutation
 
@@ -35,6 +36,7 @@ MUTATIONS: list[Mutation] = [
         sql_ends,
         storage,
         traffic,
+        webhooks,
     )
     for mutation in module.MUTATIONS
 ]

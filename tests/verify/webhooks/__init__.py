@@ -1,0 +1,1 @@
+"""Tests of processes that send webhooks, through faults of each part."""
