@@ -182,6 +182,10 @@ class SessionStore:
         await self.raise_versions({one.id: one.version for one in found if one.version is not None})
         return found
 
+    def now(self) -> int:
+        """Return the database's time in milliseconds since 1970."""
+        return self._clock.now()
+
     async def count(self, wanted: Filter, reach: Reach) -> StatusCounts:
         """Return the number of sessions of the filter's quiz, and of its user, with each status."""
         query = partial(queries.count_sessions, self._pool, **records.count_parameters(wanted, reach))

@@ -78,6 +78,7 @@ PARAMETER_OUTCOMES = {
     "listSessions.limit": ("200", "200"),
     "listSessions.cursor": ("200", "200"),
     "listSessions.include": ("200", "200"),
+    "listSessions.If-None-Match": ("200", "200"),
     "getSession.id": ('200 "3"', '200 "3"'),
     "getSession.If-None-Match": ('304 "3"', '304 "3"'),
     "getSession.Cache-Control": ('200 "3"', '200 "3"'),
