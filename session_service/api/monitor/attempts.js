@@ -17,11 +17,11 @@ export const STATES = {
 const ALARMING = new Set(["overdue", "unsaved", "idle"]);
 
 export const SORTS = {
-  attention: "Attention first",
+  attention: "Attention",
   name: "Name",
   left: "Time left",
-  saved: "Last save, oldest first",
-  answered: "Answered, fewest first",
+  saved: "Last save",
+  answered: "Answered",
 };
 
 const parsed = (time) => (time === null || time === undefined ? null : Date.parse(time));
@@ -102,7 +102,7 @@ export class Attempt {
     const state = this.state(now, idleMinutes);
     if (state === "done") return `${ENDINGS[this.item.ended_by] ?? "Ended"} ${text.momentOf(this.endedAt, now)}`;
     if (state === "paused") return `Paused ${text.momentOf(this.pausedAt, now)}`;
-    if (state === "idle") return `Idle for ${text.duration(now - Math.max(this.savedAt, this.resumedAt))}`;
+    if (state === "idle") return `Idle for ${text.plainDuration(now - Math.max(this.savedAt, this.resumedAt))}`;
     if (state === "unsaved") return `Never saved, started ${text.momentOf(this.startedAt, now)}`;
     if (state === "working" && this.neverSaved) return "Working, no save yet";
     return STATES[state];

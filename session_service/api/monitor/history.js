@@ -7,7 +7,7 @@ import * as text from "./text.js";
 
 const PAGE = 1000; // lines of a request, the maximum of the contract
 const MOST = 20000; // lines that are kept; older ones come first
-const ACTORS = { system: "the service", anonymous: "without a token", unknown: "an unknown caller" };
+const ACTORS = { system: "the service", anonymous: "a caller without a token", unknown: "an unknown caller" };
 
 const parsed = (time) => (time ? Date.parse(time) : null);
 
@@ -147,6 +147,7 @@ export class HistoryPanel {
     this.list.replaceChildren(...lines.reverse().map((line) => elementOf(line, at)));
     const clients = new Set(this.#lines.filter((line) => line.type === "session.saved" && line.client_id).map((line) => line.client_id));
     const begun = firstVersion > 1 ? " Earlier changes were not recorded." : "";
+    for (const client of clients) this.attempt.devices.add(client);
     setText(this.note, `${text.plural(this.#lines.length, "change")}, ${clients.size ? text.plural(clients.size, "device") : "no device named"}.${begun}`);
   }
 }

@@ -38,7 +38,7 @@ export class OrderDialog {
     this.error = find(".error", this.dialog);
     this.result = find("#order-result");
     this.fields = this.form.elements;
-    this.form.addEventListener("input", () => this.#refresh());
+    this.form.addEventListener("input", ({ target }) => this.#input(target));
     this.form.addEventListener("submit", (event) => this.#submit(event));
     this.dialog.addEventListener("cancel", (event) => this.sending && event.preventDefault());
     find("[data-close]", this.dialog).addEventListener("click", () => this.dialog.close());
@@ -77,6 +77,18 @@ export class OrderDialog {
     fields.end.min = text.localInput(now());
     setText(find("#zone"), text.zoneAt(now()));
     setText(find("#order-reason span"), title === "reopen" ? "Reason" : "Reason (optional)");
+  }
+
+  /* A field chooses the order that it is for, and “End at” begins with the end that there is. */
+  #input(field) {
+    const { kind, end } = this.fields;
+    if (field.name === "minutes") kind.value = "extend";
+    if (field.name === "end") kind.value = "endAt";
+    if (field.name === "kind" && field.value === "endAt" && !end.value) {
+      const ends = this.#fitting("endAt").map((one) => one.endsAt ?? 0);
+      end.value = text.localInput(Math.max(now(), ...ends));
+    }
+    this.#refresh();
   }
 
   #setMinutes(minutes) {

@@ -11,7 +11,7 @@ import { Table } from "./table.js";
 import * as text from "./text.js";
 import { LIMIT, Watch } from "./watch.js";
 
-const FILTERS = { all: "All", attention: "Need attention", ...STATES };
+const FILTERS = { all: "All", attention: "For attention", ...STATES };
 const LOADS = {
   "": "the newest",
   in_progress: "in progress",
@@ -101,6 +101,7 @@ function onOpen(quiz) {
     find("#status").value = "";
   }
   room.quiz = quiz;
+  document.documentElement.dataset.open = "";
   refused = false;
   show(find("#notice"), false);
   document.title = `Quiz ${quiz} – Exam monitor`;

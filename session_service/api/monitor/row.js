@@ -25,7 +25,7 @@ export class Row {
       { "data-id": attempt.id },
       part("pick", make("label", {}, this.box, this.boxName)),
       make("th", { class: "learner", scope: "row" }, this.name, this.user),
-      part("state", make("span", { class: "main-state" }, this.mark, this.words), this.device, this.late),
+      part("state", make("span", { class: "line" }, make("span", { class: "main-state" }, this.mark, this.words), this.device, this.late)),
       this.answered,
       this.left,
       this.saved,
@@ -57,7 +57,7 @@ export class Row {
     const { devices, switched, item } = this.attempt;
     show(this.device, devices.size > 1);
     this.device.classList.toggle("fresh", switched);
-    setText(this.device.lastChild, switched ? "Has changed the device" : `${devices.size} devices`);
+    setText(this.device.lastChild, switched ? "New device" : `${devices.size} devices`);
     show(this.late, item.late_saves > 0);
     setText(this.late, item.late_saves > 0 ? text.plural(item.late_saves, "late save") : "");
   }

@@ -24,8 +24,13 @@ const two = (value) => String(value).padStart(2, "0");
 /** A duration in hours and minutes; below ten minutes with seconds. */
 export function duration(ms) {
   const seconds = Math.max(0, Math.floor(ms / SECOND));
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 10) return `${minutes}:${two(seconds % 60)}`;
+  if (seconds < 600) return `${Math.floor(seconds / 60)}:${two(seconds % 60)}`;
+  return plainDuration(ms);
+}
+
+/** A duration in hours and minutes. */
+export function plainDuration(ms) {
+  const minutes = Math.floor(ms / MINUTE);
   if (minutes < 60) return `${minutes} min`;
   if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
   return plural(Math.floor(minutes / 60 / 24), "day");
