@@ -70,8 +70,7 @@ class Room:
         polls: list[httpx.Response] = []
         for _ in range(seconds // POLL):
             tag = {"if-none-match": polls[-1].headers["etag"]} if polls else {}
-            query = {"quiz_id": _QUIZ, "limit": 1000}
-            polls.append(await self._client.get("/api/sessions", params=query, headers=tag))
+            polls.append(await self._client.get(f"/api/sessions?quiz_id={_QUIZ}&limit=1000", headers=tag))
             await asyncio.sleep(POLL)
         return polls
 
@@ -98,14 +97,18 @@ async def _compare(url: str, pid: int, postmaster: int, learners: int, seconds: 
 
 
 async def _print(room: Room, learners: int, seconds: int, *, working: bool) -> None:
-    found = []
-    for _ in range(_ROUNDS):
-        without = await room.cost(seconds, polled=False, working=working)
-        polled = await room.cost(seconds, polled=True, working=working)
-        found.append((polled.service - without.service, polled.postgres - without.postgres, polled.polls))
-    service, postgres = (median(one[place] for one in found) for place in (0, 1))
-    statuses = [reply.status_code for one in found for reply in one[2]]
-    size = max(len(reply.content) for one in found for reply in one[2])
+    pairs = [
+        (
+            await room.cost(seconds, polled=False, working=working),
+            await room.cost(seconds, polled=True, working=working),
+        )
+        for _ in range(_ROUNDS)
+    ]
+    service = median(polled.service - without.service for without, polled in pairs)
+    postgres = median(polled.postgres - without.postgres for without, polled in pairs)
+    polls = [reply for _, polled in pairs for reply in polled.polls]
+    statuses = [reply.status_code for reply in polls]
+    size = max(len(reply.content) for reply in polls)
     print(
         f"{learners} learners {'at work' if working else 'who have stopped'}: a page costs the service "
         f"{service:.2f} % of a core and PostgreSQL {postgres:.2f} %; {statuses.count(200)} replies of up to "

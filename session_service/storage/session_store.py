@@ -68,6 +68,7 @@ class SessionStore:
         self._cache = cache
         self._settings = settings
         self._clock = DatabaseClock()
+        self.now = self._clock.now
         # One batch of a kind at a time is the largest, and so the cheapest for each request.
         concurrency = 1 if settings.batch_size > 1 else settings.database_pool_size
         batcher = partial(
@@ -181,10 +182,6 @@ class SessionStore:
         # A list shows versions: as with every other reply, no later read may be older.
         await self.raise_versions({one.id: one.version for one in found if one.version is not None})
         return found
-
-    def now(self) -> int:
-        """Return the database's time in milliseconds since 1970."""
-        return self._clock.now()
 
     async def count(self, wanted: Filter, reach: Reach) -> StatusCounts:
         """Return the number of sessions of the filter's quiz, and of its user, with each status."""

@@ -48,10 +48,10 @@ class Exam:
         return self.learners[-1]
 
     def fill(self, learners: int) -> None:
-        """Let so many learners start; all but the first have saved ten answers."""
+        """Let so many learners start; the second to the hundredth have saved ten answers."""
         for _ in range(learners):
             self.join()
-        for learner in self.learners[1:]:
+        for learner in self.learners[1:100]:
             self.save(learner, "laptop", {str(question): "a" for question in range(1, 11)})
 
     def save(self, learner: Learner, device: str = "laptop", answers: dict[str, Any] | None = None) -> None:
