@@ -11,7 +11,7 @@ from attrs import frozen
 from starlette.routing import Router as Lifespan
 
 from session_service import store_urls
-from session_service.api import contract, docs, erasure_operations, operations, order_operations
+from session_service.api import contract, docs, erasure_operations, monitor_page, operations, order_operations
 from session_service.api.application import Application
 from session_service.api.auth.principal import Authenticator, Principal, authenticator
 from session_service.api.contract import ContractError
@@ -75,7 +75,7 @@ def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
             yield
 
     return Application(
-        _router(services, access, settings.root_path),
+        _router(services, access, settings),
         log_access=log_access,
         begin_shutdown=services.begin_shutdown,
         cors=cors,
@@ -186,8 +186,8 @@ async def _start_erasing(storage: Storage, stack: AsyncExitStack) -> None:
     await storage.erasure.check((await storage.events.newest()).era)
 
 
-def _router(services: Services, access: Access, root_path: str) -> Router:
-    """Return the router of the contract's operations and of the documentation's files."""
+def _router(services: Services, access: Access, settings: Settings) -> Router:
+    """Return the router of the contract's operations and of the pages' files."""
     declared = contract.load()
     functions = {
         name: function
@@ -198,8 +198,10 @@ def _router(services: Services, access: Access, root_path: str) -> Router:
     differing = functions.keys() ^ {operation.id for operation in declared}
     if differing:
         raise ContractError(f"operations without a function, or the other way round: {sorted(differing)}")
-    paths: dict[str, dict[str, Route]] = {path: {"GET": file} for path, file in docs.files(root_path).items()}
+    monitor = monitor_page.files(settings.monitor_origins, authenticated=settings.tokens is not None)
+    files = docs.files(settings.root_path) | monitor
+    paths: dict[str, dict[str, Route]] = {path: {"GET": file} for path, file in files.items()}
     for operation in declared:
-        endpoint = Endpoint(operation, functions[operation.id], services, access, root_path)
+        endpoint = Endpoint(operation, functions[operation.id], services, access, settings.root_path)
         paths.setdefault(operation.path, {})[operation.method] = endpoint
-    return Router(paths, root_path)
+    return Router(paths, settings.root_path)

@@ -76,6 +76,7 @@ class Settings:
     rate_limit: int
     service_rate_limit: int
     cors_origins: frozenset[str]
+    monitor_origins: frozenset[str]
     log_level: int
 
     @property
@@ -109,6 +110,7 @@ class Settings:
             rate_limit=_whole(env, "RATE_LIMIT", 0, 0, 1_000_000),
             service_rate_limit=_whole(env, "SERVICE_RATE_LIMIT", 0, 0, 1_000_000),
             cors_origins=_origins(env, "CORS_ORIGINS"),
+            monitor_origins=_origins(env, "MONITOR_ORIGINS"),
             log_level=log_level(env),
         )
 

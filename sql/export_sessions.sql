@@ -3,7 +3,8 @@
 -- out: id uuid, user_id text, quiz_id text, current_question text, status text, started_at timestamptz,
 -- out: expires_at timestamptz?, last_saved_at timestamptz, completed_at timestamptz?, created_at timestamptz,
 -- out: updated_at timestamptz, version integer?, answered integer, late_saves integer, paused_at timestamptz?,
--- out: ended_by text?, attempt integer?, metadata jsonb, answers jsonb?, annotations jsonb?, passes boolean, scanned integer
+-- out: ended_by text?, attempt integer?, metadata jsonb, client_ids text[], answers jsonb?, annotations jsonb?,
+-- out: passes boolean, scanned integer
 --
 -- Reads the next `count` sessions in the order of list_sessions, and returns those of the status, as list_sessions shows
 -- them. A page ends before `max_bytes`, but has at least one session. Its last row is the last session that was read, of
@@ -70,9 +71,27 @@ select
   updated_at, version,
   case when passes then (select count(*) from jsonb_object_keys(answers)) else 0 end::integer as answered,
   late_saves, paused_at, ended_by, attempt, metadata,
+  array_remove(array[first_save.client_id, nullif(last_save.client_id, first_save.client_id)], null) as client_ids,
   case when passes then answers end as answers,
   case when passes then annotations end as annotations,
   passes, number::integer as scanned
 from page
+-- The index finds each of the two in one step or a few. The saves in between would be read one by one.
+left join lateral (
+  select client_id
+  from session_events
+  where session_id = page.id
+    and type = 'session.saved'
+  order by version
+  limit 1
+) as first_save on true
+left join lateral (
+  select client_id
+  from session_events
+  where session_id = page.id
+    and type = 'session.saved'
+  order by version desc
+  limit 1
+) as last_save on true
 where passes or number = (select max(number) from page)
 order by number;

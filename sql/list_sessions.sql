@@ -4,7 +4,7 @@
 -- out: id uuid, user_id text, quiz_id text, current_question text, status text, started_at timestamptz,
 -- out: expires_at timestamptz?, last_saved_at timestamptz, completed_at timestamptz?, created_at timestamptz,
 -- out: updated_at timestamptz, version integer?, answered integer, late_saves integer, paused_at timestamptz?,
--- out: ended_by text?, attempt integer?, metadata jsonb, answers jsonb?, annotations jsonb?
+-- out: ended_by text?, attempt integer?, metadata jsonb, client_ids text[], answers jsonb?, annotations jsonb?
 --
 -- Lists sessions, newest first: all of them without an owner, otherwise those of the owner and those of the quizzes. An
 -- overdue one is shown as ended, which is not stored, and without a version. Unprepared, so that it is planned for the
@@ -103,8 +103,26 @@ select
   -- Only of the sessions of the page: the answers have to be read.
   (select count(*) from jsonb_object_keys(answers))::integer as answered,
   late_saves, paused_at, ended_by, attempt, metadata,
+  array_remove(array[first_save.client_id, nullif(last_save.client_id, first_save.client_id)], null) as client_ids,
   case when %(with_answers)s::boolean and fits then answers end as answers,
   case when %(with_answers)s::boolean and fits then annotations end as annotations
 from fitted
+-- The index finds each of the two in one step or a few. The saves in between would be read one by one.
+left join lateral (
+  select client_id
+  from session_events
+  where session_id = fitted.id
+    and type = 'session.saved'
+  order by version
+  limit 1
+) as first_save on true
+left join lateral (
+  select client_id
+  from session_events
+  where session_id = fitted.id
+    and type = 'session.saved'
+  order by version desc
+  limit 1
+) as last_save on true
 where not %(with_answers)s::boolean or fits or previous_fits
 order by number;

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -15,7 +16,7 @@ from session_service.api.auth.authorization import authorize
 from session_service.api.auth.principal import Authenticator, Principal
 from session_service.api.contract import ContractError, Operation, snake
 from session_service.api.errors import UnsupportedMediaTypeError, ValidationError
-from session_service.api.headers import IfNoneMatch
+from session_service.api.headers import IfNoneMatch, names_tag
 from session_service.api.health import Health, Liveness, Readiness
 from session_service.api.operations import Services
 from session_service.api.responses import (
@@ -30,13 +31,13 @@ from session_service.sessions import codec
 from session_service.sessions.erasure import ErasureReport
 from session_service.sessions.events import FeedPage
 from session_service.sessions.exports import Export
-from session_service.sessions.models import EncodedSession, History, Provenance, SessionPage, StartResult
+from session_service.sessions.models import EncodedSession, History, Provenance, ReadPage, StartResult
 from session_service.sessions.order_models import OrderReport
 
 Result = (
     EncodedSession
     | StartResult
-    | SessionPage
+    | ReadPage
     | History
     | FeedPage
     | Export
@@ -53,6 +54,8 @@ Values = dict[str, Any]
 # Success statuses by result type, if not only 200. A declared header adds the status that it requests.
 _SUCCESSES = {StartResult: {200, 201}, None: {204}}
 _SUCCESS_OF_HEADER = {"prefer": 204, "if_none_match": 304}
+# Headers that the endpoint may apply to the response of a function without a parameter for them.
+_APPLIED = {"prefer", "if_none_match"}
 _NOT_JSON = (
     "must be I-JSON (RFC 7493): JSON in UTF-8, without a byte order mark, duplicate names, lone surrogates, "
     "numbers beyond the range of a double, and more than 1024 levels"
@@ -96,6 +99,7 @@ class Endpoint:
         self._body_type = types.get("body")
         self._has_provenance = "provenance" in types
         self._has_principal = types.pop("principal", None) is not None
+        self._applied = _APPLIED & operation.names - types.keys()
         # Python name and structuring function of each parameter, by its name in the contract.
         self._arguments = {
             name: (snake(name), codec.structurer(types.get(snake(name), str)))
@@ -114,14 +118,16 @@ class Endpoint:
         if principal is not None:
             authorized = await self._authorize(principal, arguments.get("id"))
             self._identify(arguments, authorized, scope["request_id"])
-        prefer = arguments.pop("prefer", None)
+        applied = {name: arguments.pop(name, None) for name in self._applied}
         result = await self._function(self._services, **arguments)
         match result:
             case EncodedSession():
-                return _session_response(result, arguments.get("if_none_match"), prefer)
+                return _session_response(result, arguments.get("if_none_match"), applied.get("prefer"))
             case StartResult():
                 return self._start_response(result)
-            case SessionPage() | FeedPage() | OrderReport() | ErasureReport():
+            case ReadPage():
+                return _page_response(result, applied["if_none_match"])
+            case FeedPage() | OrderReport() | ErasureReport():
                 return Response(200, [_NO_STORE], codec.encode(result))
             case Export():
                 return _export_response(result)
@@ -207,7 +213,7 @@ class Endpoint:
 def _types(operation: Operation, function: Function) -> dict[str, Any]:
     """Return the types of the function's parameters; raise ContractError if the operation declares others.
 
-    Functions have no parameter for `Prefer`, which the endpoint applies to the response. They have
+    Functions need none for a header that the endpoint applies to the response. They have
     `provenance`, which the endpoint makes from `Client-Id` and the principal, for `client_id`; only with it
     a secured operation may do without `principal`.
     """
@@ -216,7 +222,8 @@ def _types(operation: Operation, function: Function) -> dict[str, Any]:
     del types["services"]
     if types.keys().isdisjoint(("principal", "provenance")) == operation.secured:
         raise ContractError(f"{operation.id} and its function differ in whether there is a principal")
-    names = {"provenance" if name == "client_id" else name for name in operation.names - {"prefer"}}
+    applied = _APPLIED - types.keys()
+    names = {"provenance" if name == "client_id" else name for name in operation.names - applied}
     if types.keys() - {"principal"} != names:
         raise ContractError(f"{operation.id} takes {sorted(names)}, its function {sorted(types)}")
     successes = _SUCCESSES.get(signature.return_annotation, {200})
@@ -289,3 +296,14 @@ def _session_response(
     if prefer is not None and _MINIMAL.search(prefer):
         return Response(204, [*headers, (b"preference-applied", b"return=minimal")])
     return Response(200, headers, session.body)
+
+
+def _page_response(read: ReadPage, if_none_match: str | None) -> Response:
+    """Return the page; 304 if the header names its ETag, which is the digest of its bytes."""
+    body = codec.encode(read.page)
+    etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
+    now = codec.timestamp_of(read.read_at).encode()
+    headers = [(b"etag", etag.encode()), (b"session-now", now), _NO_STORE]
+    if if_none_match is not None and names_tag(if_none_match, etag):
+        return Response(304, headers)
+    return Response(200, headers, body)

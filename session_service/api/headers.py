@@ -43,6 +43,11 @@ def expected_versions(version: int | None, if_match: IfMatch | None) -> tuple[in
     return if_match if version is None else (version,)
 
 
+def names_tag(if_none_match: str, etag: str) -> bool:
+    """Return whether the header names the ETag, which a proxy may have made weak or marked, or is `*`."""
+    return if_none_match.strip() == "*" or etag.strip('"') in if_none_match
+
+
 def _parse_if_none_match(text: str) -> IfNoneMatch:
     return IfNoneMatch(frozenset(_versions(text)), text.strip() == "*")
 

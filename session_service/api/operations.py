@@ -21,9 +21,9 @@ from session_service.sessions.models import (
     History,
     IdempotencyKey,
     Provenance,
+    ReadPage,
     SaveAnswer,
     SaveAnswers,
-    SessionPage,
     StartResult,
     StartSession,
     Status,
@@ -72,7 +72,7 @@ async def list_sessions(
     limit: int = 20,
     cursor: Cursor | None = None,
     include: Literal["answers"] | None = None,
-) -> SessionPage:
+) -> ReadPage:
     wanted = Filter(user_id, quiz_id, status, limit, cursor, with_answers=include == "answers")
     return await services.sessions.list(principal.reach, wanted)
 

@@ -200,6 +200,7 @@ class SessionSummary:
     ended_by: EndedBy | None
     attempt: int | None
     metadata: Fragment
+    client_ids: list[str]
     answers: Fragment | None = None
     annotations: Fragment | None = None
 
@@ -237,6 +238,14 @@ class SessionPage:
     items: list[SessionSummary]
     next_cursor: Cursor | None
     counts: StatusCounts | None
+
+
+@frozen
+class ReadPage:
+    """A page of sessions, and the database's time at which it was read, in milliseconds since 1970."""
+
+    page: SessionPage
+    read_at: int
 
 
 @frozen

@@ -28,6 +28,7 @@ from session_service.sessions.models import (
     History,
     Provenance,
     Reach,
+    ReadPage,
     SessionPage,
     SessionSummary,
     StartResult,
@@ -72,6 +73,9 @@ class Store(Protocol):
     def find(self, wanted: Filter, reach: Reach, /) -> Awaitable[list[SessionSummary]]:
         """Return the sessions that pass the filter: up to one more than its limit."""
 
+    def now(self) -> int:
+        """Return the database's time in milliseconds since 1970."""
+
     def count(self, wanted: Filter, reach: Reach, /) -> Awaitable[StatusCounts]:
         """Return the number of sessions with each status, of the filter's quiz and user, within reach."""
 
@@ -106,7 +110,7 @@ class SessionService:
             raise AttemptsExhaustedError
         return StartResult(result.session, new=result.verdict == "ok")
 
-    async def list(self, reach: Reach, wanted: Filter) -> SessionPage:
+    async def list(self, reach: Reach, wanted: Filter) -> ReadPage:
         """Return the sessions within reach that pass the filter, newest first, after its cursor.
 
         Raise ForbiddenError if the filter asks for those of another user, who has none within reach.
@@ -119,7 +123,8 @@ class SessionService:
             items = [one for one in items if one.answers is not None]
         counts = None if wanted.quiz_id is None else await self._store.count(wanted, reach)
         last = items[-1] if len(found) > len(items) else None
-        return SessionPage(items, Cursor.behind(last.created_at, last.id) if last else None, counts)
+        cursor = Cursor.behind(last.created_at, last.id) if last else None
+        return ReadPage(SessionPage(items, cursor, counts), self._store.now())
 
     async def read(
         self, reach: Reach, session_id: UUID, *, seen_version: int = 0, fresh: bool = False

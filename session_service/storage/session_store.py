@@ -68,6 +68,7 @@ class SessionStore:
         self._cache = cache
         self._settings = settings
         self._clock = DatabaseClock()
+        self.now = self._clock.now
         # One batch of a kind at a time is the largest, and so the cheapest for each request.
         concurrency = 1 if settings.batch_size > 1 else settings.database_pool_size
         batcher = partial(

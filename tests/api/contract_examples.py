@@ -82,6 +82,7 @@ PARAMETER_OUTCOMES = {
     "exportAnswers.quiz_id": ("200", "200"),
     "exportAnswers.status": ("200", "200"),
     "exportAnswers.format": ("200", "200"),
+    "listSessions.If-None-Match": ("200", "200"),
     "getSession.id": ('200 "3"', '200 "3"'),
     "getSession.If-None-Match": ('304 "3"', '304 "3"'),
     "getSession.Cache-Control": ('200 "3"', '200 "3"'),

@@ -54,6 +54,9 @@ def test_405_for_methods_other_than_get_and_head(service: Service, method: str) 
         "/docs/..%2fdocs.py",
         "/docs%0A",
         "/openapi.yml",
+        "/monitor/",
+        "/monitor/index.html",
+        "/monitor/%2e%2e/docs.py",
     ],
 )
 def test_404_for_other_files(service: Service, path: str) -> None:
@@ -73,14 +76,18 @@ def test_the_contract_has_no_accidental_markdown_list() -> None:
 
 
 def test_no_file_refers_to_another_host(service: Service) -> None:
-    """The page loads only files of the service, and these load nothing else."""
-    texts = {path: service.client.get(path).text for path in FILES if path.startswith("/docs")}
-    referred = re.findall(r'(?:src|href)="(?!data:)([^"]*)"', texts["/docs"])
+    """The pages load only files of the service, and these load nothing else."""
+    texts = {path: service.client.get(path).text for path in FILES}
     # Relative, so that they lead to the same files behind a path prefix.
-    assert {f"/{path}" for path in referred} == FILES.keys() - {"/docs", "/openapi.json"}
-    for path in ("/docs", "/docs/page.css", "/docs/page.js"):
-        assert "//" not in re.sub('"data:[^"]*"', "", texts[path]), path
-    for path in ("/docs/page.css", "/docs/swagger-ui.css"):
+    referred = re.findall(r'(?:src|href)="(?!data:|#)([^"]*)"', texts["/docs"] + texts["/monitor"])
+    imported = re.findall(r'from "[.]/([^"]*)"', "".join(texts.values()))
+    loaded = {f"/{path}" for path in referred} | {f"/monitor/{path}" for path in imported}
+    assert loaded == FILES.keys() - {"/docs", "/openapi.json", "/monitor", "/monitor/settings.json"}
+    own = {path for path in FILES if "docs/swagger-ui" not in path and "openapi" not in path}
+    for path in own:
+        text = re.sub(r'"data:[^"]*"|"http://www.w3.org/2000/svg"', "", texts[path])
+        assert re.findall(r"""["'(`]//|://""", text) == [], path
+    for path in (path for path in FILES if path.endswith(".css")):
         assert re.findall(r"@import|url\(\"?(?!\"?data:)", texts[path]) == [], path
 
 

@@ -39,7 +39,8 @@ SEEN: set[tuple[str, int]] = set()
 
 _COMPILED: dict[int, tuple[dict[str, Any], jsonschema_rs.Validator]] = {}
 
-# Files about the contract, which are not in it: media types by path, and the common headers.
+# Files of the pages, which are not in the contract: media types by path, and the common headers.
+_KINDS = {".css": "css", ".js": "javascript"}
 FILES = {
     "/openapi.yaml": "application/yaml",
     "/openapi.json": "application/json",
@@ -48,6 +49,13 @@ FILES = {
     "/docs/page.js": "text/javascript; charset=utf-8",
     "/docs/swagger-ui.css": "text/css; charset=utf-8",
     "/docs/swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "/monitor": "text/html; charset=utf-8",
+    "/monitor/settings.json": "application/json",
+    **{
+        f"/monitor/{file.name}": f"text/{_KINDS[file.suffix]}; charset=utf-8"
+        for file in sorted((FILE.parent / "session_service/api/monitor").iterdir())
+        if file.suffix in _KINDS
+    },
 }
 _READS = {"GET", "HEAD"}
 _FILE_HEADERS = {
@@ -127,7 +135,7 @@ def _check_agreement(headers: httpx.Headers, body: dict[str, Any], where: str) -
     """Fail if headers and body contradict each other."""
     session = body.get("session", body)
     assert body.get("requestId", headers["x-request-id"]) == headers["x-request-id"], where
-    if "etag" in headers:
+    if "etag" in headers and "items" not in body:
         assert headers["etag"] == f'"{session["version"]}"', where
         end = session["expires_at"] if session["status"] != "paused" else None
         assert headers["session-expires-at"] == (end or "none"), where

@@ -58,7 +58,7 @@ public class Life {
     same(many, sessions.getSession(id, null, null));
     refused(404, "SESSION_NOT_FOUND", "", () -> sessions.getSession(UUID.randomUUID(), null, null));
     List<Object> found = new ArrayList<>();
-    for (SessionSummary item : sessions.listSessions(user, quiz, null, null, null, null).getItems()) {
+    for (SessionSummary item : sessions.listSessions(user, quiz, null, null, null, null, null).getItems()) {
       found.addAll(List.of(item.getId(), item.getQuizId()));
     }
     same(List.of(id, quiz), found);

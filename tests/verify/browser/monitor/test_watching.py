@@ -1,0 +1,168 @@
+"""The page /monitor: what it shows of an exam with 300 learners, how it polls, and what it keeps."""
+
+from typing import Any
+
+import pytest
+from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver.common.by import By
+
+from tests.support.browser import check_records, check_width, found
+from tests.support.validating_proxy import ValidatingProxy
+from tests.support.waiting import eventually
+from tests.verify.browser.monitor.room import (
+    Exam,
+    await_state,
+    counts,
+    open_exam,
+    press,
+    reach,
+    row,
+    state,
+    text,
+)
+
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("chromedriver")]
+
+# Notes the moments of the page's requests for the list.
+RECORD = """
+window.polls = [];
+const send = window.fetch;
+window.fetch = (url, options) => {
+  if (String(url).startsWith("api/sessions?")) window.polls.push(performance.now());
+  return send(url, options);
+};
+"""
+
+
+def shown(browser: Chrome) -> list[str]:
+    """Return the names of the learners, in the order of the rows."""
+    return [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#rows .name")]
+
+
+def lists(proxy: ValidatingProxy) -> list[int]:
+    """Return the statuses of the responses to the polls."""
+    return [status for request, status in proxy.responses if request == "listSessions"]
+
+
+def test_an_exam_of_300_is_shown_with_its_states(hall: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """The summary counts 300 learners by their states; those who need attention come first."""
+    open_exam(browser, proxy.url, hall.quiz)
+    assert counts(browser) == {
+        "all": 300,
+        "attention": 5,
+        "unsaved": 1,
+        "idle": 3,
+        "working": 284,
+        "paused": 2,
+        "done": 10,
+    }
+    first = {learner.name for learner in hall.learners[:5]}
+    assert set(shown(browser)[:5]) == first
+    assert state(browser, hall.learners[0]).startswith("Never saved, started ")
+    assert state(browser, hall.learners[1]) == "Idle for 7 min"
+    assert state(browser, hall.learners[5]).startswith("Paused ")
+    assert state(browser, hall.learners[7]).startswith("Handed in ")
+    assert state(browser, hall.learners[16]).startswith("Ended by a teacher ")
+    assert "New device" in row(browser, hall.learners[4]).text
+    assert row(browser, hall.learners[20]).find_element(By.CSS_SELECTOR, ".answered").text == "10"
+    check_width(browser)
+    check_records(proxy.url, browser)
+    assert proxy.violations == []
+
+
+def test_filters_search_and_sort(hall: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """A count is a filter, the search finds names and user ids, and a threshold makes learners idle."""
+    open_exam(browser, proxy.url, hall.quiz)
+    found(browser, "[data-filter='paused']").click()
+    assert set(shown(browser)) == {learner.name for learner in hall.learners[5:7]}
+    found(browser, "[data-filter='all']").click()
+    found(browser, "#search").send_keys(hall.learners[42].user.upper())
+    assert shown(browser) == [hall.learners[42].name]
+    found(browser, "#search").clear()
+    found(browser, "#search").send_keys("TURING")
+    assert len(shown(browser)) == 30
+    found(browser, "[data-sort='name']").click()
+    assert shown(browser) == sorted(shown(browser), key=lambda name: (name.removesuffix(" 2").removesuffix(" 3"), name))
+    field = found(browser, "#idle")
+    field.clear()
+    field.send_keys("8")
+    assert counts(browser)["idle"] == 1
+
+
+def test_a_learner_goes_idle_under_the_eyes_of_the_page(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """A learner without a save for some minutes becomes idle, and works again with the next save."""
+    open_exam(browser, proxy.url, exam.quiz)
+    learner = exam.learners[2]
+    await_state(browser, learner, "Working")
+    exam.rest(learner, 5)
+    await_state(browser, learner, "Idle for 5 min")
+    exam.save(learner)
+    await_state(browser, learner, "Working")
+
+
+def test_the_page_polls_every_five_seconds_with_its_etag(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """Two polls are at least five seconds apart, and a poll without a change is answered with 304."""
+    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": RECORD})
+    open_exam(browser, proxy.url, exam.quiz)
+    eventually(lambda: lists(proxy)[:3] == [200, 304, 304], lambda: proxy.responses)
+    moments = browser.execute_script("return window.polls")
+    # Timers of a browser may come a fraction of a millisecond early.
+    assert all(late - early > 4990 for early, late in zip(moments, moments[1:], strict=False)), moments
+    check_records(proxy.url, browser)
+
+
+def test_rows_stay_under_the_pointer(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """While the pointer is among the rows none moves; the page says how many would, and moves them on request."""
+    open_exam(browser, proxy.url, exam.quiz)
+    before = shown(browser)
+    last = next(one for one in exam.learners if one.name == before[-1])
+    ActionChains(browser).move_to_element(reach(browser, exam.learners[3])).perform()
+    exam.rest(last, 30)
+    await_state(browser, last, "Idle for 30 min")
+    assert shown(browser) == before
+    assert text(browser, "#resort") == "1 row would move: sort now"
+    found(browser, "#resort").click()
+    assert shown(browser)[0] == last.name
+    assert not found(browser, "#resort").is_displayed()
+
+
+def test_the_history_is_one_click_away(hall: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """The history has saves, devices and orders in readable lines; looking at it settles a change of the device."""
+    open_exam(browser, proxy.url, hall.quiz)
+    press(browser, hall.learners[4], "history")
+    eventually(lambda: "Changed the device: from laptop to phone" in text(browser, "#history-lines"))
+    lines = [one.text.split("\n")[1] for one in browser.find_elements(By.CSS_SELECTOR, "#history-lines li")]
+    assert lines[:2] == ["Saved once, 1 question", "Changed the device: from laptop to phone"]
+    assert lines[2:3] == ["Saved once, 10 questions"]
+    found(browser, "#history [data-close]").click()
+    assert "2 devices" in row(browser, hall.learners[4]).text
+    press(browser, hall.learners[5], "history")
+    eventually(lambda: "Fire alarm in the left wing" in text(browser, "#history-lines"))
+    check_records(proxy.url, browser)
+
+
+def test_a_name_with_markup_is_text(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """A name with markup is shown as it is, in the table, the dialog and the history, and runs no script."""
+    markup = "<img src=x onerror=\"document.title='run'\"><b>Bobby</b>"
+    learner = exam.join(markup)
+    open_exam(browser, proxy.url, exam.quiz)
+    assert row(browser, learner).find_element(By.CSS_SELECTOR, ".name").text == markup
+    press(browser, learner, "pause")
+    assert text(browser, "#order-names") == markup
+    browser.execute_script("document.querySelector('#order').close()")
+    press(browser, learner, "history")
+    assert text(browser, "#history-title") == markup
+    assert "run" not in browser.title
+    check_records(proxy.url, browser)
+
+
+def test_nothing_is_stored(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """The page has no storage, no cookie, and neither its address nor its history gets a value."""
+    open_exam(browser, proxy.url, exam.quiz)
+    kept: list[Any] = browser.execute_async_script(
+        "const done = arguments[0];"
+        "Promise.all([indexedDB.databases(), caches.keys()]).then(([databases, stores]) => done("
+        "[localStorage.length, sessionStorage.length, document.cookie, databases.length, stores.length, history.length]))"
+    )
+    assert kept[:5] == [0, 0, "", 0, 0]
+    assert browser.current_url == f"{proxy.url}/monitor"
