@@ -17,6 +17,8 @@ LESSER_SCOPES = ("sessions:read", "sessions:proctor", "sessions:erase")
 # Signature algorithms with public keys only: with a shared secret (HS256) the service could issue tokens.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
+LOG_FORMATS = ("text", "json")
+
 # Any scheme, for the pages in mobile apps: capacitor://localhost, ionic://localhost.
 _ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:(?P<port>[1-9][0-9]{0,4}))?"
@@ -74,6 +76,10 @@ class Settings:
     service_rate_limit: int
     cors_origins: frozenset[str]
     log_level: int
+    log_format: str
+    log_requests: str
+    admin_host: str
+    admin_port: int
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -101,6 +107,10 @@ class Settings:
             service_rate_limit=_whole(env, "SERVICE_RATE_LIMIT", 0, 0, 1_000_000),
             cors_origins=_origins(env, "CORS_ORIGINS"),
             log_level=logging.getLevelNamesMapping()[level.upper()],
+            log_format=_choice(env, "LOG_FORMAT", LOG_FORMATS),
+            log_requests=_choice(env, "LOG_REQUESTS", ("all", "errors", "none")),
+            admin_host=_host(env, "ADMIN_HOST", "127.0.0.1"),
+            admin_port=_whole(env, "ADMIN_PORT", 0, 0, 65535),
         )
 
 

@@ -75,6 +75,7 @@ class Endpoint:
     ) -> None:
         # Unsecured operations are the health probes: they bypass load shedding.
         self.sheddable = operation.secured
+        self.operation = operation.name
         self._operation = operation
         self._function = function
         self._services = services
@@ -100,6 +101,7 @@ class Endpoint:
         if self._operation.body is not None:
             arguments["body"] = self._body(scope, arguments)
         if principal is not None:
+            scope["session_id"] = arguments.get("id")
             authorized = await self._authorize(principal, arguments.get("id"))
             self._identify(arguments, authorized, scope["request_id"])
         prefer = arguments.pop("prefer", None)
@@ -108,6 +110,7 @@ class Endpoint:
             case EncodedSession():
                 return _session_response(result, arguments.get("if_none_match"), prefer)
             case StartResult():
+                scope["session_id"] = result.session.id
                 return self._start_response(result)
             case SessionPage() | FeedPage() | OrderReport():
                 return Response(200, [_NO_STORE], codec.encode(result))
@@ -119,6 +122,7 @@ class Endpoint:
     async def _authenticate(self, scope: Scope) -> Principal:
         """Return the principal of the request, and count the request against its rate limit."""
         principal = await self._access.authenticator.authenticate(scope)
+        scope["caller"] = principal.key
         await self._access.limit_rate(principal)
         return principal
 

@@ -20,7 +20,14 @@ from session_service.sessions.models import (
 )
 from session_service.sessions.order_models import OrderKind
 from session_service.storage import statements
-from session_service.storage.event_rows import FeedPageRow, FeedRow, PlacedEvent, PlaceInput, UnplacedEvent
+from session_service.storage.event_rows import (
+    Backlogs,
+    FeedPageRow,
+    FeedRow,
+    PlacedEvent,
+    PlaceInput,
+    UnplacedEvent,
+)
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
 # index in the batch, and `must_queue` for each batch.
@@ -262,6 +269,7 @@ place_events = statements.batch("place_events", PlaceInput, PlacedEvent)
 trim_events = statements.many("trim_events", PlacedEvent)
 get_event_feed = statements.one("get_event_feed", FeedRow)
 list_events = statements.one("list_events", FeedPageRow)
+measure_backlogs = statements.one("measure_backlogs", Backlogs)
 get_clock = statements.one("get_clock", ClockReading)
 get_digest_key = statements.one("get_digest_key", DigestKey)
 ping = statements.one("ping", Probe)
