@@ -59,7 +59,7 @@ def run(settings: Settings, options: Namespace) -> None:
 def _serve(settings: Settings, options: Namespace, log: NonBlockingStdout) -> None:
     if options.worker is not None:
         listener, metrics = options.worker
-        serve(settings, build(settings, log.add), socket.socket(fileno=listener), metrics_descriptor=metrics)
+        serve(settings, build(settings, log.add), socket.socket(fileno=listener), metrics_fd=metrics)
     elif options.workers > 1:
         supervise(settings, _listen(settings), options.workers)
     else:

@@ -107,11 +107,11 @@ def serve(
     app: ServedApplication,
     listener: socket.socket,
     *,
-    metrics_descriptor: int | None = None,
+    metrics_fd: int | None = None,
 ) -> None:
     """Run the configured server on the socket until shutdown; exit with 1 if the start fails.
 
-    `metrics_descriptor` is the descriptor by which the supervisor of a worker process reads its metrics.
+    `metrics_fd` is the descriptor by which the supervisor of a worker process reads its metrics.
     """
     server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[settings.server]
     connections = max_connections()
@@ -120,7 +120,7 @@ def serve(
 
     async def run() -> bool:
         lifecycle = Lifecycle(
-            app, cast("Loop", asyncio.get_running_loop()), listener, worker=metrics_descriptor is not None
+            app, cast("Loop", asyncio.get_running_loop()), listener, worker=metrics_fd is not None
         )
         options = ServeOptions(
             listener,
@@ -130,17 +130,21 @@ def serve(
             settings.keep_alive_seconds,
             lifecycle.wait_for_shutdown,
         )
-        async with _publish(settings, descriptor=metrics_descriptor):
+        async with _publish(settings, descriptor=metrics_fd):
             return await server(app, options)
 
-    # Modules stay loaded, and open connections hold many objects: garbage collection with default thresholds
-    # would take up to a sixth of the CPU.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    _limit_garbage_collection()
     with suppress(asyncio.CancelledError):
         if not uvloop.run(run(), loop_factory=Loop):
             # The application has logged why.
             sys.exit(1)
+
+
+def _limit_garbage_collection() -> None:
+    # Modules stay loaded, and open connections hold many objects: garbage collection with default thresholds
+    # would take up to a sixth of the CPU.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _publish(settings: Settings, *, descriptor: int | None) -> AbstractAsyncContextManager[None]:

@@ -85,13 +85,10 @@ class SessionStore:
         # With BATCH_SIZE=1 no connection is reserved: each of the four batchers may then use the whole pool.
         left = settings.database_pool_size - RESERVED_CONNECTIONS
         lock_waits, lists = (max(1, left * share // 100) for share in (LOCK_WAIT_PERCENT, LIST_PERCENT))
-        self._lock_waits = Batcher(self._wait, lane="lock_wait", concurrency=lock_waits, max_batch_size=1)
-        self.lists: Batcher[AnyQuery, Any] = Batcher(
-            self._run, lane="list", concurrency=lists, max_batch_size=1
-        )
-        self.rounds: Batcher[AnyQuery, Any] = Batcher(
-            self._run, lane="background", concurrency=1, max_batch_size=1
-        )
+        alone = partial(Batcher, max_batch_size=1)
+        self._lock_waits = alone(self._wait, lane="lock_wait", concurrency=lock_waits)
+        self.lists: Batcher[AnyQuery, Any] = alone(self._run, lane="list", concurrency=lists)
+        self.rounds: Batcher[AnyQuery, Any] = alone(self._run, lane="background", concurrency=1)
         self.on_event: Callable[[], None] = _nothing
         """Called after a statement that may have written an event of the feed: any change but a save."""
         # The number of writes that wait for the lock of each session.
