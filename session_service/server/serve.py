@@ -103,17 +103,12 @@ class Lifecycle:
 
 
 def serve(
-    settings: Settings,
-    app: ServedApplication,
-    listener: socket.socket,
-    *,
-    metrics_fd: int | None = None,
+    settings: Settings, app: ServedApplication, listener: socket.socket, *, metrics_fd: int | None = None
 ) -> None:
     """Run the configured server on the socket until shutdown; exit with 1 if the start fails.
 
     `metrics_fd` is the descriptor by which the supervisor of a worker process reads its metrics.
     """
-    server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[settings.server]
     connections = max_connections()
     if connections < 1:
         sys.exit("session-service: the limit of open files (ulimit -n) leaves no room for connections")
@@ -122,14 +117,9 @@ def serve(
         lifecycle = Lifecycle(
             app, cast("Loop", asyncio.get_running_loop()), listener, worker=metrics_fd is not None
         )
-        options = ServeOptions(
-            listener,
-            BACKLOG,
-            connections,
-            GRACEFUL_TIMEOUT,
-            settings.keep_alive_seconds,
-            lifecycle.wait_for_shutdown,
-        )
+        wait, keep_alive = lifecycle.wait_for_shutdown, settings.keep_alive_seconds
+        options = ServeOptions(listener, BACKLOG, connections, GRACEFUL_TIMEOUT, keep_alive, wait)
+        server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[settings.server]
         async with _publish(settings, descriptor=metrics_fd):
             return await server(app, options)
 
