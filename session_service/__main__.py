@@ -1,12 +1,20 @@
 """The command line: `python -m session_service [--workers N]` serves until SIGINT or SIGTERM."""
 
 import logging
+import os
 import socket
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
+from contextlib import nullcontext
 
 from session_service.app import build
-from session_service.server.logging import NonBlockingStdout, RedactingFormatter
+from session_service.server.logging import (
+    JsonFormatter,
+    NonBlockingStdout,
+    RedactingFormatter,
+    json_exits,
+    json_line,
+)
 from session_service.server.serve import serve
 from session_service.server.supervisor import supervise
 from session_service.settings import SettingError, Settings
@@ -14,11 +22,14 @@ from session_service.settings import SettingError, Settings
 
 def main() -> None:
     """Serve with the settings of the environment."""
-    options = arguments()
-    try:
-        run(Settings.read(), options)
-    except SettingError as error:
-        sys.exit(f"session-service: {error}")
+    # Also before the settings are read: a wrong setting is a line of the log, too.
+    with json_exits() if os.environ.get("LOG_FORMAT") == "json" else nullcontext():
+        options = arguments()
+        try:
+            settings = Settings.read()
+        except SettingError as error:
+            sys.exit(f"session-service: {error}")
+        run(settings, options)
 
 
 def arguments() -> Namespace:
@@ -26,16 +37,17 @@ def arguments() -> Namespace:
     parser = ArgumentParser("session-service", description="Serve on HOST:PORT until SIGINT or SIGTERM.")
     count = "processes that share the port, 1 to 64; SIGHUP renews them without a gap"
     parser.add_argument("--workers", type=int, choices=range(1, 65), default=1, metavar="N", help=count)
-    # The descriptor of the socket that a supervisor passes on.
-    parser.add_argument("--worker", type=int, help=SUPPRESS)
+    # The descriptors that a supervisor passes on: the listening socket, and that of the metrics.
+    parser.add_argument("--worker", type=int, nargs=2, help=SUPPRESS)
     return parser.parse_args()
 
 
 def run(settings: Settings, options: Namespace) -> None:
     """Serve until SIGINT or SIGTERM, then shut down gracefully; exit with 1 if the start fails."""
-    log = NonBlockingStdout()
+    is_json = settings.log_format == "json"
+    log = NonBlockingStdout(json_line) if is_json else NonBlockingStdout()
     handler = logging.StreamHandler(log)
-    handler.setFormatter(RedactingFormatter("%(message)s"))
+    handler.setFormatter(JsonFormatter() if is_json else RedactingFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=settings.log_level)
     log.start()
     try:
@@ -46,9 +58,10 @@ def run(settings: Settings, options: Namespace) -> None:
 
 def _serve(settings: Settings, options: Namespace, log: NonBlockingStdout) -> None:
     if options.worker is not None:
-        serve(settings, build(settings, log.add), socket.socket(fileno=options.worker), worker=True)
+        listener, metrics = options.worker
+        serve(settings, build(settings, log.add), socket.socket(fileno=listener), metrics_fd=metrics)
     elif options.workers > 1:
-        supervise(_listen(settings), options.workers)
+        supervise(settings, _listen(settings), options.workers)
     else:
         # Build first, so that a broken configuration fails before the port is bound.
         app = build(settings, log.add)

@@ -5,13 +5,15 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from hashlib import sha256
 from inspect import getmembers, iscoroutinefunction
 
 from attrs import frozen
 from starlette.routing import Router as Lifespan
 
-from session_service import store_urls
+from session_service import metrics, store_urls
 from session_service.api import contract, docs, erasure_operations, monitor_page, operations, order_operations
+from session_service.api.access_log import AccessLog
 from session_service.api.application import Application
 from session_service.api.auth.principal import Authenticator, Principal, authenticator
 from session_service.api.contract import ContractError
@@ -31,6 +33,7 @@ from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
 from session_service.settings import SettingError, Settings
 from session_service.storage import migrations, queries, statements
+from session_service.storage.database_metrics import measure_database
 from session_service.storage.erasure_store import CONNECTIONS, ErasureStore
 from session_service.storage.event_store import EventStore
 from session_service.storage.export_store import ExportStore
@@ -60,9 +63,12 @@ class Storage:
     exports: ExportStore
 
 
-def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
+def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
     """Return the application; raise ContractError if the contract and the operations differ."""
+    access_log = AccessLog(write_log, settings.log_format, settings.log_requests)
+    metrics.info.set_function(lambda: 1, contract.version())
     storage = _storage(settings)
+    metrics.database = partial(measure_database, storage.pool)
     services = _services(storage, settings)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
@@ -70,13 +76,13 @@ def build(settings: Settings, log_access: Callable[[str], None]) -> Application:
     @asynccontextmanager
     async def lifespan(_: Lifespan) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await _start(storage, access.authenticator, settings, stack)
+            access_log.key = await _start(storage, access.authenticator, settings, stack)
             await stack.enter_async_context(_rounds(storage, services.feed, settings))
             yield
 
     return Application(
         _router(services, access, settings),
-        log_access=log_access,
+        access_log=access_log,
         begin_shutdown=services.begin_shutdown,
         cors=cors,
         lifespan=Lifespan(lifespan=lifespan),
@@ -154,8 +160,11 @@ def _rate_limits(redis: RedisClient, settings: Settings) -> Callable[[Principal]
 
 async def _start(
     storage: Storage, authenticator: Authenticator, settings: Settings, stack: AsyncExitStack
-) -> None:
-    """Open the stores, to be closed with the stack, and check them; log why the service cannot start."""
+) -> bytes:
+    """Open the stores, to be closed with the stack, and check them; log why the service cannot start.
+
+    Return the key of the callers' hashes in the access log.
+    """
     try:
         for warning in store_urls.insecure_transports(settings.database_url, settings.redis_url):
             _log.warning("%s", warning)
@@ -168,12 +177,14 @@ async def _start(
         await storage.sessions.open(key)
         await _start_erasing(storage, stack)
         await stack.enter_async_context(authenticator)
+        storage.pool.publish()
     except (ServiceError, MigrationError, SettingError) as error:
         _log.critical("cannot start: %s", error)
         raise
     except Exception as error:
         _log.critical("cannot start", exc_info=error)
         raise
+    return sha256(f"caller {key}".encode()).digest()
 
 
 async def _start_erasing(storage: Storage, stack: AsyncExitStack) -> None:

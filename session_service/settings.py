@@ -18,6 +18,8 @@ LESSER_SCOPES = ("sessions:read", "sessions:proctor", "sessions:erase")
 # Signature algorithms with public keys only: with a shared secret (HS256) the service could issue tokens.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
+LOG_FORMATS = ("text", "json")
+
 # Any scheme, for the pages in mobile apps: capacitor://localhost, ionic://localhost.
 _ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:(?P<port>[1-9][0-9]{0,4}))?"
@@ -78,6 +80,10 @@ class Settings:
     cors_origins: frozenset[str]
     monitor_origins: frozenset[str]
     log_level: int
+    log_format: str
+    log_requests: str
+    admin_host: str
+    admin_port: int
 
     @property
     def erases_without_tokens(self) -> bool:
@@ -112,6 +118,10 @@ class Settings:
             cors_origins=_origins(env, "CORS_ORIGINS"),
             monitor_origins=_origins(env, "MONITOR_ORIGINS"),
             log_level=log_level(env),
+            log_format=_choice(env, "LOG_FORMAT", LOG_FORMATS),
+            log_requests=_choice(env, "LOG_REQUESTS", ("all", "errors", "none")),
+            admin_host=_host(env, "ADMIN_HOST", "127.0.0.1"),
+            admin_port=_whole(env, "ADMIN_PORT", 0, 0, 65535),
         )
 
 

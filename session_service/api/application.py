@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
-from urllib.parse import quote
 
 from attrs import define, field
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from session_service import metrics
+from session_service.api.access_log import AccessLog, Entry
 from session_service.api.cors import Cors
 from session_service.api.errors import (
     HeadersTooLargeError,
@@ -26,14 +26,12 @@ from session_service.api.request import BodyReader, discard_body, new_request_id
 from session_service.api.responses import Response, StreamedResponse, error_response
 from session_service.api.router import Route, Router
 from session_service.sessions.errors import ServiceError, ServiceUnavailableError
+from session_service.traffic.batching import queued
 from session_service.traffic.deadlines import Deadlines
 from session_service.traffic.load_shedding import LoadShedder
 
 MAX_TARGET_BYTES = 4 * 1024  # bytes of path and query
 REQUEST_TIMEOUT = 5.0  # seconds from the arrival of the whole request to the response
-
-_HARMLESS = re.compile(rb"[A-Za-z0-9/_.-]*")
-_USERINFO = re.compile(rb"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 
 _log = logging.getLogger(__name__)
 
@@ -45,13 +43,13 @@ class Application:
         self,
         router: Router,
         *,
-        log_access: Callable[[str], None],
+        access_log: AccessLog,
         begin_shutdown: Callable[[], None],
         cors: Cors | None,
         lifespan: ASGIApp,
     ) -> None:
         self._router = router
-        self._log_access = log_access
+        self._access_log = access_log
         self._cors = cors
         self._lifespan = lifespan
         self._bodies = BodyReader()
@@ -65,7 +63,8 @@ class Application:
             await self._lifespan(scope, receive, send)
             return
         scope["request_id"] = request_id_of(scope)
-        exchange = Exchange(scope, receive, send, self._log_access, self._cors)
+        queued.set(0.0)
+        exchange = Exchange(scope, receive, send, self._access_log, self._cors)
         try:
             scope["body"] = await self._bodies.read(scope, receive)
         except ClientDisconnect:
@@ -82,8 +81,12 @@ class Application:
     def reject(self, status: int) -> tuple[Response, str]:
         """Return an early error response with this status and its new request id, and log it."""
         request_id = new_request_id()
-        self._log_access(f"[session-service] {request_id} - - {status} 0.0ms\n")
-        return error_response(_early_error(status), request_id), request_id
+        self._access_log.add_rejected(request_id, status)
+        error = _early_error(status)
+        metrics.request_seconds.observe(0.0, "none", str(status))
+        if error.reason:
+            metrics.rejected_requests.add(error.reason)
+        return error_response(error, request_id), request_id
 
     async def _respond_in_time(self, exchange: "Exchange") -> None:
         """Send the response, or a 503 when the deadline passes.
@@ -105,6 +108,7 @@ class Application:
         try:
             _check_target(scope)
             route, path = self._router.find(scope["method"], scope["path"])
+            scope["operation"] = route.operation
             if not route.sheddable:
                 return await route.handle(scope, path)
             return await self._handle_in_flight(route, scope, path)
@@ -139,7 +143,7 @@ class Exchange:
     scope: Scope
     _receive: Receive
     _send: Send
-    _log_access: Callable[[str], None]
+    _access_log: AccessLog
     _cors: Cors | None
     _started: float = field(factory=perf_counter)
     _has_response: bool = False
@@ -167,6 +171,8 @@ class Exchange:
                 await response.send(self._send, self.request_id)
         finally:
             self.log(response.status)
+            if response.reason:
+                metrics.rejected_requests.add(response.reason)
         if response.hold_connection:
             await response.release_connection(self._send)
 
@@ -188,14 +194,14 @@ class Exchange:
     def time_out(self) -> None:
         """Send 503: the deadline has passed without a response."""
         reads = self.scope["method"] in {"GET", "HEAD"}
-        error = ServiceUnavailableError("not_applied" if reads else "unknown")
+        error = ServiceUnavailableError("not_applied" if reads else "unknown", reason="deadline")
         self.late_response = asyncio.create_task(self.fail(error))
 
     def log(self, status: int) -> None:
-        """Log the request as one line."""
-        milliseconds = (perf_counter() - self._started) * 1000
-        line = f"{self.request_id} {self.scope['method']} {_path(self.scope)} {status} {milliseconds:.1f}ms"
-        self._log_access(f"[session-service] {line}\n")
+        """Count the request, and log it as one line."""
+        seconds = perf_counter() - self._started
+        metrics.request_seconds.observe(seconds, self.scope.get("operation", "none"), str(status))
+        self._access_log.add(Entry(self.scope, status, seconds, queued.get()))
 
 
 def _early_error(status: int) -> ServiceError:
@@ -204,19 +210,10 @@ def _early_error(status: int) -> ServiceError:
     if status == HeadersTooLargeError.status:
         return HeadersTooLargeError()
     if status == ServiceUnavailableError.status:
-        return ServiceUnavailableError("not_applied")
+        return ServiceUnavailableError("not_applied", reason="connections")
     return ValidationError([{"path": "request", "message": "must be HTTP/1.1 (RFC 9112)"}])
 
 
 def _check_target(scope: Scope) -> None:
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
         raise UriTooLongError
-
-
-def _path(scope: Scope) -> str:
-    """Return the path as it was sent, escaping every character that could forge a log line.
-
-    The query, which may contain a user id, and a password in an absolute-form target are omitted.
-    """
-    raw: bytes = _USERINFO.sub(rb"\1", scope["raw_path"])
-    return raw.decode() if _HARMLESS.fullmatch(raw) else quote(raw, safe="/=%:@!$'()*+,;~")

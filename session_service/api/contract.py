@@ -22,7 +22,7 @@ class ContractError(Exception):
 
 @frozen
 class Operation:
-    """An operation of the contract; `id` is its operationId in snake_case.
+    """An operation of the contract; `name` is its operationId, `id` the same in snake_case.
 
     `parameters` are the inputs by `path`, `query` and `header`. `successes` are the declared statuses below
     400. `access` has the scopes that allow the operation, and `learner`; it is empty if no token is needed.
@@ -30,6 +30,7 @@ class Operation:
     """
 
     id: str
+    name: str
     path: str
     method: str
     parameters: Mapping[str, Input]
@@ -73,6 +74,12 @@ def load(file: Path = FILE) -> list[Operation]:
     ]
 
 
+def version(file: Path = FILE) -> str:
+    """Return the version of the contract, which is that of the service."""
+    declared: str = read(file)["info"]["version"]
+    return declared
+
+
 def claims(file: Path = FILE) -> Input:
     """Return the declaration of the token's claims that decide its access."""
     components = read(file)["components"]
@@ -92,6 +99,7 @@ def _operation(
     body = _body_schema(document, spec)
     return Operation(
         id=snake(spec["operationId"]),
+        name=spec["operationId"],
         path=path,
         method=method.upper(),
         parameters={kind: _parameters(document, kind, listed) for kind in ("path", "query", "header")},

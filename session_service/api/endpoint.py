@@ -90,6 +90,7 @@ class Endpoint:
     ) -> None:
         # Unsecured operations are the health probes: they bypass load shedding.
         self.sheddable = operation.secured
+        self.operation = operation.name
         self._operation = operation
         self._function = function
         self._services = services
@@ -116,6 +117,7 @@ class Endpoint:
         if self._operation.body is not None:
             arguments["body"] = self._body(scope, arguments)
         if principal is not None:
+            scope["session_id"] = arguments.get("id")
             authorized = await self._authorize(principal, arguments.get("id"))
             self._identify(arguments, authorized, scope["request_id"])
         applied = {name: arguments.pop(name, None) for name in self._applied}
@@ -124,6 +126,7 @@ class Endpoint:
             case EncodedSession():
                 return _session_response(result, arguments.get("if_none_match"), applied.get("prefer"))
             case StartResult():
+                scope["session_id"] = result.session.id
                 return self._start_response(result)
             case ReadPage():
                 return _page_response(result, applied["if_none_match"])
@@ -141,6 +144,7 @@ class Endpoint:
     async def _authenticate(self, scope: Scope) -> Principal:
         """Return the principal of the request, and count the request against its rate limit."""
         principal = await self._access.authenticator.authenticate(scope)
+        scope["caller"] = principal.key
         await self._access.limit_rate(principal)
         return principal
 

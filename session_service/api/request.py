@@ -87,7 +87,7 @@ class BodyReader:
         if size > MAX_BODY_BYTES:
             raise PayloadTooLargeError(f"The body has over {MAX_BODY_BYTES} bytes.")
         if not fits:
-            raise ServiceUnavailableError("not_applied")
+            raise ServiceUnavailableError("not_applied", reason="body_memory")
         return b"".join(chunks)
 
 

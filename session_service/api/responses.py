@@ -28,7 +28,8 @@ SECURITY_HEADERS: Headers = [
 class Response:
     """A complete response; with a body of None it has no Content-Length, as 204 and 304 require.
 
-    No further request is read from its connection for `hold_connection` seconds.
+    No further request is read from its connection for `hold_connection` seconds. `reason` is that of a
+    rejected request, for the metrics.
     """
 
     status: int
@@ -37,6 +38,7 @@ class Response:
     media_type: bytes = b"application/json"
     security: Headers = SECURITY_HEADERS
     hold_connection: float = 0.0
+    reason: str | None = None
 
     def encoded_headers(self, request_id: str) -> Headers:
         """Return all headers of the response, including the request id."""
@@ -118,7 +120,7 @@ def error_response(error: ServiceError, request_id: str) -> Response:
         return Response(error.status, headers, encode_with_id(error.body, request_id))
     body = codec.encode_error(_fields(error, request_id) | error.fields())
     hold = HOLD_SECONDS if isinstance(error, ServiceUnavailableError) and error.shed else 0.0
-    return Response(error.status, headers, body, hold_connection=hold)
+    return Response(error.status, headers, body, hold_connection=hold, reason=error.reason)
 
 
 def encode_with_id(value: object, request_id: str) -> bytes:

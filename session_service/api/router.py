@@ -15,11 +15,14 @@ class Route(Protocol):
     """Handles the requests of one path and method.
 
     The body is in the scope; the path's parameters are the second argument. Load shedding never rejects a
-    request of a route that is not sheddable.
+    request of a route that is not sheddable. `operation` names the route in metrics and in the log.
     """
 
     @property
     def sheddable(self) -> bool: ...
+
+    @property
+    def operation(self) -> str: ...
 
     def handle(self, scope: Scope, path: dict[str, Any], /) -> Awaitable[Response]: ...
 

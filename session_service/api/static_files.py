@@ -27,6 +27,7 @@ class File:
     """A static file with an ETag; If-None-Match gets 304 Not Modified (RFC 9110, 13.1.2)."""
 
     sheddable = False
+    operation = "page"
 
     def __init__(self, body: bytes, media_type: str) -> None:
         self._etag = b'"%b"' % hashlib.sha256(body).hexdigest().encode()

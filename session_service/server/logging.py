@@ -3,11 +3,16 @@
 import asyncio
 import logging
 import os
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Lock, Thread
 from traceback import format_tb
 from types import TracebackType
+
+import orjson
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -15,13 +20,19 @@ _FLUSH_INTERVAL = 0.01  # seconds from an access log line to its write, together
 _MAX_BUFFERED = 4 * 1024 * 1024  # bytes of lines that wait for a slow reader
 
 
+def _text_line(message: str) -> str:
+    return f"[session-service] {message}\n"
+
+
 class NonBlockingStdout:
     """Stream that writes to standard output in its own thread, for the access log and Python's logging.
 
     A slow reader of the log delays no request. Lines beyond 4 MiB are dropped, and their number is logged.
+    `form` makes a line of that message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, form: Callable[[str], str] = _text_line) -> None:
+        self._form = form
         self._lines: list[str] = []
         self._buffered = 0
         self._dropped = 0
@@ -60,7 +71,7 @@ class NonBlockingStdout:
 
     def _loss_notice(self) -> str:
         lost = self._dropped
-        return f"[session-service] {lost} lines were lost: stdout was blocked\n" if lost else ""
+        return self._form(f"{lost} lines were lost: stdout was blocked") if lost else ""
 
     def _flush(self) -> None:
         self.write("".join(self._lines), len(self._lines))
@@ -91,6 +102,43 @@ class RedactingFormatter(logging.Formatter):
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802 - the name of the standard library
         assert ei[1] is not None
         return _outline(ei[1])
+
+
+class JsonFormatter(RedactingFormatter):
+    """Formats a record as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC)
+        fields = {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return _json(moment, fields)
+
+
+def json_line(message: str, level: str = "warning") -> str:
+    """Return a line of the log with a message of the service itself."""
+    return _json(datetime.now(UTC), {"level": level, "logger": "session_service", "message": message}) + "\n"
+
+
+@contextmanager
+def json_exits() -> Iterator[None]:
+    """Write the message of a SystemExit, or an exception that ends the process, as JSON to stderr."""
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.code, str):
+            raise
+        sys.stderr.write(json_line(error.code.removeprefix("session-service: "), "critical"))
+        raise SystemExit(1) from None
+    except Exception as error:  # noqa: BLE001 - the process ends with it
+        sys.stderr.write(json_line(_outline(error), "critical"))
+        raise SystemExit(1) from None
+
+
+def _json(moment: datetime, fields: dict[str, str]) -> str:
+    time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    text = orjson.dumps({"time": time} | fields, default=str)
+    return text.decode()
 
 
 def _outline(error: BaseException) -> str:

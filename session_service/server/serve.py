@@ -23,13 +23,17 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any, cast
 
 import uvloop
 
+from session_service import metrics
+from session_service.metrics import Family
+from session_service.server import admin
 from session_service.server.connections import ServedApplication, ServeOptions, max_connections
 from session_service.server.hypercorn import server as hypercorn_server
+from session_service.server.worker_metrics import WorkerReporter
 from session_service.settings import Settings
 
 # Connections waiting for accept(). The default of 100 drops some of them at the start of an exam.
@@ -99,34 +103,50 @@ class Lifecycle:
 
 
 def serve(
-    settings: Settings, app: ServedApplication, listener: socket.socket, *, worker: bool = False
+    settings: Settings, app: ServedApplication, listener: socket.socket, *, metrics_fd: int | None = None
 ) -> None:
-    """Run the configured server on the socket until shutdown; exit with 1 if the start fails."""
-    server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[settings.server]
+    """Run the configured server on the socket until shutdown; exit with 1 if the start fails.
+
+    `metrics_fd` is the descriptor by which the supervisor of a worker process reads its metrics.
+    """
     connections = max_connections()
     if connections < 1:
         sys.exit("session-service: the limit of open files (ulimit -n) leaves no room for connections")
 
     async def run() -> bool:
-        lifecycle = Lifecycle(app, cast("Loop", asyncio.get_running_loop()), listener, worker=worker)
-        options = ServeOptions(
-            listener,
-            BACKLOG,
-            connections,
-            GRACEFUL_TIMEOUT,
-            settings.keep_alive_seconds,
-            lifecycle.wait_for_shutdown,
+        lifecycle = Lifecycle(
+            app, cast("Loop", asyncio.get_running_loop()), listener, worker=metrics_fd is not None
         )
-        return await server(app, options)
+        wait, keep_alive = lifecycle.wait_for_shutdown, settings.keep_alive_seconds
+        options = ServeOptions(listener, BACKLOG, connections, GRACEFUL_TIMEOUT, keep_alive, wait)
+        server = {"hypercorn": hypercorn_server.serve, "uvicorn": _uvicorn}[settings.server]
+        async with _publish(settings, descriptor=metrics_fd):
+            return await server(app, options)
 
-    # Modules stay loaded, and open connections hold many objects: garbage collection with default thresholds
-    # would take up to a sixth of the CPU.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    _limit_garbage_collection()
     with suppress(asyncio.CancelledError):
         if not uvloop.run(run(), loop_factory=Loop):
             # The application has logged why.
             sys.exit(1)
+
+
+def _limit_garbage_collection() -> None:
+    # Modules stay loaded, and open connections hold many objects: garbage collection with default thresholds
+    # would take up to a sixth of the CPU.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def _publish(settings: Settings, *, descriptor: int | None) -> AbstractAsyncContextManager[None]:
+    """Publish the metrics on the admin page, those of a worker through its supervisor."""
+
+    async def collect(*, with_database: bool = True) -> list[Family]:
+        return [*await metrics.collect(with_database=with_database), *admin.process_families()]
+
+    if descriptor is not None:
+        return WorkerReporter(descriptor, collect)
+    admin.publish(settings, collect, asyncio.get_running_loop())
+    return nullcontext()
 
 
 async def _uvicorn(app: ServedApplication, options: ServeOptions) -> bool:

@@ -17,6 +17,10 @@ from typing import Any, TypeVar
 
 from attrs import field, frozen
 
+from session_service.server import admin
+from session_service.server.worker_metrics import WorkerMetrics
+from session_service.settings import Settings
+
 STOP_TIMEOUT = 9.0  # seconds for a worker to stop: more than the graceful timeout of its server
 HANDOVER_DELAY = 0.4  # seconds in which one worker accepts waiting connections while the others stop
 MIN_UPTIME = 10.0  # seconds: a worker that ends sooner has failed to start
@@ -56,10 +60,12 @@ class Supervisor:
     """Runs the workers of one listening socket. A worker that is stopping no longer counts."""
 
     def __init__(self, listener: socket.socket, count: int) -> None:
+        self.metrics = WorkerMetrics()
         self._listener = listener
         self._count = count
         self._workers: list[Worker] = []
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._metrics_tasks: set[asyncio.Task[None]] = set()
         self._serving = False
         self._failures = 0
         self._renewal = asyncio.Event()
@@ -131,12 +137,17 @@ class Supervisor:
 
     async def _try_to_launch(self) -> Worker:
         number = self._listener.fileno()
-        command = [sys.executable, "-m", "session_service", "--worker", str(number)]
         ours, theirs = socket.socketpair()
-        with theirs, ExitStack() as stack:
+        our_metrics, their_metrics = socket.socketpair()
+        passed = [number, their_metrics.fileno()]
+        command = [sys.executable, "-m", "session_service", "--worker", *map(str, passed)]
+        with theirs, their_metrics, ExitStack() as stack:
             stack.callback(ours.close)
-            process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), pass_fds=[number])
+            stack.callback(our_metrics.close)
+            process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), pass_fds=passed)
             stack.pop_all()
+        self._metrics_tasks.add(task := asyncio.create_task(self.metrics.attach(our_metrics)))
+        task.add_done_callback(self._metrics_tasks.discard)
         worker = Worker(process, *await asyncio.open_connection(sock=ours))
         self._workers.append(worker)
         self._spawn(self._watch(worker))
@@ -175,11 +186,13 @@ class Supervisor:
             self._over.set_result(reason)
 
 
-def supervise(listener: socket.socket, count: int) -> None:
+def supervise(settings: Settings, listener: socket.socket, count: int) -> None:
     """Run `count` workers on the socket until shutdown; exit with 1 if they do not start."""
 
     async def run() -> str:
-        return await Supervisor(listener, count).run()
+        supervisor = Supervisor(listener, count)
+        admin.publish(settings, supervisor.metrics.collect, asyncio.get_running_loop())
+        return await supervisor.run()
 
     if reason := asyncio.run(run()):
         sys.exit(f"session-service: gave up: {reason}")

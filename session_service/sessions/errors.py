@@ -18,6 +18,7 @@ class ServiceError(Exception):
     status: ClassVar[int]
     code: ClassVar[str]
     message: str
+    reason: str | None = None
 
     def __str__(self) -> str:
         return self.message
@@ -68,6 +69,8 @@ class RateLimitedError(ServiceError):
 
     status, code, message = 429, "RATE_LIMITED", "There were too many requests from this caller."
 
+    reason = "rate_limit"
+
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
 
@@ -79,7 +82,10 @@ class RateLimitedError(ServiceError):
 
 
 class ServiceUnavailableError(ServiceError):
-    """PostgreSQL is unavailable, or the request was shed; `unknown`: a write may have been applied."""
+    """PostgreSQL is unavailable, or the request was shed; `unknown`: a write may have been applied.
+
+    `reason` is a label of the metric `rejected_requests`.
+    """
 
     status, code, message = (
         503,
@@ -87,7 +93,10 @@ class ServiceUnavailableError(ServiceError):
         "The service cannot reach its database, or has too much to do.",
     )
 
-    def __init__(self, outcome: Outcome, retry_after: int = 1, *, shed: bool = False) -> None:
+    def __init__(
+        self, outcome: Outcome, retry_after: int = 1, *, reason: str | None = None, shed: bool = False
+    ) -> None:
+        self.reason = reason
         self.outcome = outcome
         self.retry_after = retry_after
         self.shed = shed

@@ -186,6 +186,6 @@ def session_or_error(session_id: UUID, result: WriteResult | None) -> EncodedSes
             )
         # Not expected: the store repeats a busy write under the row's lock. A busy write was not applied.
         case "busy":
-            raise ServiceUnavailableError("not_applied")
+            raise ServiceUnavailableError("not_applied", reason="lock")
         case _:
             return result.session

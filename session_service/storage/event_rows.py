@@ -46,3 +46,13 @@ class FeedPageRow(FeedRow):
     reached: int
     found: int
     items: Fragment
+
+
+@attrs.frozen
+class Backlogs:
+    """The backlogs of the background tasks, times in milliseconds, and the size of the journal in bytes."""
+
+    sweeper_lag: int
+    unplaced_events: int
+    unplaced_event_age: int
+    journal_bytes: int

@@ -25,7 +25,11 @@ class OrderStore:
         self._pool = pool
         self._sessions = sessions
         self._orders: Batcher[OrderInput, WriteResult | None] = Batcher(
-            self._order, concurrency=1, max_batch_size=batch_size, retry_singly_on=(RejectedError,)
+            self._order,
+            lane="order",
+            concurrency=1,
+            max_batch_size=batch_size,
+            retry_singly_on=(RejectedError,),
         )
         self._quizzes = QuizOrders(pool, sessions)
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from session_service import metrics
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import SettingError
 from session_service.storage.connection import (
@@ -97,6 +98,13 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
         """Whether the circuit breaker is open: a request would be rejected at once."""
         return self._breaker.is_open
 
+    def publish(self) -> None:
+        """Show the pool in the metrics."""
+        metrics.pool_connections.set_function(lambda: self._nconns - len(self._pool), "in_use")
+        metrics.pool_connections.set_function(lambda: len(self._pool), "idle")
+        metrics.pool_waiting.set_function(lambda: len(self._waiting))
+        metrics.database_available.set_function(lambda: not self.is_down)
+
     @asynccontextmanager
     async def connection(self, seconds: float | None = None) -> AsyncIterator[PostgresConnection]:
         """Acquire a connection for the block, waiting up to `seconds`.
@@ -108,7 +116,10 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
         try:
             connection = await self._acquire(self.timeout if seconds is None else seconds)
         except (psycopg.OperationalError, TimeoutError) as error:
-            raise ServiceUnavailableError("not_applied") from error
+            down = self.is_down
+            raise ServiceUnavailableError(
+                "not_applied", reason="database_down" if down else "no_connection"
+            ) from error
         deadline = connection.deadline()
         try:
             yield connection

@@ -21,7 +21,14 @@ from session_service.sessions.models import (
 from session_service.sessions.order_models import OrderKind
 from session_service.storage import statements
 from session_service.storage.erasure_rows import ErasableCounts, MissingRight, RetentionTurn, SessionId
-from session_service.storage.event_rows import FeedPageRow, FeedRow, PlacedEvent, PlaceInput, UnplacedEvent
+from session_service.storage.event_rows import (
+    Backlogs,
+    FeedPageRow,
+    FeedRow,
+    PlacedEvent,
+    PlaceInput,
+    UnplacedEvent,
+)
 from session_service.storage.webhook_rows import AcceptedEvents, DueDelivery, RegisteredWebhook, WebhookLag
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
@@ -305,6 +312,7 @@ disable_webhook = statements.count("disable_webhook")
 enable_webhook = statements.count("enable_webhook")
 forget_webhook = statements.count("forget_webhook")
 measure_webhook_lag = statements.many("measure_webhook_lag", WebhookLag)
+measure_backlogs = statements.one("measure_backlogs", Backlogs)
 get_clock = statements.one("get_clock", ClockReading)
 get_digest_key = statements.one("get_digest_key", DigestKey)
 ping = statements.one("ping", Probe)

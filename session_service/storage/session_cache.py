@@ -24,6 +24,7 @@ from uuid import UUID
 from attrs import frozen
 from redis.exceptions import ResponseError
 
+from session_service import metrics
 from session_service.sessions import codec
 from session_service.sessions.models import EncodedSession, ExternalId, Status
 from session_service.storage.redis import ClockReading, RedisClient, UnreachableError
@@ -86,12 +87,14 @@ class SessionCache:
         self.client = client
         self._seconds = seconds
         self._entries: Batcher[UUID, bytes | str | None] = Batcher(
-            self._read, concurrency=1, max_batch_size=batch_size
+            self._read, lane="cache", concurrency=1, max_batch_size=batch_size
         )
         self._put = client.register(_PUT_IF_NEWER)
         self._delete = client.register(_DELETE_IF_EQUAL)
         self._dirty: dict[UUID, int] = {}
         self._blind_until = 0.0
+        metrics.cache_available.set_function(lambda: client.available)
+        metrics.cache_dirty.set_function(lambda: len(self._dirty))
         client.recover = self._write_tombstones
 
     async def get(self, session_id: UUID, seen_version: int = 0, read_at: int = 0) -> EncodedSession | None:
@@ -100,6 +103,11 @@ class SessionCache:
         `read_at` is the database's time, which the session then has, unless another instance, whose clock
         is ahead, has written it later.
         """
+        found = await self._find(session_id, seen_version, read_at)
+        metrics.cache_reads.add("hit" if found else "miss" if self.client.available else "unavailable")
+        return found
+
+    async def _find(self, session_id: UUID, seen_version: int, read_at: int) -> EncodedSession | None:
         try:
             reading = await self.client.clock()
             content = await self._entries(session_id) if reading else None

@@ -77,16 +77,19 @@ class SessionStore:
             max_batch_size=settings.batch_size,
             retry_singly_on=(RejectedError,),
         )
-        self._reads: Batcher[ReadInput, WriteResult | None] = batcher(self._read)
-        self._writes: Batcher[WriteInput, WriteResult | None] = batcher(self._write_batch)
-        self._starts: Batcher[StartInput, WriteResult | None] = batcher(self._start)
-        self._locked_starts: Batcher[StartInput, WriteResult | None] = batcher(self._start_with_locks)
+        self._reads: Batcher[ReadInput, WriteResult | None] = batcher(self._read, lane="read")
+        self._writes: Batcher[WriteInput, WriteResult | None] = batcher(self._write_batch, lane="write")
+        self._starts: Batcher[StartInput, WriteResult | None] = batcher(self._start, lane="start")
+        self._locked_starts: Batcher[StartInput, WriteResult | None] = batcher(
+            self._start_with_locks, lane="locked_start"
+        )
         # With BATCH_SIZE=1 no connection is reserved: each of the four batchers may then use the whole pool.
         left = settings.database_pool_size - RESERVED_CONNECTIONS
         lock_waits, lists = (max(1, left * share // 100) for share in (LOCK_WAIT_PERCENT, LIST_PERCENT))
-        self._lock_waits = Batcher(self._wait, concurrency=lock_waits, max_batch_size=1)
-        self.lists: Batcher[AnyQuery, Any] = Batcher(self._run, concurrency=lists, max_batch_size=1)
-        self.rounds: Batcher[AnyQuery, Any] = Batcher(self._run, concurrency=1, max_batch_size=1)
+        alone = partial(Batcher, max_batch_size=1)
+        self._lock_waits = alone(self._wait, lane="lock_wait", concurrency=lock_waits)
+        self.lists: Batcher[AnyQuery, Any] = alone(self._run, lane="list", concurrency=lists)
+        self.rounds: Batcher[AnyQuery, Any] = alone(self._run, lane="background", concurrency=1)
         self.on_event: Callable[[], None] = _nothing
         """Called after a statement that may have written an event of the feed: any change but a save."""
         # The number of writes that wait for the lock of each session.
@@ -140,7 +143,7 @@ class SessionStore:
         if result and result.verdict == "overdue":
             result = await self._write(WriteInput(result.session.id, wanted.user_id, "close"))
         if result is None:
-            raise ServiceUnavailableError("not_applied")
+            raise ServiceUnavailableError("not_applied", reason="lock")
         return result
 
     async def wait_for_lock(self, query: Query, session_id: UUID) -> WriteResult | None:

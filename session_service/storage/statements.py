@@ -92,7 +92,7 @@ async def transaction(pool: ConnectionPool) -> AsyncIterator[PostgresConnection]
                 yield connection
         except psycopg.OperationalError as error:
             # It is not known whether BEGIN or COMMIT has failed.
-            raise ServiceUnavailableError("unknown") from error
+            raise ServiceUnavailableError("unknown", reason="statement") from error
 
 
 def encode_records(records: Sequence[object]) -> Jsonb:
@@ -151,9 +151,9 @@ async def _execute(
             return await fetch(cursor)
     except ReadOnlySqlTransaction as error:
         connection.unusable = True
-        raise ServiceUnavailableError("not_applied") from error
+        raise ServiceUnavailableError("not_applied", reason="read_only") from error
     except psycopg.OperationalError as error:
-        raise ServiceUnavailableError(_outcome(file, error)) from error
+        raise ServiceUnavailableError(_outcome(file, error), reason="statement") from error
     except psycopg.Error as error:
         # An error without an SQLSTATE is psycopg's own, about a result that may have been committed.
         if error.sqlstate is None:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from session_service import metrics
 from session_service.sessions.errors import ServiceUnavailableError
 
 MAX_IN_FLIGHT = 1000  # requests, including those that have passed their deadline
@@ -26,12 +27,15 @@ class LoadShedder:
         self._in_flight = 0
         self._body_memory = 0
         self._asked_to_wait = 0
+        metrics.requests_in_flight.set_function(lambda: self._in_flight)
+        metrics.body_bytes.set_function(lambda: self._body_memory)
 
     @contextmanager
     def admit(self, size: int) -> Iterator[None]:
         """Count a request with a body of `size` bytes; raise ServiceUnavailableError over a limit."""
         if self._in_flight >= MAX_IN_FLIGHT or self._body_memory + size > MAX_BODY_MEMORY:
-            raise ServiceUnavailableError("not_applied", self.retry_after(), shed=True)
+            full = "in_flight" if self._in_flight >= MAX_IN_FLIGHT else "body_memory"
+            raise ServiceUnavailableError("not_applied", self.retry_after(), reason=full, shed=True)
         self._in_flight += 1
         self._body_memory += size
         try:

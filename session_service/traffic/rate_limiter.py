@@ -52,7 +52,9 @@ class RateLimiter:
         self._local = LocalBuckets(self._cost, self._size)
         self._take = take
         self._unreachable = unreachable
-        self._waits: Batcher[str, int] = Batcher(self._count, concurrency=1, max_batch_size=max_batch_size)
+        self._waits: Batcher[str, int] = Batcher(
+            self._count, lane="rate_limit", concurrency=1, max_batch_size=max_batch_size
+        )
 
     async def acquire(self, principal: str) -> None:
         """Count a request of the principal with this key; raise RateLimitedError over its limit."""

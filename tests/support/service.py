@@ -244,6 +244,13 @@ def validated_client(url: str) -> httpx.Client:
     )
 
 
+def admin_page(port: int) -> str:
+    """Return the metrics that a process publishes on its admin port; the contract does not describe them."""
+    response = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=LIMIT, verify=NO_AUTHORITIES)
+    assert response.status_code == 200
+    return response.text
+
+
 def validated_client_behind_proxy(url: str, prefix: str = "") -> httpx.Client:
     """Return a client that validates every response, without the changes of a reverse proxy.
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.traffic.batching import QUEUE_TIMEOUT, Batcher
+from session_service.traffic.batching import QUEUE_SIZE, QUEUE_TIMEOUT, Batcher
 from tests.support import clock
 
 
@@ -18,6 +18,7 @@ class ManualBatcher:
         self.batches: list[list[int]] = []
         self.ends: list[asyncio.Event] = []
         options: dict[str, Any] = {
+            "lane": "test",
             "concurrency": 1,
             "max_batch_size": 3,
             "retry_singly_on": (ZeroDivisionError,),
@@ -173,13 +174,14 @@ def test_a_full_queue_rejects_immediately() -> None:
     """A call beyond the queue size is rejected immediately as not applied; queued calls are processed."""
 
     async def test() -> None:
-        batcher = ManualBatcher(queue_size=2)
-        calls = await batcher.call(1, 2, 3, 4)
-        assert [call.done() for call in calls] == [False, False, False, True]
+        batcher = ManualBatcher(max_batch_size=QUEUE_SIZE)
+        items = list(range(100, 102 + QUEUE_SIZE))
+        calls = await batcher.call(*items)
+        assert [call.done() for call in calls] == [*[False] * (1 + QUEUE_SIZE), True]
         for _ in range(2):
             await batcher.finish()
-        assert batcher.batches == [[1], [2, 3]]
-        error = (await asyncio.gather(*calls, return_exceptions=True))[3]
+        assert batcher.batches == [items[:1], items[1:-1]]
+        error = (await asyncio.gather(*calls, return_exceptions=True))[-1]
         assert isinstance(error, ServiceUnavailableError)
         assert error.outcome == "not_applied"
 

@@ -41,13 +41,13 @@ MUTATIONS = [
     ),
     Mutation(
         "escaped path in the access log",
-        APPLICATION,
+        "session_service/api/access_log.py",
         replace("_path", "quote($PATH, safe=$SAFE)", '$PATH.decode("latin-1")'),
         "tests/api/test_application.py::test_the_access_log_has_one_line_per_request",
     ),
     Mutation(
         "no query in the access log",
-        APPLICATION,
+        "session_service/api/access_log.py",
         replace("_path", 'scope["raw_path"]', 'scope["raw_path"] + scope["query_string"]'),
         "tests/api/test_application.py::test_the_access_log_has_one_line_per_request",
     ),

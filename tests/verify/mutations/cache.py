@@ -16,13 +16,13 @@ MUTATIONS = [
     Mutation(
         "version that the client has seen",
         CACHE,
-        force("SessionCache.get", "$ENTRY.version >= seen_version", value=True),
+        force("SessionCache._find", "$ENTRY.version >= seen_version", value=True),
         "tests/operations/test_get_session.py::test_200_skips_a_stale_cache_entry",
     ),
     Mutation(
         "lifetime of an entry",
         CACHE,
-        force("SessionCache.get", "$TIME < $ENTRY.good_until", value=True),
+        force("SessionCache._find", "$TIME < $ENTRY.good_until", value=True),
         "tests/storage/test_session_cache.py::test_an_expired_entry_is_a_miss_but_keeps_older_versions_out",
     ),
     Mutation(

@@ -145,4 +145,28 @@ MUTATIONS = [
         force("_outline", '$CLASS.__module__.startswith("session_service.")', value=True),
         "tests/server/test_secrets.py::test_redaction_of_secrets_and_personal_data",
     ),
+    Mutation(
+        "counts of ended workers",
+        "session_service/server/worker_metrics.py",
+        remove("WorkerMetrics.attach", "self._ended = merge($$$)"),
+        "tests/verify/workers/test_worker_metrics.py::test_counts_of_a_killed_worker_do_not_fall",
+    ),
+    Mutation(
+        "last counts of a worker that ends gracefully",
+        "session_service/server/worker_metrics.py",
+        remove("WorkerReporter.__aexit__", "async with $$$: $$$"),
+        "tests/verify/workers/test_worker_metrics.py::test_counts_survive_the_renewal_of_all_workers[uvicorn]",
+    ),
+    Mutation(
+        "reason of a rejected request",
+        "session_service/api/responses.py",
+        replace("error_response", "error.reason", "None"),
+        "tests/server/test_metrics.py::test_a_rejected_request_is_counted_with_its_reason",
+    ),
+    Mutation(
+        "no name of a user in the log",
+        "session_service/api/access_log.py",
+        replace("AccessLog._json", "blake2b($$$).hexdigest()", "caller"),
+        "tests/server/test_json_log.py::test_the_caller_is_a_hash",
+    ),
 ]

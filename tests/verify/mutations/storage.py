@@ -31,8 +31,8 @@ MUTATIONS = [
         STORE,
         replace(
             "SessionStore.__init__",
-            "Batcher(self._run, concurrency=lists, max_batch_size=$SIZE)",
-            "Batcher(self._run, concurrency=64, max_batch_size=$SIZE)",
+            "alone(self._run, lane=$LANE, concurrency=lists)",
+            "alone(self._run, lane=$LANE, concurrency=64)",
         ),
         "tests/traffic/test_batched_statements.py::test_slow_lists_leave_connections_for_other_operations",
     ),

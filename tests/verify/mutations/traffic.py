@@ -12,7 +12,7 @@ MUTATIONS = [
     Mutation(
         "limit of the queue",
         "session_service/traffic/batching.py",
-        force("Batcher._enqueue", "self._queued >= self._queue_size", value=False),
+        force("Batcher._enqueue", "self._queued >= QUEUE_SIZE", value=False),
         "tests/traffic/test_batcher.py::test_a_full_queue_rejects_immediately",
     ),
     Mutation(

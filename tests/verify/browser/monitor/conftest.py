@@ -40,4 +40,3 @@ def proxy(service: Service) -> Iterator[ValidatingProxy]:
     """A proxy that validates each response to the page."""
     with validating_proxy(service.url) as proxy:
         yield proxy
-

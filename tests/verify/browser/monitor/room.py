@@ -15,7 +15,18 @@ from tests.support.service import Service
 from tests.support.waiting import eventually
 
 FIRST = ("Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald", "Radia", "Ken", "Frances", "Dennis")
-LAST = ("Lovelace", "Hopper", "Turing", "Dijkstra", "Liskov", "Knuth", "Perlman", "Thompson", "Allen", "Ritchie")
+LAST = (
+    "Lovelace",
+    "Hopper",
+    "Turing",
+    "Dijkstra",
+    "Liskov",
+    "Knuth",
+    "Perlman",
+    "Thompson",
+    "Allen",
+    "Ritchie",
+)
 TIMES = ("started_at", "created_at", "last_saved_at")
 
 
@@ -40,7 +51,10 @@ class Exam:
     def join(self, name: str = "", **chosen: Any) -> Learner:
         """Let a learner start."""
         place = len(self.learners)
-        name = name or f"{FIRST[place % 10]} {LAST[place // 10 % 10]}{'' if place < 100 else f' {place // 100 + 1}'}"
+        name = (
+            name
+            or f"{FIRST[place % 10]} {LAST[place // 10 % 10]}{'' if place < 100 else f' {place // 100 + 1}'}"
+        )
         user = f"u{place:03}-{self.quiz}"
         fields: dict[str, Any] = {"time_limit_seconds": 3600, "metadata": {"name": name}, **chosen}
         started = self.service.start(user_id=user, quiz_id=self.quiz, **fields)
@@ -119,7 +133,9 @@ def counts(browser: Chrome) -> dict[str, int]:
     """Return the numbers of the summary."""
     buttons = browser.find_elements(By.CSS_SELECTOR, "#summary button")
     return {
-        str(one.get_attribute("data-filter")): int(one.find_element(By.CSS_SELECTOR, ".count").text.replace(",", ""))
+        str(one.get_attribute("data-filter")): int(
+            one.find_element(By.CSS_SELECTOR, ".count").text.replace(",", "")
+        )
         for one in buttons
         if one.is_displayed()
     }

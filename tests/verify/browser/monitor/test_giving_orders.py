@@ -168,7 +168,9 @@ def test_partial_results_are_named(exam: Exam, page: Chrome) -> None:
     choose(page, early, late)
     found(page, "[data-some='pause']").click()
     assert text(page, "#order-who") == "For 2 learners."
-    page.execute_script("window.fetch = (fetch => (url, options) => String(url).startsWith('api/sessions?') ? new Promise(() => {}) : fetch(url, options))(window.fetch)")
+    page.execute_script(
+        "window.fetch = (fetch => (url, options) => String(url).startsWith('api/sessions?') ? new Promise(() => {}) : fetch(url, options))(window.fetch)"
+    )
     assert exam.service.complete(early.session).status_code == 200
     found(page, "#order-send").click()
     eventually(lambda: "Not changed: 1." in text(page, "#order-result"), lambda: text(page, "#order"))
@@ -187,7 +189,10 @@ def test_two_teachers_see_each_other(exam: Exam, page: Chrome, tmp_path: Path) -
         eventually(lambda: learner.name in text(page, "#order-changed"), lambda: text(page, "#order"))
         assert "by another teacher" in text(page, "#order-changed")
     found(page, "#order-send").click()
-    eventually(lambda: "It has changed meanwhile: now it is paused." in text(page, "#order-result"), lambda: text(page, "#order"))
+    eventually(
+        lambda: "It has changed meanwhile: now it is paused." in text(page, "#order-result"),
+        lambda: text(page, "#order"),
+    )
     assert [line["type"] for line in orders(exam, learner)] == ["session.paused"]
     send(page)
     assert [line["type"] for line in orders(exam, learner)] == ["session.paused", "session.deadline_changed"]

@@ -82,14 +82,18 @@ def test_filters_search_and_sort(hall: Exam, proxy: ValidatingProxy, browser: Ch
     found(browser, "#search").send_keys("TURING")
     assert len(shown(browser)) == 30
     found(browser, "[data-sort='name']").click()
-    assert shown(browser) == sorted(shown(browser), key=lambda name: (name.removesuffix(" 2").removesuffix(" 3"), name))
+    assert shown(browser) == sorted(
+        shown(browser), key=lambda name: (name.removesuffix(" 2").removesuffix(" 3"), name)
+    )
     field = found(browser, "#idle")
     field.clear()
     field.send_keys("8")
     assert counts(browser)["idle"] == 1
 
 
-def test_a_learner_goes_idle_under_the_eyes_of_the_page(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+def test_a_learner_goes_idle_under_the_eyes_of_the_page(
+    exam: Exam, proxy: ValidatingProxy, browser: Chrome
+) -> None:
     """A learner without a save for some minutes becomes idle, and works again with the next save."""
     open_exam(browser, proxy.url, exam.quiz)
     learner = exam.learners[2]
@@ -100,7 +104,9 @@ def test_a_learner_goes_idle_under_the_eyes_of_the_page(exam: Exam, proxy: Valid
     await_state(browser, learner, "Working")
 
 
-def test_the_page_polls_every_five_seconds_with_its_etag(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+def test_the_page_polls_every_five_seconds_with_its_etag(
+    exam: Exam, proxy: ValidatingProxy, browser: Chrome
+) -> None:
     """Two polls are at least five seconds apart, and a poll without a change is answered with 304."""
     browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": RECORD})
     open_exam(browser, proxy.url, exam.quiz)
