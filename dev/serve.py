@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from dev import reaper
 from dev.servers import EmbeddedError
 from session_service.__main__ import arguments, run
-from session_service.settings import SettingError, Settings
+from session_service.environment import SettingError
+from session_service.settings import Settings
 from session_service.storage import migrations
 from session_service.storage.migrations import MigrationError
 

@@ -1,29 +1,20 @@
 """The command line: `python -m session_service [--workers N]` serves until SIGINT or SIGTERM."""
 
-import logging
-import os
 import socket
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from contextlib import nullcontext
 
 from session_service.app import build
-from session_service.server.logging import (
-    JsonFormatter,
-    NonBlockingStdout,
-    RedactingFormatter,
-    json_exits,
-    json_line,
-)
+from session_service.environment import SettingError
+from session_service.server.logging import NonBlockingStdout, exits_in_log_format, log_to_stdout
 from session_service.server.serve import serve
 from session_service.server.supervisor import supervise
-from session_service.settings import SettingError, Settings
+from session_service.settings import Settings
 
 
 def main() -> None:
     """Serve with the settings of the environment."""
-    # Also before the settings are read: a wrong setting is a line of the log, too.
-    with json_exits() if os.environ.get("LOG_FORMAT") == "json" else nullcontext():
+    with exits_in_log_format():
         options = arguments()
         try:
             settings = Settings.read()
@@ -44,11 +35,7 @@ def arguments() -> Namespace:
 
 def run(settings: Settings, options: Namespace) -> None:
     """Serve until SIGINT or SIGTERM, then shut down gracefully; exit with 1 if the start fails."""
-    is_json = settings.log_format == "json"
-    log = NonBlockingStdout(json_line) if is_json else NonBlockingStdout()
-    handler = logging.StreamHandler(log)
-    handler.setFormatter(JsonFormatter() if is_json else RedactingFormatter("%(message)s"))
-    logging.basicConfig(handlers=[handler], level=settings.log_level)
+    log = log_to_stdout(level=settings.log.level, is_json=settings.log.is_json)
     log.start()
     try:
         _serve(settings, options, log)

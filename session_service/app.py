@@ -22,6 +22,7 @@ from session_service.api.endpoint import Access, Endpoint
 from session_service.api.health import HealthChecks
 from session_service.api.operations import Services
 from session_service.api.router import Route, Router
+from session_service.environment import SettingError
 from session_service.sessions.erasure import ErasureService
 from session_service.sessions.errors import ServiceError
 from session_service.sessions.exports import Exports
@@ -31,7 +32,7 @@ from session_service.sessions.retention import retain
 from session_service.sessions.sequencer import Sequencer
 from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
-from session_service.settings import SettingError, Settings
+from session_service.settings import Settings
 from session_service.storage import migrations, queries, statements
 from session_service.storage.database_metrics import measure_database
 from session_service.storage.erasure_store import CONNECTIONS, ErasureStore
@@ -65,7 +66,7 @@ class Storage:
 
 def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
     """Return the application; raise ContractError if the contract and the operations differ."""
-    access_log = AccessLog(write_log, settings.log_format, settings.log_requests)
+    access_log = AccessLog(write_log, is_json=settings.log.is_json, requests=settings.log.requests)
     metrics.info.set_function(lambda: 1, contract.version())
     storage = _storage(settings)
     metrics.database = partial(measure_database, storage.pool)
@@ -109,8 +110,8 @@ async def _rounds(storage: Storage, feed: EventFeed, settings: Settings) -> Asyn
     rounds = [sweep(storage.sessions.expire), sequencer.run(), sequencer.trim()]
     if storage.erasure:
         storage.erasure.on_event = sequencer.wake
-    if storage.erasure and settings.retention_days:
-        rounds.append(retain(partial(storage.erasure.erase_old, settings.retention_days)))
+    if storage.erasure and settings.erasing and settings.erasing.retention_days:
+        rounds.append(retain(partial(storage.erasure.erase_old, settings.erasing.retention_days)))
     tasks = [asyncio.create_task(one) for one in rounds]
     try:
         yield
@@ -137,9 +138,9 @@ def _storage(settings: Settings) -> Storage:
 
 
 def _erasure(settings: Settings, cache: SessionCache) -> ErasureStore | None:
-    if settings.erase_database_url is None:
+    if settings.erasing is None:
         return None
-    pool = statements.pool(settings.erase_database_url, CONNECTIONS, queries.configure)
+    pool = statements.pool(settings.erasing.database_url, CONNECTIONS, queries.configure)
     return ErasureStore(pool, cache)
 
 
@@ -153,7 +154,7 @@ def _rate_limits(redis: RedisClient, settings: Settings) -> Callable[[Principal]
         RateLimiter(
             redis.script(TAKE), limit, unreachable=UnreachableError, max_batch_size=settings.batch_size
         )
-        for limit in (settings.rate_limit, settings.service_rate_limit)
+        for limit in (settings.rate_limits.learner, settings.rate_limits.service)
     )
     return lambda principal: (services if principal.service else learners).acquire(principal.key)
 

@@ -18,10 +18,10 @@ from time import monotonic
 from typing import Any, get_args
 
 from session_service import settings, store_urls
+from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.sessions.exports import Export, ExportFilter, Exports, Format
 from session_service.sessions.models import ExternalId, Reach, Status
-from session_service.settings import SettingError
 from session_service.storage import queries, statements
 from session_service.storage.connection import reason
 from session_service.storage.export_store import ExportStore

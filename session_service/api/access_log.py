@@ -35,24 +35,24 @@ class Entry:
 class AccessLog:
     """Writes the line of each request; `key` is the key of the callers' hashes.
 
-    `format` is `text` or `json`; `requests` is `all`, `errors` or `none`, as in the settings.
+    `requests` is `all`, `errors` or `none`, as in the settings.
     """
 
     write: Callable[[str], None]
-    format: str = "text"
+    is_json: bool = False
     requests: str = "all"
     key: bytes = b""
 
     def add(self, entry: Entry) -> None:
         """Write the line of a request."""
         if self._is_wanted(entry.status):
-            self.write(_text(entry) if self.format == "text" else self._json(entry))
+            self.write(_text(entry) if not self.is_json else self._json(entry))
 
     def add_rejected(self, request_id: str, status: int) -> None:
         """Write the line of a request that was rejected before it was read."""
         if not self._is_wanted(status):
             return
-        if self.format == "text":
+        if not self.is_json:
             self.write(f"[session-service] {request_id} - - {status} 0.0ms\n")
         else:
             self.write(

@@ -4,7 +4,6 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from hashlib import blake2b
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -16,38 +15,13 @@ from session_service.api.auth.authorization import authorize
 from session_service.api.auth.principal import Authenticator, Principal
 from session_service.api.contract import ContractError, Operation, snake
 from session_service.api.errors import UnsupportedMediaTypeError, ValidationError
-from session_service.api.headers import IfNoneMatch, names_tag
-from session_service.api.health import Health, Liveness, Readiness
 from session_service.api.operations import Services
-from session_service.api.responses import (
-    Response,
-    StreamedResponse,
-    encode_with_id,
-    session_headers,
-    time_headers,
-)
+from session_service.api.responses import Response
+from session_service.api.results import Result, response_of
 from session_service.api.validation import Input, plain_names
 from session_service.sessions import codec
-from session_service.sessions.erasure import ErasureReport
-from session_service.sessions.events import FeedPage
-from session_service.sessions.exports import Export
-from session_service.sessions.models import EncodedSession, History, Provenance, ReadPage, StartResult
-from session_service.sessions.order_models import OrderReport
+from session_service.sessions.models import Provenance, StartResult
 
-Result = (
-    EncodedSession
-    | StartResult
-    | ReadPage
-    | History
-    | FeedPage
-    | Export
-    | OrderReport
-    | ErasureReport
-    | Health
-    | Liveness
-    | Readiness
-    | None
-)
 Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]
 
@@ -60,13 +34,10 @@ _NOT_JSON = (
     "must be I-JSON (RFC 7493): JSON in UTF-8, without a byte order mark, duplicate names, lone surrogates, "
     "numbers beyond the range of a double, and more than 1024 levels"
 )
-_EXPORT_TYPES = {"csv": b"text/csv; charset=utf-8", "ndjson": b"application/x-ndjson"}
-_NO_STORE = (b"cache-control", b"no-store")
 
 _ENCODED = re.compile(rb"([!-$&-~]|%[0-9A-Fa-f]{2})*")
 _JSON = re.compile(rb'application/json(\s*;(\s*charset=("utf-?8"|utf-?8))?)?', re.IGNORECASE)
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
-_MINIMAL = re.compile(r'(^|,)\s*return="?minimal"?\s*($|[,;])', re.IGNORECASE)
 
 
 @frozen
@@ -122,24 +93,7 @@ class Endpoint:
             self._identify(arguments, authorized, scope["request_id"])
         applied = {name: arguments.pop(name, None) for name in self._applied}
         result = await self._function(self._services, **arguments)
-        match result:
-            case EncodedSession():
-                return _session_response(result, arguments.get("if_none_match"), applied.get("prefer"))
-            case StartResult():
-                scope["session_id"] = result.session.id
-                return self._start_response(result)
-            case ReadPage():
-                return _page_response(result, applied["if_none_match"])
-            case FeedPage() | OrderReport() | ErasureReport():
-                return Response(200, [_NO_STORE], codec.encode(result))
-            case Export():
-                return _export_response(result)
-            case History():
-                return Response(200, [*time_headers(result), _NO_STORE], codec.encode(result.page))
-            case None:
-                return Response(204, [_NO_STORE])
-            case _:
-                return Response(200, [_NO_STORE], encode_with_id(result, scope["request_id"]))
+        return response_of(result, scope, {**arguments, **applied}, self._sessions_path)
 
     async def _authenticate(self, scope: Scope) -> Principal:
         """Return the principal of the request, and count the request against its rate limit."""
@@ -160,14 +114,6 @@ class Endpoint:
         if self._has_provenance:
             client_id = arguments.pop("client_id", None)
             arguments["provenance"] = Provenance(principal.actor, client_id, request_id)
-
-    def _start_response(self, started: StartResult) -> Response:
-        session = started.session
-        headers = session_headers(session)
-        if not started.new:
-            return Response(200, headers, session.body)
-        location = (b"location", self._sessions_path + str(session.id).encode())
-        return Response(201, [*headers, location], session.body)
 
     def _parameters(self, scope: Scope, path: Values) -> Values:
         kinds = self._operation.parameters
@@ -282,32 +228,3 @@ def _check_media_type(scope: Scope) -> None:
         raise UnsupportedMediaTypeError("The body must not have a content encoding.")
     if len(types) != 1 or not _JSON.fullmatch(types[0].strip()):
         raise UnsupportedMediaTypeError("The body must have the content type application/json.")
-
-
-def _export_response(export: Export) -> Response:
-    name = f'attachment; filename="answers.{export.form}"'.encode()
-    media_type = _EXPORT_TYPES[export.form]
-    headers = [_NO_STORE, (b"content-disposition", name)]
-    return StreamedResponse(200, headers, media_type=media_type, export=export)
-
-
-def _session_response(
-    session: EncodedSession, if_none_match: IfNoneMatch | None, prefer: str | None
-) -> Response:
-    headers = session_headers(session)
-    if if_none_match is not None and if_none_match.matches(session.version):
-        return Response(304, headers)
-    if prefer is not None and _MINIMAL.search(prefer):
-        return Response(204, [*headers, (b"preference-applied", b"return=minimal")])
-    return Response(200, headers, session.body)
-
-
-def _page_response(read: ReadPage, if_none_match: str | None) -> Response:
-    """Return the page; 304 if the header names its ETag, which is the digest of its bytes."""
-    body = codec.encode(read.page)
-    etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
-    now = codec.timestamp_of(read.read_at).encode()
-    headers = [(b"etag", etag.encode()), (b"session-now", now), _NO_STORE]
-    if if_none_match is not None and names_tag(if_none_match, etag):
-        return Response(304, headers)
-    return Response(200, headers, body)

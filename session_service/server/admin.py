@@ -51,12 +51,12 @@ class _LoopCollector(Collector):
 
 def publish(settings: Settings, collect: Collect, loop: asyncio.AbstractEventLoop) -> None:
     """Serve the metrics until the process ends; exit with 1 if the port is not free. Off without a port."""
-    if not settings.admin_port:
+    if settings.admin is None:
         return
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_LoopCollector(collect, loop))
     try:
-        start_http_server(settings.admin_port, settings.admin_host, registry)
+        start_http_server(settings.admin.port, settings.admin.host, registry)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "no host name"
         sys.exit(f"session-service: cannot listen on ADMIN_HOST and ADMIN_PORT: {reason}")

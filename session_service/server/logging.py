@@ -115,23 +115,38 @@ class JsonFormatter(RedactingFormatter):
         return _json(moment, fields)
 
 
-def json_line(message: str, level: str = "warning") -> str:
+def log_to_stdout(*, level: int, is_json: bool) -> NonBlockingStdout:
+    """Direct Python's logging to standard output; return the stream, which is not started yet."""
+    log = NonBlockingStdout(_json_line if is_json else _text_line)
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(JsonFormatter() if is_json else RedactingFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=level)
+    return log
+
+
+def _json_line(message: str, level: str = "warning") -> str:
     """Return a line of the log with a message of the service itself."""
     return _json(datetime.now(UTC), {"level": level, "logger": "session_service", "message": message}) + "\n"
 
 
 @contextmanager
-def json_exits() -> Iterator[None]:
-    """Write the message of a SystemExit, or an exception that ends the process, as JSON to stderr."""
+def exits_in_log_format() -> Iterator[None]:
+    """With LOG_FORMAT=json, write the reason for which the process ends to standard error as one JSON object.
+
+    It reads the variable itself, since a wrong setting may be that reason.
+    """
     try:
         yield
     except SystemExit as error:
-        if not isinstance(error.code, str):
+        if not isinstance(error.code, str) or os.environ.get("LOG_FORMAT") != "json":
             raise
-        sys.stderr.write(json_line(error.code.removeprefix("session-service: "), "critical"))
+        for line in error.code.splitlines():
+            sys.stderr.write(_json_line(line.removeprefix("session-service: "), "critical"))
         raise SystemExit(1) from None
-    except Exception as error:  # noqa: BLE001 - the process ends with it
-        sys.stderr.write(json_line(_outline(error), "critical"))
+    except Exception as error:
+        if os.environ.get("LOG_FORMAT") != "json":
+            raise
+        sys.stderr.write(_json_line(_outline(error), "critical"))
         raise SystemExit(1) from None
 
 

@@ -10,8 +10,9 @@ from uuid import UUID
 
 import psycopg
 
+from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.settings import SettingError, cache_seconds, erase_database_url, redis_url
+from session_service.settings import cache_seconds, erase_database_url, redis_url
 from session_service.storage import queries, statements
 from session_service.storage.connection import reason
 from session_service.storage.erasure_rows import ErasableCounts

@@ -6,9 +6,9 @@ from functools import partial
 from time import monotonic
 from uuid import UUID
 
+from session_service.environment import SettingError
 from session_service.sessions.erasure import ErasureReport
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.settings import SettingError
 from session_service.storage import queries, statements
 from session_service.storage.connection import PostgresConnection
 from session_service.storage.erasure_rows import ErasableCounts

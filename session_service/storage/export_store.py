@@ -9,8 +9,8 @@ from session_service.sessions.exports import MAX_PAGE_BYTES, PageRequest, Questi
 from session_service.sessions.models import Cursor
 from session_service.storage import queries
 from session_service.storage.event_store import Lane
+from session_service.storage.export_rows import ExportRow, QuestionsRow
 from session_service.storage.pool import ConnectionPool
-from session_service.storage.queries import ExportRow, QuestionsRow
 from session_service.storage.session_cache import SessionCache
 
 MAX_STORED_BYTES = 1024 * 1024  # bytes of stored answers whose questions one statement lists

@@ -15,13 +15,9 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.settings import (
-    SettingError,
-    database_url,
-    erase_database_url,
-    migration_database_url,
-)
+from session_service.settings import database_url, erase_database_url, migration_database_url
 from session_service.storage import queries, sql_files
 from session_service.storage.connection import PostgresConnection, find_rejected_option, reason
 from session_service.storage.pool import ConnectionPool

@@ -6,8 +6,9 @@ from uuid import UUID
 from session_service.sessions.models import Provenance, WriteResult
 from session_service.sessions.order_models import Order, OrderReport, QuizOrder
 from session_service.storage import queries, records, statements
+from session_service.storage.order_rows import OrderInput
 from session_service.storage.pool import ConnectionPool
-from session_service.storage.queries import OrderInput, SessionRow
+from session_service.storage.queries import SessionRow
 from session_service.storage.quiz_orders import QuizOrders
 from session_service.storage.session_store import SessionStore
 from session_service.storage.statements import RejectedError

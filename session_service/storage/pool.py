@@ -15,8 +15,8 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from session_service import metrics
+from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.settings import SettingError
 from session_service.storage.connection import (
     PostgresBreaker,
     PostgresConnection,

@@ -18,7 +18,6 @@ from session_service.sessions.models import (
     StatusCounts,
     Verdict,
 )
-from session_service.sessions.order_models import OrderKind
 from session_service.storage import statements
 from session_service.storage.erasure_rows import ErasableCounts, MissingRight, RetentionTurn, SessionId
 from session_service.storage.event_rows import (
@@ -29,6 +28,8 @@ from session_service.storage.event_rows import (
     PlaceInput,
     UnplacedEvent,
 )
+from session_service.storage.export_rows import ExportRow, QuestionsRow
+from session_service.storage.order_rows import ChangedCount, OrderInput, QuizOrderRow, RunningSession
 from session_service.storage.webhook_rows import AcceptedEvents, DueDelivery, RegisteredWebhook, WebhookLag
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
@@ -103,31 +104,6 @@ class StartInput:
 
 
 @attrs.define(slots=False)
-class OrderInput:
-    """A record of order_sessions: a change of the time of one session.
-
-    A deadline has one of `expires_at`, `extra_seconds` and `time_limit_seconds`, where 0 is no end. With
-    `brief` the row of the result has no answers. `must_queue` is as in a WriteInput.
-    """
-
-    id: UUID
-    kind: OrderKind
-    expires_at: datetime | None
-    extra_seconds: int | None
-    time_limit_seconds: int | None
-    expected_versions: tuple[int, ...] | None
-    reason: str | None
-    key: str | None
-    digest: str | None
-    actor: Mapping[str, str] | None
-    client_id: ClientId | None
-    request_id: str | None
-    brief: bool = False
-    ordinality: int = 0
-    must_queue: bool = False
-
-
-@attrs.define(slots=False)
 class LockInput:
     """A record of lock_starts: the user and the quiz of a start."""
 
@@ -146,52 +122,6 @@ class SessionRow(Session):
     verdict: Verdict
     checked_at: datetime
     ordinality: int
-
-
-@attrs.frozen
-class ExportRow(SessionSummary):
-    """A session of a page of an export, with the number of sessions that were read up to it.
-
-    Only the last row of a page may not pass the filter; it has no answers.
-    """
-
-    passes: bool = True
-    scanned: int = 0
-
-
-@attrs.frozen
-class QuestionsRow:
-    """The questions with an answer of a page of sessions: the last one, and the number of sessions."""
-
-    id: UUID
-    created_at: datetime
-    scanned: int
-    questions: list[str]
-
-
-@attrs.frozen
-class QuizOrderRow:
-    """An order for a quiz: the number of sessions that it has changed, and whether it has reached all."""
-
-    digest: str
-    began_at: datetime
-    changed: int
-    finished: bool
-
-
-@attrs.frozen
-class ChangedCount:
-    """The number of sessions that an order for a quiz has changed."""
-
-    changed: int
-
-
-@attrs.frozen
-class RunningSession:
-    """A session that an order for a quiz has to reach: it ran or was paused when the order began."""
-
-    id: UUID
-    created_at: datetime
 
 
 @attrs.frozen

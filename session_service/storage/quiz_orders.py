@@ -10,8 +10,9 @@ from session_service.sessions.errors import ServiceUnavailableError
 from session_service.sessions.models import Provenance
 from session_service.sessions.order_models import OrderReport, QuizOrder, UnchangedSession
 from session_service.storage import queries, records, statements
+from session_service.storage.order_rows import OrderInput, RunningSession
 from session_service.storage.pool import ConnectionPool
-from session_service.storage.queries import OrderInput, RunningSession, SessionRow
+from session_service.storage.queries import SessionRow
 from session_service.storage.session_store import SessionStore
 
 STEP = 250  # sessions, as in a round of the sweeper

@@ -8,9 +8,9 @@ from uuid import UUID
 from attrs import asdict
 from orjson import Fragment
 
+from session_service.environment import SettingError
 from session_service.sessions import codec
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.settings import SettingError
 from session_service.storage import queries
 from session_service.storage.connection import reason
 from session_service.storage.pool import ConnectionPool

@@ -17,7 +17,8 @@ from session_service.sessions.models import (
 )
 from session_service.sessions.order_models import Order
 from session_service.settings import Settings
-from session_service.storage.queries import OrderInput, ReadInput, StartInput, WriteInput
+from session_service.storage.order_rows import OrderInput
+from session_service.storage.queries import ReadInput, StartInput, WriteInput
 
 Numbered = TypeVar("Numbered", ReadInput, WriteInput, StartInput, OrderInput)
 

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from session_service import settings
-from session_service.server.logging import NonBlockingStdout, RedactingFormatter
+from session_service.environment import SettingError
+from session_service.server.logging import exits_in_log_format, log_to_stdout
 from session_service.sessions.errors import ServiceError
-from session_service.settings import SettingError
+from session_service.settings import LogSettings
 from session_service.storage import migrations, queries, statements
 from session_service.storage.connection import reason
 from session_service.storage.leadership import lead
@@ -33,14 +34,15 @@ _log = logging.getLogger(__name__)
 def main() -> None:
     """Send webhooks, or print or change the state of endpoints."""
     options = _arguments()
-    try:
-        url = settings.database_url()
-        if options.status or options.enable or options.forget:
-            sys.exit(asyncio.run(_administer(url, options)))
-        _run(url, endpoints.read(settings.webhooks_file()), settings.log_level())
-    except (SettingError, MigrationError, ServiceError, RejectedError) as error:
-        why = str(error) if isinstance(error, SettingError | MigrationError) else reason(error)
-        sys.exit("\n".join(f"session-service: {line}" for line in why.splitlines()))
+    with exits_in_log_format():
+        try:
+            url = settings.database_url()
+            if options.status or options.enable or options.forget:
+                sys.exit(asyncio.run(_administer(url, options)))
+            _run(url, endpoints.read(settings.webhooks_file()), LogSettings.read())
+        except (SettingError, MigrationError, ServiceError, RejectedError) as error:
+            why = str(error) if isinstance(error, SettingError | MigrationError) else reason(error)
+            sys.exit("\n".join(f"session-service: {line}" for line in why.splitlines()))
 
 
 def _arguments() -> Namespace:
@@ -56,11 +58,8 @@ def _arguments() -> Namespace:
     return parser.parse_args()
 
 
-def _run(url: str, listed: tuple[Endpoint, ...], level: int) -> None:
-    log = NonBlockingStdout()
-    handler = logging.StreamHandler(log)
-    handler.setFormatter(RedactingFormatter("%(message)s"))
-    logging.basicConfig(handlers=[handler], level=level)
+def _run(url: str, listed: tuple[Endpoint, ...], log_settings: LogSettings) -> None:
+    log = log_to_stdout(level=log_settings.level, is_json=log_settings.is_json)
     # Its lines of the level debug have each request.
     logging.getLogger("httpcore").setLevel(logging.WARNING)
     log.start()

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from session_service.environment import SettingError
 from session_service.sessions import codec
 from session_service.sessions.events import EventType
 from session_service.sessions.models import ExternalId
-from session_service.settings import SettingError
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_ENDPOINTS = 50  # each has a task and its own connections

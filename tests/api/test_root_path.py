@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from session_service.settings import SettingError, Settings
+from session_service.environment import SettingError
+from session_service.settings import Settings
 from tests.conftest import Urls
 from tests.support import conformance
 from tests.support.proxies import behind_nginx, nginx

@@ -12,7 +12,8 @@ import pytest
 
 from dev.reaper import ROOT
 from session_service import store_urls
-from session_service.settings import SettingError, Settings, migration_database_url
+from session_service.environment import SettingError
+from session_service.settings import Settings, migration_database_url
 from session_service.store_urls import UrlError
 from tests.conftest import Urls
 from tests.support.service import free_port

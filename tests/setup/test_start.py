@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from dev.reaper import ROOT
-from session_service.settings import SettingError, Settings
+from session_service.environment import SettingError
+from session_service.settings import Settings
 from session_service.storage import queries
 from session_service.storage.connection import PostgresConnection
 from tests.conftest import Urls

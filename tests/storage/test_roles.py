@@ -12,7 +12,8 @@ import yaml
 
 from dev import servers
 from dev.reaper import ROOT
-from session_service.settings import SettingError, Settings, migration_database_url
+from session_service.environment import SettingError
+from session_service.settings import Settings, migration_database_url
 from session_service.storage import migrations
 from session_service.storage.migrations import MigrationError
 from tests.conftest import Urls, migrate

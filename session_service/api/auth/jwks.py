@@ -33,7 +33,7 @@ from urllib.request import (
 import jwt
 from attrs import frozen
 
-from session_service.settings import SettingError
+from session_service.environment import SettingError
 
 MAX_JWKS_BYTES = 1024 * 1024  # size limit of a JWK Set, in bytes
 MAX_WAITERS = 32  # requests that wait for a refresh at the same time

@@ -14,7 +14,7 @@ import pytest
 from dev.reaper import ROOT
 from session_service.api.auth import jwks as jwks_module
 from session_service.api.auth.bearer import BearerAuthenticator
-from session_service.settings import SettingError
+from session_service.environment import SettingError
 from tests.api.auth.keys import ADA, EC
 from tests.conftest import Urls
 from tests.support.issuer import (

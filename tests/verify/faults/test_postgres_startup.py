@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from dev.reaper import ROOT
-from session_service.settings import SettingError
+from session_service.environment import SettingError
 from session_service.storage import queries, statements
 from session_service.storage.pool import await_server
 from tests.conftest import Urls
