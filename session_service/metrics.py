@@ -164,8 +164,14 @@ async def collect(*, with_database: bool = True) -> list[Family]:
 
 def gauge(name: str, documentation: str, value: float) -> Family:
     """Return a gauge of the database, of which every process has the same value."""
+    return labelled_gauge(name, documentation, [({}, value)])
+
+
+def labelled_gauge(name: str, documentation: str, values: list[tuple[dict[str, str], float]]) -> Family:
+    """Return a gauge of the database with labels, of which every process has the same values."""
     full = PREFIX + name
-    return Family(full, documentation, "gauge", [(full, {}, float(value))], "max")
+    samples: list[Sample] = [(full, labels, float(value)) for labels, value in values]
+    return Family(full, documentation, "gauge", samples, "max")
 
 
 async def _none() -> list[Family]:
