@@ -68,7 +68,6 @@ class SessionStore:
         self._cache = cache
         self._settings = settings
         self._clock = DatabaseClock()
-        self.now = self._clock.now
         # One batch of a kind at a time is the largest, and so the cheapest for each request.
         concurrency = 1 if settings.batch_size > 1 else settings.database_pool_size
         batcher = partial(
@@ -90,7 +89,7 @@ class SessionStore:
         self._lock_waits = alone(self._wait, lane="lock_wait", concurrency=lock_waits)
         self.lists: Batcher[AnyQuery, Any] = alone(self._run, lane="list", concurrency=lists)
         self.rounds: Batcher[AnyQuery, Any] = alone(self._run, lane="background", concurrency=1)
-        self.on_event: Callable[[], None] = _nothing
+        self.on_event: Callable[[], None] = lambda: None
         """Called after a statement that may have written an event of the feed: any change but a save."""
         # The number of writes that wait for the lock of each session.
         self._locked: Counter[UUID] = Counter()
@@ -99,6 +98,10 @@ class SessionStore:
         """Set the key of the digests by which repeats are recognised, and read the database's clock."""
         self.digest = codec.Digester(digest_key)
         await self._read_clock()
+
+    def now(self) -> int:
+        """Return the database's time in milliseconds since 1970."""
+        return self._clock.now()
 
     async def read(
         self, session_id: UUID, reach: Reach, *, seen_version: int, fresh: bool
@@ -295,7 +298,3 @@ class SessionStore:
         if row.status == "in_progress" and row.closes_at:
             seconds = min(seconds, (row.closes_at - row.checked_at).total_seconds())
         return int(seconds * 1000)
-
-
-def _nothing() -> None:
-    pass

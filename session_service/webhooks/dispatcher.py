@@ -1,6 +1,6 @@
 """The dispatcher of one endpoint: takes events from the feed, sends them, and repeats those that fail.
 
-Its state is in the database (sql/schema/0013_webhooks.sql). A delivery is deleted after the endpoint has
+Its state is in the database (sql/schema/0015_webhooks.sql). A delivery is deleted after the endpoint has
 received it, so that each event is sent at least once, whenever this process ends.
 """
 
