@@ -46,7 +46,7 @@ class Prometheus:
 
 
 def quick_rules() -> str:
-    """Return the rules with seconds in the place of their minutes: a test waits for one fault after the other."""
+    """Return the rules with seconds in the place of minutes, for which a test can wait."""
 
     def shorten(found: re.Match[str]) -> str:
         return f"{found[1]}{max(4, int(found[2]) * 4)}s"
