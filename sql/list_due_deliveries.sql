@@ -58,6 +58,7 @@ from due
 left join session_events as e on e.session_id = due.session_id and e.version = due.version
 left join quiz_sessions as s on s.id = due.session_id
 left join event_positions as p on p.position = due.position
-cross join lateral (select coalesce(p.quiz_id, s.quiz_id) as quiz_id) as q
+-- The position may be trimmed, and the session erased: its last line has the quiz.
+cross join lateral (select coalesce(p.quiz_id, s.quiz_id, e.data ->> 'quiz_id') as quiz_id) as q
 cross join lateral (select to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at) as times
 order by coalesce(e.type, 'session.erased') <> 'session.erased', due.next_at, due.position;

@@ -37,7 +37,7 @@ def main() -> None:
     with exits_in_log_format():
         try:
             url = settings.database_url()
-            if options.status or options.enable or options.forget:
+            if options.status or options.enable is not None or options.forget is not None:
                 sys.exit(asyncio.run(_administer(url, options)))
             _run(url, endpoints.read(settings.webhooks_file()), LogSettings.read())
         except (SettingError, MigrationError, ServiceError, RejectedError) as error:
@@ -145,10 +145,10 @@ def _describe(lag: WebhookLag) -> str:
 async def _administer(url: str, options: Namespace) -> str | int:
     """Carry out the command of the options; return the exit status, or a line that says why it failed."""
     async with _database(url) as pool:
-        if options.enable:
+        if options.enable is not None:
             enabled = await queries.enable_webhook(pool, name=options.enable)
             return 0 if enabled else f"session-service: there is no disabled endpoint {options.enable}"
-        if options.forget:
+        if options.forget is not None:
             if options.forget in {endpoint.name for endpoint in endpoints.read(settings.webhooks_file())}:
                 return f"session-service: {options.forget} is in WEBHOOKS_FILE: remove it there first"
             forgotten = await queries.forget_webhook(pool, name=options.forget)

@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 
 LAST = "0008"
 LATER = sorted(path.stem for path in FOLDER.glob("*.sql") if path.stem[:4] > LAST)
+BUILDS = [name for name in LATER if (FOLDER / f"{name}.sql").read_text().startswith(NO_TRANSACTION)]
 INDEXES = (
     "select indexrelid::regclass::text, indisvalid from pg_index where indrelid = 'quiz_sessions'::regclass"
 )
@@ -98,7 +99,7 @@ def test_sessions_start_and_are_saved_during_a_build(fresh_database: Urls) -> No
         ThreadPoolExecutor(1) as runner,
     ):
         owner.execute("drop index quiz_sessions_running_by_quiz, quiz_sessions_ended_by_quiz")
-        owner.execute("delete from schema_migrations where name > %s", [LATER[0][:4]])
+        owner.execute("delete from schema_migrations where name = any(%s)", [BUILDS])
         session_id = service.start()["id"]
         with _held_build(url, owner):
             run = runner.submit(lambda: asyncio.run(migrations.migrate(url)))
@@ -109,7 +110,7 @@ def test_sessions_start_and_are_saved_during_a_build(fresh_database: Urls) -> No
             assert service.complete(later).status_code == 200
             # The build may wait for longer than a request for a lock.
             owner.execute("select pg_sleep(2.5)")
-        assert run.result() == LATER
+        assert run.result() == BUILDS
         assert service.save(session_id, 2, "y").status_code == 200
         assert service.complete(session_id).json()["answers"] == {"1": "x", "2": "y"}
         # The new index has the sessions from before and from during its build.

@@ -184,6 +184,11 @@ def deliveries(owner: psycopg.Connection) -> list[tuple[str, int]]:
     return [(str(message), int(attempts)) for message, attempts in owner.execute(query)]
 
 
+def make_due(owner: psycopg.Connection) -> None:
+    """Make all deliveries due, as after the pause before their next attempts."""
+    owner.execute("update webhook_deliveries set next_at = least(next_at, now())")
+
+
 def let_time_pass(owner: psycopg.Connection, hours: int = 1) -> None:
     """Move the failures and the next attempts of all deliveries into the past."""
     query = sql.SQL("update webhook_deliveries set next_at = next_at - {0}, failed_at = failed_at - {0}")

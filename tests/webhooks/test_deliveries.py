@@ -17,8 +17,8 @@ from tests.support.webhooks import (
     SECRET,
     Events,
     deliveries,
-    let_time_pass,
     local,
+    make_due,
     new_secret,
     sending,
 )
@@ -87,7 +87,7 @@ def test_a_failed_delivery_holds_up_only_its_session(
             eventually(lambda: set(others) <= set(receiver.ids))
             eventually(lambda: deliveries(owner) == [(first, 1), (second, 0), (third, 0)])
             refused.set()
-            let_time_pass(owner)
+            make_due(owner)
             eventually(lambda: deliveries(owner) == [])
             assert process.logged("webhook grading: status 500")
     assert [one for one in receiver.ids if one not in others] == [first, first, second, third]
@@ -126,7 +126,7 @@ def test_a_receiver_that_is_down_misses_nothing(
             back.respond = lambda _: Response(503 if len(back.requests) == 1 else 200)
 
             def all_are_delivered() -> bool:
-                let_time_pass(owner)
+                make_due(owner)
                 return set(back.ids) == set(ids) and deliveries(owner) == []
 
             eventually(all_are_delivered)

@@ -16,7 +16,7 @@ from session_service.webhooks.sender import Reply
 from tests.conftest import Urls
 from tests.support.service import free_port, running
 from tests.support.waiting import eventually
-from tests.support.webhooks import SECRET, Events, deliveries, let_time_pass, local, new_secret, post, sending
+from tests.support.webhooks import SECRET, Events, deliveries, local, make_due, new_secret, post, sending
 
 PAGE = (ROOT / "docs" / "events.md").read_text()
 
@@ -72,7 +72,7 @@ def test_a_grading_service_misses_nothing(
         with grading(tmp_path, service.url, port):
 
             def all_are_graded() -> bool:
-                let_time_pass(owner)
+                make_due(owner)
                 found = {first: 3, completed: 2, expired: 1}
                 return grades(tmp_path) == found and deliveries(owner) == []
 

@@ -50,15 +50,15 @@ def test_a_trusted_endpoint_receives_over_tls(tmp_path: Path, authority: Authori
             assert (request.id, request.headers["host"]) == ("id_1", f"{host}:{receiver.port}")
 
 
-def test_a_lie_about_a_certificate_gets_no_event(tmp_path: Path, authority: Authority) -> None:
+def test_a_server_with_a_wrong_certificate_gets_no_event(tmp_path: Path, authority: Authority) -> None:
     """A server with a certificate that is wrong, of no trusted authority or expired receives nothing."""
-    liars = {
+    faults = {
         "certificate is not valid for '127.0.0.1'": authority.certify(OTHER_HOST, LOCALHOST),
         "unable to get local issuer certificate": Authority(tmp_path).certify(LOOPBACK),
         "certificate has expired": authority.certify(LOOPBACK, hours=-1),
         "ConnectError": None,
     }
-    for reason, tls in liars.items():
+    for reason, tls in faults.items():
         with receiving(tls) as receiver:
             receiver.scheme = "https"
             assert reason in reasons(tmp_path, receiver.url())
@@ -91,7 +91,7 @@ def test_redirects_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_bodies_of_responses_are_bounded(tmp_path: Path) -> None:
-    """The status counts, whatever the body is: large, endless, or announced and not sent."""
+    """The status counts with any body: large, endless, or announced and not sent."""
     bodies = [
         Response(200, body=b"x" * 1000),
         Response(200, body=b"x" * 10_000_000),

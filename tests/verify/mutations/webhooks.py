@@ -205,7 +205,7 @@ POSTS = [
         "certificates are checked",
         _SEND,
         replace("Sender.__init__", "ssl.create_default_context()", "ssl._create_unverified_context()"),
-        f"{_SENDER}test_a_lie_about_a_certificate_gets_no_event",
+        f"{_SENDER}test_a_server_with_a_wrong_certificate_gets_no_event",
     ),
     Mutation(
         "the certificate is that of the host",

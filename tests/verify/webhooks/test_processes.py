@@ -17,6 +17,7 @@ from tests.support.webhooks import (
     deliveries,
     let_time_pass,
     local,
+    make_due,
     sending,
     started,
 )
@@ -209,11 +210,11 @@ def test_killed_again_and_again_it_misses_nothing(
                 before = len(receiver.requests)
                 receiver.await_requests(before + 3 + number)
                 victim.kill()
-            let_time_pass(owner)
+            make_due(owner)
         with sending(urls, endpoint):
 
             def all_are_accepted() -> bool:
-                let_time_pass(owner)
+                make_due(owner)
                 return set(flaky.accepted) == set(ids) and deliveries(owner) == []
 
             eventually(all_are_accepted, lambda: set(ids) - set(flaky.accepted))
@@ -286,5 +287,5 @@ def test_an_eraser_and_the_process_do_not_deadlock(
                         "order by webhook, position for update) delete from webhook_deliveries as d "
                         "using locked where d.webhook = locked.webhook and d.position = locked.position"
                     )
-                let_time_pass(owner)
+                make_due(owner)
             assert not process.logged("deadlock")
