@@ -38,7 +38,7 @@ FILL = """
 OF_OTHERS = """
     with lines as (
       insert into session_events (session_id, version, type, at, actor, data)
-      select id, 1, 'session.started', now(), '{"type": "staff", "subject": "back-end"}', '{}'
+      select id, 2, 'session.started', now(), '{"type": "staff", "subject": "back-end"}', '{}'
       from quiz_sessions
       returning session_id, version
     )
