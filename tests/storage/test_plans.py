@@ -16,6 +16,8 @@ from tests.support.service import running
 from tests.support.waiting import eventually
 
 ENDED = 5000
+LONG_AGO = datetime.now(UTC) - timedelta(hours=ENDED)
+ERASED_ID = UUID(int=7)
 RUNNING = 20
 FILL = """
     insert into quiz_sessions (
@@ -128,23 +130,35 @@ def much_to_erase(migrated_database: tuple[Urls, psycopg.Connection]) -> str:
     """The URL of the role that erases, for a database with many sessions, lines and positions of others."""
     urls, operator = migrated_database
     operator.execute(FILL, {"running": RUNNING, "ended": ENDED})
+    operator.execute("update quiz_sessions set id = %s where user_id = 'user-7'", [ERASED_ID])
     operator.execute(OF_OTHERS)
     operator.execute("vacuum (analyze) quiz_sessions, session_events, event_positions")
     return urls["ERASE_DATABASE_URL"]
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"),
+    ("name", "parameters", "indexes"),
     [
-        ("lock_user_sessions", {"user_id": "user-7", "count": 250}),
-        ("lock_ended_sessions", {"before": datetime.now(UTC) - timedelta(hours=ENDED), "count": 250}),
-        ("erase_sessions", {"ids": 3 * [UUID(int=0)], "actor": "system"}),
-        ("redact_actor", {"user_id": "user-7", "count": 1000}),
+        ("lock_user_sessions", {"user_id": "user-7", "count": 250}, {"quiz_sessions_user_newest"}),
+        ("lock_ended_sessions", {"before": LONG_AGO, "count": 250}, {"quiz_sessions_ended_by_time"}),
+        (
+            "erase_sessions",
+            {"ids": [ERASED_ID], "actor": "system"},
+            {"quiz_sessions_pkey", "session_events_pkey", "event_positions_by_session"},
+        ),
+        (
+            "redact_actor",
+            {"user_id": "user-7", "count": 1000},
+            {"session_events_by_staff", "session_events_by_acting"},
+        ),
     ],
 )
-def test_erasing_reads_nothing_of_others(much_to_erase: str, name: str, parameters: dict[str, Any]) -> None:
-    """Erasing some sessions reads no row of other sessions, and none of other lines or positions."""
+def test_erasing_reads_nothing_of_others(
+    much_to_erase: str, name: str, parameters: dict[str, Any], indexes: set[str]
+) -> None:
+    """Erasing some sessions finds them, their lines and their positions by indexes, and reads no others."""
     nodes = asyncio.run(_explain(much_to_erase, name, parameters))
+    assert indexes <= {node.get("Index Name") for node in nodes}, nodes
     for table in ("quiz_sessions", "session_events", "event_positions"):
         assert _read_rows(nodes, table) <= RUNNING, nodes
 
