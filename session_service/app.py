@@ -152,7 +152,7 @@ async def _start(
 ) -> None:
     """Open the stores, to be closed with the stack, and check them; log why the service cannot start."""
     try:
-        for warning in store_urls.insecure_transports(settings.database_url, settings.redis_url):
+        for warning in _insecure_transports(settings):
             _log.warning("%s", warning)
         for part in (storage.pool, storage.redis, storage.readiness):
             await stack.enter_async_context(part)
@@ -169,6 +169,13 @@ async def _start(
     except Exception as error:
         _log.critical("cannot start", exc_info=error)
         raise
+
+
+def _insecure_transports(settings: Settings) -> dict[str, None]:
+    """Return the warnings of both roles' connections, each once."""
+    urls = (settings.database_url, settings.erase_database_url or settings.database_url)
+    found = (store_urls.insecure_transports(url, settings.redis_url) for url in urls)
+    return dict.fromkeys(warning for warnings in found for warning in warnings)
 
 
 async def _start_erasing(storage: Storage, stack: AsyncExitStack) -> None:
