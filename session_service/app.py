@@ -167,7 +167,7 @@ async def _start(
     Return the key of the callers' hashes in the access log.
     """
     try:
-        for warning in store_urls.insecure_transports(settings.database_url, settings.redis_url):
+        for warning in _insecure_transports(settings):
             _log.warning("%s", warning)
         for part in (storage.pool, storage.redis, storage.readiness):
             await stack.enter_async_context(part)
@@ -186,6 +186,13 @@ async def _start(
         _log.critical("cannot start", exc_info=error)
         raise
     return sha256(f"caller {key}".encode()).digest()
+
+
+def _insecure_transports(settings: Settings) -> dict[str, None]:
+    """Return the warnings of both roles' connections, each once."""
+    urls = (settings.database_url, settings.erase_database_url or settings.database_url)
+    found = (store_urls.insecure_transports(url, settings.redis_url) for url in urls)
+    return dict.fromkeys(warning for warnings in found for warning in warnings)
 
 
 async def _start_erasing(storage: Storage, stack: AsyncExitStack) -> None:

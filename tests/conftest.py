@@ -86,6 +86,11 @@ def migrate(urls: Urls) -> None:
     asyncio.run(migrations.migrate(owner, service_url=service or "", erase_url=erases))
 
 
+def _erasing(urls: Urls) -> Urls:
+    """Return the URLs with that of the role which erases."""
+    return {**urls, "ERASE_DATABASE_URL": urls["DATABASE_URL"].replace("session_service@", "session_eraser@")}
+
+
 def _named(urls: Urls, database: str) -> Urls:
     return {name: url.replace("/postgres?", f"/{database}?") for name, url in urls.items()}
 
@@ -105,8 +110,7 @@ def servers() -> Iterator[Urls]:
 @pytest.fixture(scope="session")
 def migrated(servers: Urls) -> Urls:
     """The URLs of the servers, with a migrated database, and that of the role which erases."""
-    erases = servers["DATABASE_URL"].replace("session_service@", "session_eraser@")
-    urls = {**servers, "ERASE_DATABASE_URL": erases}
+    urls = _erasing(servers)
     migrate(urls)
     return urls
 
@@ -199,7 +203,7 @@ def service_without_table(servers: Urls) -> Iterator[Service]:
     """A service whose table was renamed while it ran: every statement fails unexpectedly."""
     with psycopg.connect(servers["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute("create database broken template template0 strategy file_copy")
-    urls = _named(servers, "broken")
+    urls = _named(_erasing(servers), "broken")
     migrate(urls)
     with running(urls, CACHE_SECONDS="1") as service:
         with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as connection:

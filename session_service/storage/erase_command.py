@@ -14,7 +14,7 @@ from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import cache_seconds, erase_database_url, redis_url
 from session_service.storage import queries, statements
-from session_service.storage.connection import reason
+from session_service.storage.connection import PostgresConnection, reason
 from session_service.storage.erasure_rows import ErasableCounts
 from session_service.storage.erasure_store import CONNECTIONS, STEP, ErasureStore
 from session_service.storage.pool import await_server
@@ -71,7 +71,7 @@ async def _run(options: Namespace) -> None:
         before = options.before
         if options.older_than is not None:
             before = (await queries.get_clock(store.pool)).now - timedelta(days=options.older_than)
-        found = await store.count(session_id=options.session, user_id=options.user, before=before)
+        found = await _count(options, before)
         print(_described(found, options))
         if options.dry_run or not (found.sessions or found.actors):
             return
@@ -97,6 +97,16 @@ async def _store(stack: AsyncExitStack, redis: RedisClient) -> ErasureStore:
     return store
 
 
+async def _count(options: Namespace, before: datetime | None) -> ErasableCounts:
+    """Count what would be erased, for as long as that takes."""
+    async with await PostgresConnection.connect(str(erase_database_url()), autocommit=True) as connection:
+        await queries.configure(connection)
+        await queries.allow_long_statements(connection)
+        return await queries.count_erasable(
+            connection, session_id=options.session, user_id=options.user, before=before
+        )
+
+
 async def _erase(store: ErasureStore, options: Namespace, before: datetime | None) -> int:
     """Erase in steps until nothing is left; return the number of sessions. Raise EraseError if some are."""
     if options.session is not None:
@@ -108,7 +118,7 @@ async def _erase(store: ErasureStore, options: Namespace, before: datetime | Non
     while count := await store.erase_ended(before, STEP):
         erased += count
         print(f"{erased} so far", flush=True)
-    if (left := await store.count(before=before)).sessions:
+    if (left := await _count(options, before)).sessions:
         raise EraseError(f"erased {erased} sessions; {left.sessions} are in use: run it again")
     return erased
 

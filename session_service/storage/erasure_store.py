@@ -11,12 +11,11 @@ from session_service.sessions.erasure import ErasureReport
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.storage import queries, statements
 from session_service.storage.connection import PostgresConnection
-from session_service.storage.erasure_rows import ErasableCounts
 from session_service.storage.pool import ConnectionPool
 from session_service.storage.session_cache import ERASED, SessionCache
 
 CONNECTIONS = 2  # of each process: one for requests, one for retention
-STEP = 250  # sessions that are erased in one transaction, as in an order for a quiz
+STEP = 100  # sessions that are erased in one transaction: it deletes some hundred lines of each
 LINES = 1000  # lines of other journals from which a user's name is removed in one statement
 BUDGET = 3.0  # seconds after which no further step begins: the response is due after five
 
@@ -64,26 +63,25 @@ class ErasureStore:
         await self._bury([session_id])
         return False
 
-    async def erase_user(self, user_id: str, actor: str, seconds: float = BUDGET) -> ErasureReport:
+    async def erase_user(self, user_id: str, actor: str) -> ErasureReport:
         """Erase the sessions of a user, then the user's name in other journals, in steps.
 
-        Sessions that another request has locked are left out, and so are all others after so many seconds.
+        Sessions that another request has locked are left out, and so are all others after BUDGET.
         """
-        end, erased, is_full = monotonic() + seconds, 0, True
+        end, erased, is_full, is_named = monotonic() + BUDGET, 0, True, True
         try:
             while is_full and monotonic() < end:
                 count = len(await self._step(partial(self._lock_user, user_id), actor))
                 erased, is_full = erased + count, count == STEP
-            is_named = True
             while is_named and monotonic() < end:
                 is_named = await self._redact(user_id) == LINES
-            left = await self.count(user_id=user_id)
+            is_left = is_full or is_named or await self._has_left(user_id)
         except ServiceUnavailableError:
             # A response says what the steps before have done.
             if not erased:
                 raise
             return ErasureReport(erased, unfinished=True)
-        return ErasureReport(erased, unfinished=bool(left.sessions or left.actors))
+        return ErasureReport(erased, unfinished=is_left)
 
     async def erase_ended(self, before: datetime, count: int) -> int:
         """Erase up to `count` sessions that have ended before a time; return their number."""
@@ -102,12 +100,6 @@ class ErasureStore:
             return await self._lock_ended(before, count, connection) if turn.is_taken else []
 
         return len(await self._step(lock, "system"))
-
-    async def count(
-        self, session_id: UUID | None = None, user_id: str | None = None, before: datetime | None = None
-    ) -> ErasableCounts:
-        """Count the rows that erasing a session, a user's, or those that ended before a time would delete."""
-        return await queries.count_erasable(self.pool, session_id=session_id, user_id=user_id, before=before)
 
     async def _step(self, lock: Lock, actor: str) -> list[UUID]:
         """Erase the sessions that `lock` finds, in one transaction; return their ids.
@@ -141,6 +133,11 @@ class ErasureStore:
     async def _lock_ended(self, before: datetime, count: int, connection: PostgresConnection) -> list[UUID]:
         found = await queries.lock_ended_sessions(connection, before=before, count=count)
         return [session.id for session in found]
+
+    async def _has_left(self, user_id: str) -> bool:
+        """Return whether the user has a session, or is named in a line, that was locked."""
+        left = await queries.count_erasable(self.pool, session_id=None, user_id=user_id, before=None)
+        return bool(left.sessions or left.actors)
 
     async def _redact(self, user_id: str) -> int:
         return await queries.redact_actor(self.pool, user_id=user_id, count=LINES)

@@ -84,6 +84,10 @@ OTHER_INVALID_SETTINGS = {
     "DATABASE_POOL_SIZE": ["101"],
     "BATCH_SIZE": ["9" * 5000],
     "RATE_LIMIT": ["9" * 5000],
+    # The second one has the user of DATABASE_URL.
+    "ERASE_DATABASE_URL": ["mysql://u@h/d", "postgresql://u@h/d", "postgresql://e@h/d?schema=x"],
+    # The first one is without ERASE_DATABASE_URL.
+    "RETENTION_DAYS": ["1", "-1", "36501"],
     "SERVER": ["\udcff"],
     "LOG_LEVEL": ["\udcff", "20"],
     "LOG_FORMAT": ["JSON"],

@@ -34,7 +34,7 @@ def test_unneeded_statements_are_denied(migrated: Urls, statement: str) -> None:
         psycopg.connect(migrated["ERASE_DATABASE_URL"], autocommit=True) as eraser,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
-        eraser.execute(statement)  # type: ignore[arg-type]
+        eraser.execute(statement)
 
 
 def test_the_role_has_only_the_rights_to_erase(migrated: Urls, database: psycopg.Connection) -> None:

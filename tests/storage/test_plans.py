@@ -1,9 +1,10 @@
-"""Plans: the statements for a quiz with many old sessions read those that run, and HOT updates stay."""
+"""Plans: statements read no rows in vain among many old sessions, and HOT updates stay."""
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -15,6 +16,8 @@ from tests.support.service import running
 from tests.support.waiting import eventually
 
 ENDED = 5000
+LONG_AGO = datetime.now(UTC) - timedelta(hours=ENDED)
+ERASED_ID = UUID(int=7)
 RUNNING = 20
 FILL = """
     insert into quiz_sessions (
@@ -32,6 +35,18 @@ FILL = """
         date_trunc('milliseconds', now())
           - case when n <= %(running)s then interval '1 minute' else n * interval '1 hour' end as t
     ) as times
+"""
+# A line by staff, and a position, for each session.
+OF_OTHERS = """
+    with lines as (
+      insert into session_events (session_id, version, type, at, actor, data)
+      select id, 2, 'session.started', now(), '{"type": "staff", "subject": "back-end"}', '{}'
+      from quiz_sessions
+      returning session_id, version
+    )
+    insert into event_positions (position, session_id, version, type, quiz_id, bytes, placed_at)
+    select row_number() over (), session_id, version, 'session.started', 'exam', 300, now()
+    from lines
 """
 LIST: dict[str, Any] = {
     "owner": None,
@@ -82,12 +97,12 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(child)
 
 
-def _read_rows(nodes: list[dict[str, Any]]) -> int:
+def _read_rows(nodes: list[dict[str, Any]], table: str = "quiz_sessions") -> int:
     """Return the number of rows of the table that the plan has read."""
     return sum(
         int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
         for node in nodes
-        if node.get("Relation Name") == "quiz_sessions" and node["Node Type"] != "Index Only Scan"
+        if node.get("Relation Name") == table and node["Node Type"] != "Index Only Scan"
     )
 
 
@@ -108,6 +123,44 @@ def test_no_ended_session_of_a_quiz_is_read(old_exam: str, name: str, parameters
     nodes = asyncio.run(_explain(old_exam, name, parameters))
     assert _read_rows(nodes) <= RUNNING, nodes
     assert sum(node.get("Heap Fetches", 0) for node in nodes) == 0
+
+
+@pytest.fixture
+def much_to_erase(migrated_database: tuple[Urls, psycopg.Connection]) -> str:
+    """The URL of the role that erases, for a database with many sessions, lines and positions of others."""
+    urls, operator = migrated_database
+    operator.execute(FILL, {"running": RUNNING, "ended": ENDED})
+    operator.execute("update quiz_sessions set id = %s where user_id = 'user-7'", [ERASED_ID])
+    operator.execute(OF_OTHERS)
+    operator.execute("vacuum (analyze) quiz_sessions, session_events, event_positions")
+    return urls["ERASE_DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "indexes"),
+    [
+        ("lock_user_sessions", {"user_id": "user-7", "count": 250}, {"quiz_sessions_user_newest"}),
+        ("lock_ended_sessions", {"before": LONG_AGO, "count": 250}, {"quiz_sessions_ended_by_time"}),
+        (
+            "erase_sessions",
+            {"ids": [ERASED_ID], "actor": "system"},
+            {"quiz_sessions_pkey", "session_events_pkey", "event_positions_by_session"},
+        ),
+        (
+            "redact_actor",
+            {"user_id": "user-7", "count": 1000},
+            {"session_events_by_staff", "session_events_by_acting"},
+        ),
+    ],
+)
+def test_erasing_reads_nothing_of_others(
+    much_to_erase: str, name: str, parameters: dict[str, Any], indexes: set[str]
+) -> None:
+    """Erasing some sessions finds them, their lines and their positions by indexes, and reads no others."""
+    nodes = asyncio.run(_explain(much_to_erase, name, parameters))
+    assert indexes <= {node.get("Index Name") for node in nodes}, nodes
+    for table in ("quiz_sessions", "session_events", "event_positions"):
+        assert _read_rows(nodes, table) <= RUNNING, nodes
 
 
 def test_a_save_writes_no_index(migrated_database: tuple[Urls, psycopg.Connection]) -> None:

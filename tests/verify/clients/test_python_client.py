@@ -35,6 +35,7 @@ OPERATIONS = {
         "resume_session",
         "resume_sessions",
     },
+    "erasing": {"erase_session", "erase_sessions"},
     "events": {"list_events"},
     "health": {"get_health", "get_liveness", "get_readiness"},
 }

@@ -144,6 +144,17 @@ def test_the_cache_never_goes_back(
         assert release_before.get(session_id)[0] == newest
 
 
+def test_the_tombstone_of_an_erased_session_guards_in_the_release_before(
+    service: Service, release_before: ReleaseBefore
+) -> None:
+    """An instance of 1.2 takes the tombstone of an erased session for a miss, and puts no entry over it."""
+    session_id = service.start()["id"]
+    assert service.client.delete(f"/api/sessions/{session_id}").status_code == 204
+    assert release_before.get(session_id) == (9_999_999_999, None)
+    release_before.put(session_id, 2**31 - 1, {"id": session_id, "user_id": "ada"})
+    assert release_before.get(session_id) == (9_999_999_999, None)
+
+
 def _key(session_id: object) -> str:
     assert UUID(str(session_id))
     return f"session:{session_id}"

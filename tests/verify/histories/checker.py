@@ -34,15 +34,24 @@ def check(
         _check_refusals(session, history, verdict)
         _check_end(session, history, verdict)
         _check_pauses(session, history, verdict)
+        _check_erased(session, history, bound, verdict)
         if session in final:
-            _check_nothing_lost(session, history, final[session], verdict)
-            # Orders move the ends: only without them it is known which saves were late.
-            kinds = {operation.kind for operation in history}
-            if not kinds & {"extend", "order"}:
-                _check_late_saves(session, history, final[session], verdict)
-            if "order" not in kinds:
-                _check_extensions(session, history, final[session], verdict)
+            _check_final(session, history, final[session], verdict)
     return verdict
+
+
+def _check_final(session: str, history: list[Operation], final: Final, verdict: Verdict) -> None:
+    """The state at the end has what the operations have changed, and no more; an erased session has none."""
+    if any(map(_is_erased, history)):
+        verdict.violations.append(f"{session}: it was erased, and is in the database")
+        return
+    _check_nothing_lost(session, history, final, verdict)
+    # Orders move the ends: only without them it is known which saves were late.
+    kinds = {operation.kind for operation in history}
+    if not kinds & {"extend", "order"}:
+        _check_late_saves(session, history, final, verdict)
+    if "order" not in kinds:
+        _check_extensions(session, history, final, verdict)
 
 
 def _check_one_state_for_each_version(session: str, history: list[Operation], verdict: Verdict) -> None:
@@ -144,6 +153,31 @@ def _check_pauses(session: str, history: list[Operation], verdict: Verdict) -> N
             verdict.violations.append(f"{session}: saved in a pause")
         if operation.outcome == "paused" and operation.status != "paused":
             verdict.violations.append(f"{session}: 423 for {operation.status}")
+
+
+def _check_erased(session: str, history: list[Operation], bound: float | None, verdict: Verdict) -> None:
+    """No response shows a session after one has said that it is gone; a session is gone only if it is erased.
+
+    With a bound, a read that may use the cache may still show it for so many seconds.
+    """
+    gone = [one for one in history if one.outcome == "missing" or _is_erased(one)]
+    erasing = [one.begin for one in history if one.kind == "erase" and one.outcome != "refused"]
+    for operation in gone:
+        if operation.outcome == "missing" and operation.end < min(erasing, default=float("inf")):
+            verdict.violations.append(f"{session}: {operation.kind} is 404, and it was not erased")
+    first = min((one.end for one in gone), default=float("inf"))
+    for operation in history:
+        if operation.version is None or operation.kind == "event" or operation.begin <= first:
+            continue
+        age = operation.begin - first
+        verdict.stale += 1
+        verdict.max_staleness = max(verdict.max_staleness, age)
+        if bound is None or age > bound or operation.fresh or operation.kind != "read":
+            verdict.violations.append(f"{session}: {operation.kind} showed it {age:.3f} s after it was gone")
+
+
+def _is_erased(operation: Operation) -> bool:
+    return operation.kind == "erase" and operation.outcome == "ok"
 
 
 def _check_late_saves(session: str, history: list[Operation], final: Final, verdict: Verdict) -> None:

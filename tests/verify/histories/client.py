@@ -16,6 +16,7 @@ from tests.verify.histories.record import ENDED, Kind, Operation, QuizOrder, ent
 
 QUESTIONS = [*range(10), "q-\u00e4", "007"]
 MAX_OPERATIONS = 300  # number of operations on a session before it is replaced
+FIRST_OPERATIONS = 30  # number of operations on a session before it may be erased
 AFTER_THE_END = 20  # number of further operations on a session that has ended
 MAX_ATTEMPTS = 2  # of each user with a limit of attempts
 RACERS = 4  # starts of such a user at the same time
@@ -44,16 +45,19 @@ class Shared:
     """The sessions of all clients, the ports of the instances, and the recorded operations.
 
     Of each session: when it expires and when it closes, by the monotonic clock. The sessions of the first
-    quiz, the `ordered` ones, get every kind of order, those of the second one are only extended.
+    quiz, the `ordered` ones, get every kind of order, those of the second one are only extended. Those of the
+    `erased_quiz`, the `erasable` ones, get no orders for a quiz.
     """
 
     ports: list[int]
     quizzes: tuple[int, str]
+    erased_quiz: str
     users: list[str] = field(factory=list)
     sessions: dict[str, tuple[float, float]] = field(factory=dict)
     age: dict[str, int] = field(factory=dict)
     operations: list[Operation] = field(factory=list)
     attempts: int = 0
+    erasable: set[str] = field(factory=set)
     ordered: set[str] = field(factory=set)
     quiz_orders: list[QuizOrder] = field(factory=list)
 
@@ -91,8 +95,11 @@ class Client:
         # So few orders that deadlines end sessions; more of them afterwards.
         orders = 15 if self._has_ended(session) else 3
         action = random.choices(
-            [self._read, self._save, self._complete, self._start_limited, self._order, self._order_quiz],
-            [40, 52, 0.3, 1.5, orders, 1.2],
+            [
+                *(self._read, self._save, self._complete, self._start_limited),
+                *(self._order, self._order_quiz, self._erase),
+            ],
+            [40, 52, 0.3, 1.5, orders, 1.2, 3],
         )[0]
         await action(session)
 
@@ -101,7 +108,7 @@ class Client:
         return self._shared.age[session] >= MAX_OPERATIONS - AFTER_THE_END
 
     async def _start(self) -> None:
-        quiz = random.choice(self._shared.quizzes)
+        quiz = random.choice([*self._shared.quizzes, self._shared.erased_quiz])
         body: dict[str, Any] = {"user_id": self._name, "quiz_id": quiz}
         if self._short and random.random() < 0.5:
             body |= {"time_limit_seconds": random.choice([1, 2, 3]), "grace_seconds": random.choice([0, 2])}
@@ -116,6 +123,8 @@ class Client:
             # The others are only extended, so that their end says which extensions were applied.
             if quiz == self._shared.quizzes[0]:
                 self._shared.ordered.add(operation.session)
+            if quiz == self._shared.erased_quiz:
+                self._shared.erasable.add(operation.session)
 
     async def _start_limited(self, _: str) -> None:
         """Send more starts than a user may have, at the same time."""
@@ -198,6 +207,14 @@ class Client:
         target = method, f"/api/sessions/{session}/{kind}"
         await self._send_and_record(operation, target, body | {"reason": self._text()}, headers)
 
+    async def _erase(self, session: str) -> None:
+        """Erase the session if it is for that; clients go on using it for a while."""
+        if session in self._shared.erasable and self._shared.age[session] > FIRST_OPERATIONS:
+            operation = self._operation("erase", session)
+            age = self._shared.age[session]
+            self._shared.age[session] = max(age, MAX_OPERATIONS - AFTER_THE_END)
+            await self._send_and_record(operation, ("DELETE", f"/api/sessions/{session}"), None, {})
+
     async def _order_quiz(self, _: str) -> None:
         """Give an order to all learners of a quiz or to some; repeat it until it is finished."""
         quiz = random.choice(self._shared.quizzes)
@@ -274,7 +291,7 @@ class Client:
 
     def _record_response(self, operation: Operation, response: Reply) -> None:
         """Record the response in the operation."""
-        outcomes = {403: "exhausted", 409: "conflict", 410: "gone", 404: "refused", 423: "paused"}
+        outcomes = {403: "exhausted", 409: "conflict", 410: "gone", 404: "missing", 423: "paused"}
         assert response.status in (200, 201, 204, 304, *outcomes), response
         operation.outcome = outcomes.get(response.status, "ok")  # type: ignore[assignment]
         session = response.body.get("session", response.body)

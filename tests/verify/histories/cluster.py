@@ -65,10 +65,18 @@ class Cluster:
         """Start everything."""
         await asyncio.to_thread(self.postgres.start)
         await asyncio.to_thread(self.start_redis)
-        await migrations.migrate(self.postgres.owner_url, service_url=self.postgres.url)
-        direct = {"DATABASE_URL": self.postgres.url, "REDIS_URL": self.redis.url}
+        await migrations.migrate(
+            self.postgres.owner_url, service_url=self.postgres.url, erase_url=self.postgres.erase_url
+        )
+        direct = {
+            "DATABASE_URL": self.postgres.url,
+            "ERASE_DATABASE_URL": self.postgres.erase_url,
+            "REDIS_URL": self.redis.url,
+        }
+        url = self.postgres.url_at(await self.postgres_proxy.start())
         proxied = {
-            "DATABASE_URL": self.postgres.url_at(await self.postgres_proxy.start()),
+            "DATABASE_URL": url,
+            "ERASE_DATABASE_URL": url.replace("session_service@", "session_eraser@"),
             "REDIS_URL": f"redis://127.0.0.1:{await self.redis_proxy.start()}",
         }
         self.instances = [

@@ -242,7 +242,7 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     """Run clients until it is over, with the fault repeated; return the record and the checker's verdict."""
     ports = [cluster.reply_port, *(instance.port for instance in cluster.instances)]
     number = random.randrange(1, 2**53)
-    shared = Shared(ports, (number, f"quiz-\u00e4-{number}"))
+    shared = Shared(ports, (number, f"quiz-\u00e4-{number}"), f"erased-{number}")
     breaker_states = [instance.breaker_state for instance in cluster.instances]
     name = fault.__name__
     clients = [
@@ -263,7 +263,10 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     events += effects(shared.quiz_orders, journal)
     verdict = check(shared.operations + events, final_state(cluster, shared), bound, MAX_ATTEMPTS)
     verdict.violations += check_orders(shared.quiz_orders, journal, shared.operations)
-    verdict.violations += feed.violations(required, shared.operations)
+    erased = {one.session for one in shared.operations if one.kind == "erase"}
+    kept = [one for one in shared.operations if one.session not in erased]
+    verdict.violations += feed.violations(required, kept)
+    verdict.violations += feed.violations_of_erasing(shared.operations)
     return shared, verdict
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -94,10 +95,10 @@ class FeedHistory:
 
     async def finish(self) -> set[Line]:
         """Let the readers read everything that is in the journal by now, and return it."""
-        lines = self._journal()
+        lines, erased = self._journal(), self._erased()
         end = monotonic() + LIMIT
         await asyncio.gather(
-            self._all.run(lambda: lines <= {*self._all.lines} or monotonic() > end),
+            self._all.run(lambda: lines | erased <= {*self._all.lines} or monotonic() > end),
             self._ends.run(lambda: _ends(lines) <= {*self._ends.lines} or monotonic() > end),
         )
         return lines
@@ -122,6 +123,10 @@ class FeedHistory:
             *([] if shown[: len(ends)] == ends[: len(shown)] else ["two readers saw two orders"]),
         ]
 
+    def violations_of_erasing(self, operations: Iterable[Operation]) -> list[str]:
+        """Return the violations in what the reader of everything saw of erased sessions."""
+        return check_erased(self._all.lines, operations)
+
     async def _write_slowly(self, until: Callable[[], bool]) -> None:
         """Start sessions, each in a transaction that stays open for a while, and that may be rolled back."""
         while not until():
@@ -132,6 +137,17 @@ class FeedHistory:
                     if random.random() < 0.2:
                         await database.rollback()
             await asyncio.sleep(0.05)
+
+    def _erased(self) -> set[Line]:
+        """Return the lines that say that a session was erased in this history."""
+        query = """
+            select session_id::text, version, type
+            from session_events
+            where type = 'session.erased' and at >= %s
+        """
+        with psycopg.connect(self._cluster.postgres.owner_url) as database:
+            rows: list[Line] = database.execute(query, [self._begun]).fetchall()
+        return {*rows}
 
     def _journal(self) -> set[Line]:
         """Return the lines but saves of all sessions that were started in this history."""
@@ -144,6 +160,18 @@ class FeedHistory:
         with psycopg.connect(self._cluster.postgres.owner_url) as database:
             rows: list[Line] = database.execute(query, [self._begun]).fetchall()
         return {*rows}
+
+
+def check_erased(seen: list[Line], operations: Iterable[Operation]) -> list[str]:
+    """Return the violations of erasing: an erased session has one event of it, its last, and no other has."""
+    erasing = [one for one in operations if one.kind == "erase"]
+    begun = {one.session for one in erasing if one.outcome != "refused"}
+    last = {session: kind for session, _, kind in seen}
+    shown = Counter(session for session, _, kind in seen if kind == "session.erased")
+    done = {one.session for one in erasing if one.outcome == "ok"}
+    found = [f"{one}: erased, with {shown[one]} events of it" for one in done if shown[one] != 1]
+    found += [f"{one}: an event after it was erased" for one in shown if last[one] != "session.erased"]
+    return found + [f"{one}: not erased, and the feed says so" for one in shown.keys() - begun]
 
 
 def check_feed(

@@ -25,6 +25,7 @@ class Postgres:
         self._stack = ExitStack()
         self._server: Database
         self.url = f"postgresql://session_service@/postgres?host={base}"
+        self.erase_url = f"postgresql://session_eraser@/postgres?host={base}"
 
     @property
     def owner_url(self) -> str:
@@ -93,7 +94,7 @@ class Postgres:
 
     def backends(self) -> list[int]:
         """Return the processes of the service's connections."""
-        query = "select pid from pg_stat_activity where usename = 'session_service'"
+        query = "select pid from pg_stat_activity where usename like 'session\\_%'"
         with psycopg.connect(self.owner_url) as connection:
             return [row[0] for row in connection.execute(query)]
 

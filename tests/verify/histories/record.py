@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from attrs import define, field, frozen
 
-Kind = Literal["start", "save", "read", "complete", "extend", "order", "event"]
-Outcome = Literal["ok", "conflict", "gone", "paused", "exhausted", "refused", "unknown"]
+Kind = Literal["start", "save", "read", "complete", "extend", "order", "event", "erase"]
+Outcome = Literal["ok", "conflict", "gone", "paused", "exhausted", "missing", "refused", "unknown"]
 ENDED = ("completed", "expired")
 
 
@@ -31,7 +31,8 @@ class Operation:
     """A request as its client saw it: times in seconds, `version` from the response.
 
     `extend` is an order that adds seconds to the end, `order` any other one. `outcome` is `ok`, `conflict`
-    (409), `gone` (410), `paused` (423), `exhausted` (403), `refused` (certainly not applied) or `unknown`.
+    (409), `gone` (410), `paused` (423), `exhausted` (403), `missing` (404), `refused` (certainly not applied)
+    or `unknown`.
     `writes` are the entries of a save; every value belongs to one operation only. `times` are those of the
     session that orders move. `limited` is the user of a start with a limit of attempts. An `event` of the
     feed shows its version and, of an end, the status.

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.verify.histories.checker import check
-from tests.verify.histories.feed import Line, check_feed
-from tests.verify.histories.record import Operation
+from tests.verify.histories.feed import Line, check_erased, check_feed
+from tests.verify.histories.record import Operation, Outcome
 
 START, END, OTHER = ("s", 1, "session.started"), ("s", 4, "session.completed"), ("t", 1, "session.started")
 JOURNAL: set[Line] = {START, END, OTHER}
@@ -60,3 +60,29 @@ def test_a_save_after_an_end_in_the_feed_is_found() -> None:
         "save", "s", 5, 6, "ok", 6, "in_progress", {"answers/1": "x"}, writes={"answers/1": "x"}
     )
     assert check([STARTED, event, reopened, later], {}).violations == []
+
+
+ERASED = ("s", 5, "session.erased")
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome", "expected_violation"),
+    [
+        ([START, ERASED, OTHER], "ok", None),
+        ([START, END, ERASED], "unknown", None),
+        ([START, END], "unknown", None),
+        ([START, END], "refused", None),
+        ([START, END], "ok", "erased, with 0 events of it"),
+        ([ERASED, ERASED], "ok", "erased, with 2 events of it"),
+        ([ERASED, END], "ok", "an event after it was erased"),
+        ([START, ERASED], "refused", "not erased, and the feed says so"),
+    ],
+)
+def test_violations_of_erasing_are_found(
+    seen: list[Line], outcome: Outcome, expected_violation: str | None
+) -> None:
+    """An erased session without its one event, or with later ones, and an event of a kept one are found."""
+    erasing = Operation("erase", "s", 6, 7, outcome)
+    found = check_erased(seen, [STARTED, erasing])
+    assert [violation.removeprefix("s: ") for violation in found] == [expected_violation][: len(found)]
+    assert bool(found) == bool(expected_violation)

@@ -21,6 +21,7 @@ ENOUGH: dict[Kind, int] = {
     "complete": 1,
     "extend": 5,
     "order": 10,
+    "erase": 3,
 }  # operations of each kind in a history
 SEEN: list[Callable[[Operation], bool]] = [
     lambda operation: operation.outcome == "exhausted",
@@ -29,6 +30,8 @@ SEEN: list[Callable[[Operation], bool]] = [
     lambda operation: operation.outcome == "ok" and operation.begin > operation.expires_at,
     lambda operation: operation.outcome == "paused",
     lambda operation: operation.ended_by == "proctor",
+    lambda operation: operation.kind == "erase" and operation.outcome == "ok",
+    lambda operation: operation.kind != "erase" and operation.outcome == "missing",
 ]  # operations that each history has at least once
 
 
@@ -96,6 +99,8 @@ AGAIN = _save(8, 5, "1", "b", {"1": "b"})
 EXTENDED = [_start(expires_at=9), ONE, _extended(4, 3, 10), _extended(6, 4, 11)]
 EXHAUSTED = Operation("start", "", 3, 4, "exhausted", limited="ada")
 SAVED_IN_PAUSE = _save(6, 2, "1", "a", {"1": "a"}, status="paused", paused_at=4.5)
+ERASED = Operation("erase", "s", 4, 5, "ok")
+MISSING = Operation("read", "s", 6, 7, "missing")
 GOOD = [_start(), ONE, _read(4, 2, {"1": "a"}), _save(6, 3, "1", "b", {"1": "b"})]
 END = {"s": Final(3, {"1": "b"})}
 
@@ -115,6 +120,10 @@ def test_the_checker_accepts_a_correct_history() -> None:
     in_grace = [_start(expires_at=5, closes_at=7), SAVED_IN_PAUSE]
     assert check(in_grace, {}).violations == []
     assert check(EXTENDED, {"s": Final(4, {"1": "a"}, expires_at=11)}).violations == []
+    assert check([_start(), ONE, ERASED, MISSING], {}).violations == []
+    assert check([_start(), ONE, attrs.evolve(ERASED, outcome="unknown"), MISSING], {}).violations == []
+    at_the_same_time = _save(4.5, 3, "1", "b", {"1": "b"})
+    assert check([_start(), ONE, ERASED, at_the_same_time], {}).violations == []
     attempts = [_attempt("a", 1), _attempt("b", 2), _attempt("a", 1), EXHAUSTED]
     assert check(attempts, {}, limit=2).violations == []
 
@@ -181,6 +190,16 @@ def test_the_checker_accepts_a_correct_history() -> None:
         ),
         ([_start(expires_at=5, closes_at=7), attrs.evolve(SAVED_IN_PAUSE, paused_at=3.5)], {}, "in a pause"),
         ([_start(), attrs.evolve(SAVED_IN_PAUSE, outcome="paused", status="expired")], {}, "423 for expired"),
+        ([_start(), ONE, ERASED, _read(6, 2, {"1": "a"})], {}, "read showed it 1.000 s after it was gone"),
+        ([_start(), ONE, ERASED, _save(6, 3, "1", "b", {"1": "b"})], {}, "save showed it"),
+        (
+            [_start(), ONE, attrs.evolve(ERASED, end=9), MISSING, _read(8, 2, {"1": "a"})],
+            {},
+            "after it was gone",
+        ),
+        ([_start(), ONE, MISSING], {}, "read is 404, and it was not erased"),
+        ([_start(), ONE, attrs.evolve(ERASED, outcome="refused"), MISSING], {}, "was not erased"),
+        ([_start(), ONE, ERASED], {"s": Final(2, {"1": "a"})}, "it was erased, and is in the database"),
         ([_attempt("a", 1), _attempt("b", 2), _attempt("c", 3)], {}, "with a limit of 2"),
         ([_attempt("a", 1), _attempt("b", 1)], {}, "with a limit of 2"),
         ([_attempt("a", 1), EXHAUSTED], {}, "refused after 1 of 2 attempts"),
@@ -201,3 +220,6 @@ def test_the_checker_counts_bounded_staleness() -> None:
     assert (verdict.violations, verdict.stale, verdict.max_staleness) == ([], 1, 1)
     assert check(history, END, bound=0.5).violations
     assert check([*GOOD, _read(8, 2, {"1": "a"}, fresh=True)], END, bound=3).violations
+    shown = [_start(), ONE, ERASED, _read(6, 2, {"1": "a"})]
+    assert check(shown, {}, bound=3).violations == []
+    assert check(shown, {}, bound=0.5).violations
