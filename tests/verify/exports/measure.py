@@ -68,8 +68,9 @@ async def _export_whole(service: Service, sessions: list[str], form: str) -> Non
         output = (await ended)[0].decode()
     seconds, peak = time.monotonic() - begun, peak_memory(pid)
     print(
-        f"{form}: {int(output) / 2**20:.1f} MiB in {seconds:.1f} s, beside {len(times) / seconds:.0f} saves a "
-        f"second; peak of the process {peak / 2**20:.1f} MiB, before {before / 2**20:.1f} MiB"
+        f"{form}: {int(output) / 2**20:.1f} MiB in {seconds:.1f} s, "
+        f"beside {len(times) / seconds:.0f} saves a second; "
+        f"peak of the process {peak / 2**20:.1f} MiB, before {before / 2**20:.1f} MiB"
     )
 
 

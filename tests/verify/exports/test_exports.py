@@ -2,8 +2,8 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import psycopg
@@ -11,7 +11,8 @@ import pytest
 
 from session_service.sessions.exports import MAX_EXPORTS
 from tests.conftest import Urls
-from tests.support.exports import PATH, fill, lines, records, stalled
+from tests.support.exports import PATH, fill, lines, records, rest, stalled
+from tests.support.inspection import waiting_for_locks
 from tests.support.memory import peak_memory, reset_peak
 from tests.support.raw_http import connected
 from tests.support.service import Service, running
@@ -81,28 +82,54 @@ def test_a_client_that_stops_reading_is_disconnected(
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_graceful_shutdown_breaks_a_long_export_off(
+def test_graceful_shutdown_ends_in_spite_of_a_client_that_does_not_read(
     migrated: Urls, quizzes: tuple[str, str], server: str
 ) -> None:
-    """A process that is stopped ends in spite of exports, and their clients see that they are not whole.
-
-    One client reads slowly, the other one not at all, and has no mark of the end of the body (HTTP/1.0).
-    """
-    query = f"quiz_id={quizzes[1]}"
+    """A process that is stopped ends, and the client sees that its export is not whole, also in HTTP/1.0."""
     with (
         running(migrated, SERVER=server) as service,
-        stalled(service, query) as reader,
-        stalled(service, query, "1.0") as sleeper,
+        stalled(service, f"quiz_id={quizzes[1]}", "1.0") as connection,
     ):
         service.process.terminate()
-        with pytest.raises(ConnectionResetError):
-            while reader.recv(4096):
-                time.sleep(0.05)
         assert service.process.wait(LIMIT) == 0
         with pytest.raises(ConnectionResetError):
-            while sleeper.recv(MEBIBYTE):
-                pass
+            rest(connection)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_graceful_shutdown_breaks_a_running_export_off(
+    migrated_database: tuple[Urls, psycopg.Connection], server: str
+) -> None:
+    """An export that runs for longer ends before the process is stopped, which logs that it was not whole."""
+    urls, database = migrated_database
+    fill(database, "large", 20, size=900_000)
+    with (
+        running(urls, SERVER=server) as service,
+        stalled(service, "quiz_id=large") as connection,
+    ):
+        with database.transaction():
+            # The pages wait for the lock, and are read again.
+            database.execute("lock table quiz_sessions in access exclusive mode")
+            service.process.terminate()
+            with pytest.raises(ConnectionResetError):
+                rest(connection)
+        assert service.process.wait(LIMIT) == 0
         assert "was broken off" in service.log.read_text()
+
+
+def test_an_export_survives_a_short_fault(migrated_database: tuple[Urls, psycopg.Connection]) -> None:
+    """A page that the database has refused is read again, so that the export is whole."""
+    urls, database = migrated_database
+    fill(database, "large", 20, size=900_000)
+    with running(urls) as service, stalled(service, "quiz_id=large&format=ndjson", "1.0") as connection:
+        # The lock is released before the pool waits for the export.
+        with ThreadPoolExecutor() as pool, database.transaction():
+            # A statement waits for the lock for two seconds.
+            database.execute("lock table quiz_sessions in access exclusive mode")
+            export = pool.submit(rest, connection)
+            eventually(lambda: waiting_for_locks(database.info.dsn))
+            eventually(lambda: not waiting_for_locks(database.info.dsn))
+        assert export.result().count(b'"status":"in_progress"') == 20
 
 
 def test_each_session_is_exported_once_while_others_change(
