@@ -12,7 +12,6 @@ import pytest
 from session_service.sessions.exports import MAX_EXPORTS
 from tests.conftest import Urls
 from tests.support.exports import PATH, fill, lines, records, rest, stalled
-from tests.support.inspection import waiting_for_locks
 from tests.support.memory import peak_memory, reset_peak
 from tests.support.raw_http import connected
 from tests.support.service import Service, running
@@ -117,6 +116,13 @@ def test_graceful_shutdown_breaks_a_running_export_off(
         assert "was broken off" in service.log.read_text()
 
 
+def _waits(database: psycopg.Connection) -> bool:
+    """Return whether the statement of a page waits for a lock."""
+    database.execute("select pg_stat_clear_snapshot()")
+    query = "select from pg_stat_activity where wait_event_type = 'Lock' and query like %s"
+    return bool(database.execute(query, ["%name: export_sessions%"]).rowcount)
+
+
 def test_an_export_survives_a_short_fault(migrated_database: tuple[Urls, psycopg.Connection]) -> None:
     """A page that the database has refused is read again, so that the export is whole."""
     urls, database = migrated_database
@@ -127,8 +133,8 @@ def test_an_export_survives_a_short_fault(migrated_database: tuple[Urls, psycopg
             # A statement waits for the lock for two seconds.
             database.execute("lock table quiz_sessions in access exclusive mode")
             export = pool.submit(rest, connection)
-            eventually(lambda: waiting_for_locks(database.info.dsn))
-            eventually(lambda: not waiting_for_locks(database.info.dsn))
+            eventually(lambda: _waits(database))
+            eventually(lambda: not _waits(database))
         assert export.result().count(b'"status":"in_progress"') == 20
 
 
