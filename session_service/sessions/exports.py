@@ -205,11 +205,14 @@ class Exports:
         filters: list[ExportFilter],
         read: Callable[[PageRequest], Awaitable[AnyPage]],
     ) -> AsyncIterator[AnyPage]:
-        """Read the pages of each filter; their size follows that of the page before."""
+        """Read the pages of each filter, with the empty one at its end; a page grows or shrinks to fit."""
         for wanted in filters:
             after, count = None, _FIRST_COUNT
-            while (page := await self._read(export, partial(read, PageRequest(wanted, after, count)))).last:
+            while True:
+                page = await self._read(export, partial(read, PageRequest(wanted, after, count)))
                 yield page
+                if page.last is None:
+                    break
                 # A page that was too large for its sessions has measured the others in vain.
                 grown = 2 * count if page.scanned == count else page.scanned + page.scanned // 8 + 1
                 after, count = page.last, min(grown, _MAX_COUNT)

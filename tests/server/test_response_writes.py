@@ -35,7 +35,7 @@ class RecordingTransport(asyncio.Transport):
     writes: list[bytes] = field(factory=list)
     state: str = "open"
     unsent: int = 0
-    connection: Mock = field(factory=lambda: Mock(spec=socket))
+    connection: Mock = field(factory=lambda: Mock(spec=socket, **{"fileno.return_value": -1}))
 
     def write(self, data: Any) -> None:
         self.writes.append(bytes(data))

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Urls, empty_database, migrate
-from tests.support.exports import PATH, fill, parse, stalled
+from tests.support.exports import PATH, fill, parse, rest, stalled
 from tests.support.raw_http import connected
 from tests.support.service import Service, running
 from tests.support.waiting import eventually
@@ -33,15 +33,6 @@ def server(large_quiz: tuple[Urls, psycopg.Connection], request: pytest.FixtureR
         yield service
 
 
-def _rest(connection: socket.socket) -> bytes:
-    # With the small buffer of a client that stops reading, it would be too slow for the write timeout.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
-    received = b""
-    while more := connection.recv(65536):
-        received += more
-    return received
-
-
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 def test_an_error_after_the_first_byte_resets_the_connection(
     server: Service, large_quiz: tuple[Urls, psycopg.Connection], version: str
@@ -52,7 +43,7 @@ def test_an_error_after_the_first_byte_resets_the_connection(
         database.execute("alter table quiz_sessions rename to renamed")
         try:
             with pytest.raises(ConnectionResetError):
-                _rest(connection)
+                rest(connection)
         finally:
             database.execute("alter table renamed rename to quiz_sessions")
     eventually(lambda: "was broken off" in server.log.read_text())
@@ -68,7 +59,7 @@ def test_a_lost_connection_to_the_database_breaks_no_export(
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and pid <> pg_backend_pid()"
         )
-        body = _rest(connection).partition(b"\r\n\r\n")[2].decode()
+        body = rest(connection).partition(b"\r\n\r\n")[2].decode()
     rows = parse(body)[1:]
     assert len({row[0] for row in rows}) == len(rows) == 20
 
@@ -95,7 +86,7 @@ def test_a_connection_is_kept_after_an_export(server: Service) -> None:
         connection.sendall(b"GET %s?quiz_id=large %s\r\n" % (PATH.encode(), head))
         connection.sendall(b"HEAD %s %s\r\n" % (PATH.encode(), head))
         connection.sendall(b"GET /health/live %sconnection: close\r\n\r\n" % head)
-        received = _rest(connection)
+        received = rest(connection)
     heads = [part for part in received.split(b"HTTP/1.1 200") if part]
     assert len(heads) == 3
     assert heads[0].endswith(b"\r\n0\r\n\r\n")
@@ -109,4 +100,4 @@ def test_a_client_that_half_closes_gets_its_export(server: Service) -> None:
     with connected(server.url) as connection:
         connection.sendall(f"GET {PATH}?quiz_id={uuid4()} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
         connection.shutdown(socket.SHUT_WR)
-        assert _rest(connection).endswith(b"\r\n0\r\n\r\n")
+        assert rest(connection).endswith(b"\r\n0\r\n\r\n")

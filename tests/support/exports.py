@@ -79,7 +79,14 @@ def parse(text: str) -> list[list[str]]:
 def stalled(service: Service, query: str, version: str = "1.1") -> Iterator[socket.socket]:
     """Request an export, and read only its first byte."""
     with connected(service.url) as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(f"GET {PATH}?{query} HTTP/{version}\r\nhost: x\r\n\r\n".encode())
         assert connection.recv(1) == b"H"
         yield connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """Return all that comes until the end of the connection."""
+    received = b""
+    while more := connection.recv(65536):
+        received += more
+    return received

@@ -114,15 +114,13 @@ class Connection:
         if self._protocol.stream is None:
             self.close()
 
-    def reset(self) -> None:
-        """Close the connection at once, so that the client sees that the response is not whole."""
-        self._timer.cancel()
-        reset(self._transport)
-
     def abort(self) -> None:
-        """Close the connection at once and drop unsent data."""
+        """Close the connection at once and drop unsent data; reset it in a response of unknown length."""
         self._timer.cancel()
-        self._transport.abort()
+        if self._protocol.is_streaming:
+            reset(self._transport)
+        else:
+            self._transport.abort()
 
     async def _read(self) -> None:
         while data := await self._reader.read(READ_BYTES):
@@ -168,6 +166,7 @@ class _Protocol(H11Protocol):
         self.connection = H11Connection()
         self._connection = client
         self._encoded_headers = b""
+        self._has_no_length = False
 
     @property
     def expects_body(self) -> bool:
@@ -179,12 +178,18 @@ class _Protocol(H11Protocol):
         """Whether a complete request has no complete response yet."""
         return self.stream is not None and not self.expects_body
 
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the client has a part of a response, and does not know how long that is."""
+        return self._has_no_length and self.connection.our_state is h11.SEND_BODY
+
     async def stream_send(self, event: StreamEvent) -> None:
-        if isinstance(event, StreamClosed) and self.connection.our_state is h11.SEND_BODY:
-            self._connection.reset()
+        if isinstance(event, StreamClosed) and self.is_streaming:
+            self._connection.abort()
         if not isinstance(event, Response):
             await super().stream_send(event)
             return
+        self._has_no_length = all(name != b"content-length" for name, _ in event.headers)
         headers = [*event.headers, *self.config.response_headers("h11")]
         if self.keep_alive_requests >= self.config.keep_alive_max_requests:
             headers.append(CLOSE)

@@ -30,13 +30,18 @@ class SingleWriteCycle(RequestResponseCycle):
     _is_delimited = True  # by Content-Length or as chunks
     _has_length = True
 
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the client has a part of the response, and does not know how long that is."""
+        ended = self.response_complete or self.disconnected
+        return self.response_started and not self._has_length and not ended
+
     async def run_asgi(self, app: ASGI3Application) -> None:
         async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
             try:
                 await app(scope, receive, send)
             finally:
-                unfinished = self.response_started and not (self.response_complete or self.disconnected)
-                if unfinished and not self._has_length:
+                if self.is_streaming:
                     self.disconnected = True
                     reset(self.transport)
 

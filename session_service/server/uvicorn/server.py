@@ -9,7 +9,15 @@ from typing import Any, cast
 
 from uvicorn import Config, Server
 
-from session_service.server.connections import CLOSE, DRAIN_TICK, DRAIN_TICKS, ServedApplication, ServeOptions
+from session_service.server.connections import (
+    CLOSE,
+    DRAIN_TICK,
+    DRAIN_TICKS,
+    ServedApplication,
+    ServeOptions,
+    reset,
+)
+from session_service.server.uvicorn.cycle import SingleWriteCycle
 from session_service.server.uvicorn.protocol import Settings, StrictHttpToolsProtocol
 
 
@@ -77,6 +85,10 @@ class _Server(Server):
 
     def _abort(self) -> None:
         for connection in list(self.server_state.connections):
-            connection.transport.abort()
+            cycle = getattr(connection, "_active_cycle", None)
+            if isinstance(cycle, SingleWriteCycle) and cycle.is_streaming:
+                reset(connection.transport)
+            else:
+                connection.transport.abort()
         for task in list(self.server_state.tasks):
             task.cancel()
