@@ -45,7 +45,11 @@ class Room:
     async def fill(self, learners: int) -> None:
         """Start a session for each learner, with 20 answers of as many saves."""
         for number in range(learners):
-            wanted = {"user_id": f"learner-{number}", "quiz_id": _QUIZ, "metadata": {"name": f"Learner {number}"}}
+            wanted = {
+                "user_id": f"learner-{number}",
+                "quiz_id": _QUIZ,
+                "metadata": {"name": f"Learner {number}"},
+            }
             started = await self._client.post("/api/sessions/start", json=wanted)
             self._ids.append(started.raise_for_status().json()["id"])
         for question in range(20):
@@ -63,7 +67,9 @@ class Room:
         for learner in learners:
             learner.cancel()
         await asyncio.gather(*learners, return_exceptions=True)
-        service, postgres = (100 * (late - early) / seconds for early, late in zip(before, after, strict=True))
+        service, postgres = (
+            100 * (late - early) / seconds for early, late in zip(before, after, strict=True)
+        )
         return Cost(service, postgres, tuple(polls))
 
     async def _watch(self, seconds: int) -> list[httpx.Response]:

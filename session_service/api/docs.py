@@ -9,6 +9,7 @@ from session_service.api.static_files import File
 
 _PAGE = Path(__file__).parent / "swagger"
 
+
 def files(root_path: str) -> dict[str, File]:
     """Read the files and return them by their paths.
 

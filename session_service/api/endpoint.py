@@ -27,15 +27,7 @@ from session_service.sessions.models import EncodedSession, History, Provenance,
 from session_service.sessions.order_models import OrderReport
 
 Result = (
-    EncodedSession
-    | StartResult
-    | ReadPage
-    | History
-    | FeedPage
-    | OrderReport
-    | Health
-    | Liveness
-    | Readiness
+    EncodedSession | StartResult | ReadPage | History | FeedPage | OrderReport | Health | Liveness | Readiness
 )
 Function = Callable[..., Awaitable[Result]]
 Values = dict[str, Any]

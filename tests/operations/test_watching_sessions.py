@@ -1,4 +1,4 @@
-"""listSessions for a page that watches an exam: its ETag, its clock, its length, and the devices of the learners."""
+"""listSessions for a page that watches an exam: ETag, clock, length, and the devices of the learners."""
 
 from datetime import datetime
 from typing import Any

@@ -9,6 +9,7 @@ import { Failure } from "./service.js";
 import * as text from "./text.js";
 
 const NAMED = 5; // learners that the dialog names
+const GLANCE = 2000; // milliseconds after a change of the dialog in which it is not sent
 const MANY = 10; // learners from which on an end needs a second confirmation
 const TITLES = {
   time: "Change the time",
@@ -57,6 +58,7 @@ export class OrderDialog {
     this.sending = false;
     this.seen = new Map((attempts ?? this.room.attempts()).map((one) => [one.id, orderState(one)]));
     this.noticed = new Set();
+    this.noticedAt = -GLANCE;
     this.form.reset();
     this.result.replaceChildren();
     setText(this.error, "");
@@ -168,7 +170,11 @@ export class OrderDialog {
   /** Tell about orders of another teacher since the dialog was opened. */
   notice(changed) {
     if (!this.dialog.open || this.sending) return;
-    for (const one of changed) if (this.seen.has(one.id)) this.noticed.add(one.name);
+    for (const one of changed) {
+      if (!this.seen.has(one.id)) continue;
+      this.noticed.add(one.name);
+      this.noticedAt = performance.now();
+    }
     const names = [...this.noticed];
     show(find("#order-changed"), names.length > 0);
     const who = names.length > NAMED ? text.plural(names.length, "attempt") : names.join(", ");
@@ -179,8 +185,10 @@ export class OrderDialog {
   async #submit(event) {
     event.preventDefault();
     const order = this.#order();
-    setText(this.error, order.problem);
-    if (order.problem || this.sending) return;
+    // A click may have been on its way when the dialog has changed.
+    const problem = performance.now() - this.noticedAt < GLANCE ? "Read what has changed, then send the order." : order.problem;
+    setText(this.error, problem);
+    if (problem || this.sending) return;
     this.#sending(true);
     const ends = new Map(this.#fitting(order.kind).filter((one) => one.item.status === "in_progress").map((one) => [one.id, one.endsAt]));
     try {

@@ -129,6 +129,7 @@ function draw(move = false) {
   const all = [...attempts.values()];
   show(find("#room"), updatedAt !== null);
   show(find("#everyone"), updatedAt !== null);
+  show(find("#change"), room.quiz !== null);
   drawSummary(summarize(all, at, view.idleMinutes), at);
   const shown = arranged(all, view, at);
   table.arrange(shown, { at, idleMinutes: view.idleMinutes, selected, move });
@@ -188,6 +189,7 @@ function openOrder(kind, chosen) {
 /* A change of the device needs no attention any more once its history has been looked at. */
 function acknowledge(attempt) {
   attempt.switched = false;
+  draw();
   return attempt;
 }
 
@@ -221,6 +223,7 @@ function listen() {
     if (target.validity.valid && target.value) changeView({ idleMinutes: Number(target.value) });
   });
   find("#status").addEventListener("change", startWatch);
+  find("#change").addEventListener("click", () => access.ask("", "", { change: true }));
   find("#resort").addEventListener("click", () => draw(true));
   find("#clear").addEventListener("click", () => select([...selected], false));
   find("#pick-all").addEventListener("change", ({ target }) => select(table.shown, target.checked));

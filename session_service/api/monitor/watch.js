@@ -55,6 +55,8 @@ export class Watch {
     } catch (failure) {
       if (round !== this.#round) return;
       this.#waitUntil = performance.now() + (failure.retryAfter ?? 0) * 1000;
+      // With a new token the next poll is the first one.
+      if (failure.status === 401) this.#startedAt = -INTERVAL;
       this.onFailure(failure);
     }
     // A reply ends its own round only: a later one has its own timer.
