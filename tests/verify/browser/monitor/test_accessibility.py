@@ -1,4 +1,4 @@
-"""The page /monitor for everyone: axe-core finds nothing, the keyboard is enough, each screen shows it whole."""
+"""The page /monitor for everyone: axe-core finds nothing, the keyboard is enough, each screen fits."""
 
 import json
 from typing import Any
@@ -44,7 +44,7 @@ def screen(browser: Chrome, name: str, scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", WIDTHS)
 def test_axe_finds_nothing(service: Service, hall: Exam, browser: Chrome, name: str, scheme: str) -> None:
-    """axe-core finds nothing in form, room, selection, order and history; the page is as wide as the screen."""
+    """axe-core finds nothing in form, room, selection, order and history; no screen is too narrow."""
     screen(browser, name, scheme)
     browser.get(f"{service.url}/monitor")
     browser.execute_script(AXE.read_text())
