@@ -270,7 +270,8 @@ def _session_response(
 def _page_response(read: ReadPage, if_none_match: str | None) -> Response:
     """Return the page; 304 if the header names its ETag, which is the digest of its bytes."""
     body = codec.encode(read.page)
-    etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
+    digest = blake2b(body, digest_size=16).hexdigest()
+    etag = f'"{digest}"'
     now = codec.timestamp_of(read.read_at).encode()
     headers = [(b"etag", etag.encode()), (b"session-now", now), _NO_STORE]
     if if_none_match is not None and names_tag(if_none_match, etag):

@@ -10,7 +10,7 @@ MUTATIONS = [
     Mutation(
         "ETag of a page is that of its content",
         "session_service/api/endpoint.py",
-        replace("_page_response", "blake2b(body, digest_size=16)", "blake2b(b'', digest_size=16)"),
+        replace("_page_response", "blake2b(body, digest_size=16)", "blake2b(body[:9], digest_size=16)"),
         f"{WATCHING}test_every_change_changes_the_etag",
     ),
     Mutation(
