@@ -9,7 +9,7 @@ import { OrderDialog } from "./order_dialog.js";
 import { hasToken } from "./service.js";
 import { Table } from "./table.js";
 import * as text from "./text.js";
-import { LIMIT, Watch } from "./watch.js";
+import { MOST, Watch } from "./watch.js";
 
 const FILTERS = { all: "All", attention: "For attention", ...STATES };
 const LOADS = {
@@ -70,7 +70,7 @@ function showMore({ next_cursor: more, counts }) {
   if (more === null) return;
   const which = watchedStatus() ? ` that are ${LOADS[watchedStatus()]}` : "";
   const of = watchedStatus() ? "" : ` of ${text.number(total)}`;
-  setText(find("#more"), `These are the newest ${text.number(LIMIT)}${of} attempts${which}. “Load” shows others; orders for everyone reach all.`);
+  setText(find("#more"), `These are the newest ${text.number(MOST)}${of} attempts${which}. “Load” shows others; orders for everyone reach all.`);
 }
 
 function onFailure(failure) {

@@ -34,7 +34,7 @@ MUTATIONS = [
     Mutation(
         "polls have the ETag",
         f"{PAGE}watch.js",
-        replace_script("tag: this.#tag", "tag: null"),
+        replace_script("tag: known?.tag", "tag: null"),
         f"{TESTS}test_watching.py::test_the_page_polls_every_five_seconds_with_its_etag",
     ),
     Mutation(

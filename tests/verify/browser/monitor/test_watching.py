@@ -176,3 +176,15 @@ def test_nothing_is_stored(exam: Exam, proxy: ValidatingProxy, browser: Chrome) 
     )
     assert kept == [0, 0, "", 0, 0]
     assert browser.current_url == f"{proxy.url}/monitor"
+
+
+def test_the_newest_thousand_are_shown(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """Of more than 1000 attempts the page shows the newest, says so, and marks one that is no longer listed."""
+    exam.fill(994)
+    open_exam(browser, proxy.url, exam.quiz)
+    assert counts(browser)["all"] == 1000
+    assert not found(browser, "#more").is_displayed()
+    exam.join("Late Learner")
+    eventually(lambda: counts(browser).get("unlisted") == 1, lambda: counts(browser))
+    assert text(browser, "#more").startswith("These are the newest 1,000 of 1,001 attempts.")
+    assert "Late Learner" in shown(browser)
