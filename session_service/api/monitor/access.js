@@ -21,6 +21,8 @@ export class Access {
     this.error = find(".error", this.dialog);
     this.form.addEventListener("submit", (event) => this.#submit(event));
     this.dialog.addEventListener("cancel", (event) => !this.quiz() && event.preventDefault());
+    // A browser closes a dialog at the second Escape, whatever its page says.
+    this.dialog.addEventListener("close", () => this.quiz() === null && this.ask());
     find("[data-close]", this.dialog).addEventListener("click", () => this.dialog.close());
     show(find("#access-token"), needsToken);
     show(find("#access-hint"), needsToken);
@@ -42,7 +44,7 @@ export class Access {
     setText(find(".main", this.dialog), known ? "Go on" : "Open");
     if (quiz) this.form.elements.quiz.value = quiz;
     if (!this.dialog.open) this.dialog.showModal();
-    this.form.elements[known || this.form.elements.quiz.value ? "token" : "quiz"].focus();
+    this.form.elements[this.needsToken && (known || this.form.elements.quiz.value) ? "token" : "quiz"].focus();
     if (why && opener) for (const origin of this.origins) opener.postMessage({ type: READY }, origin);
   }
 

@@ -50,6 +50,11 @@ export class OrderDialog {
 
   /** Open the dialog for an order: `attempts` null for all of the quiz. `given` is an order that is chosen already. */
   open(title, attempts, given = null) {
+    if (this.sending) {
+      this.#show();
+      return;
+    }
+    this.locked = false;
     this.title = title;
     this.given = given;
     this.everyone = attempts === null;
@@ -63,10 +68,15 @@ export class OrderDialog {
     this.result.replaceChildren();
     setText(this.error, "");
     show(find("#order-changed"), false);
+    for (const one of this.fields) one.disabled = false;
     this.#fill();
     this.#refresh();
-    this.dialog.showModal();
+    this.#show();
     (title === "time" && !given ? this.fields.minutes : this.fields[title === "reopen" ? "limit" : "reason"]).focus();
+  }
+
+  #show() {
+    if (!this.dialog.open) this.dialog.showModal();
   }
 
   #fill() {
@@ -203,10 +213,10 @@ export class OrderDialog {
 
   #sending(active) {
     this.sending = active;
-    for (const one of this.fields) one.disabled = active;
+    for (const one of this.fields) one.disabled = active || (this.locked && one.tagName !== "BUTTON");
     find("#order-send").disabled = active;
     if (active) setText(find("#order-send"), "Sending…");
-    else if (this.dialog.open) this.#refresh();
+    else this.#refresh();
   }
 
   #progress(sentence) {
@@ -254,6 +264,7 @@ export class OrderDialog {
       this.dialog.close();
       return;
     }
+    this.#show();
     this.result.replaceChildren(
       make("p", {}, sentence, ` Not changed: ${text.number(lines.length)}.`),
       make("ul", { class: "refusals" }, ...lines.map(([name, why]) => make("li", {}, make("strong", {}, name), ` ${why}`))),
@@ -264,6 +275,9 @@ export class OrderDialog {
     const again = failure.passing ? " Some learners may have got the order already. Send it again: none gets it twice." : "";
     this.result.replaceChildren();
     setText(this.error, failure.message + again);
+    // Another order would have another key, and could come on top of this one.
+    this.locked ||= failure.passing;
+    this.#show();
     if (failure.status === 401) this.onUnauthenticated();
   }
 }

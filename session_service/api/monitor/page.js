@@ -81,7 +81,7 @@ function onFailure(failure) {
   show(find("#stale"), true);
   if (refused) watch.stop();
   if (failure.status === 401) onUnauthenticated();
-  else if (refused) access.ask(failure.message);
+  else if (refused) access.ask(failure.message, room.quiz, { change: true });
   draw();
 }
 
