@@ -61,7 +61,7 @@ def test_an_exam_of_300_is_shown_with_its_states(hall: Exam, proxy: ValidatingPr
     }
     first = {learner.name for learner in hall.learners[:5]}
     assert set(shown(browser)[:5]) == first
-    assert state(browser, hall.learners[0]).startswith("Never saved, started ")
+    assert state(browser, hall.learners[0]).startswith("Never saved for 1 h ")
     assert state(browser, hall.learners[1]).startswith("Idle for 1 h ")
     assert state(browser, hall.learners[5]).startswith("Paused ")
     assert state(browser, hall.learners[7]).startswith("Handed in ")
