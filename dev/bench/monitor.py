@@ -74,9 +74,16 @@ class Room:
 
     async def _watch(self, seconds: int) -> list[httpx.Response]:
         polls: list[httpx.Response] = []
+        known: dict[str, httpx.Response] = {}
         for _ in range(seconds // POLL):
-            tag = {"if-none-match": polls[-1].headers["etag"]} if polls else {}
-            polls.append(await self._client.get(f"/api/sessions?quiz_id={_QUIZ}&limit=1000", headers=tag))
+            url = f"/api/sessions?quiz_id={_QUIZ}&limit=100"
+            while url:
+                tag = {"if-none-match": known[url].headers["etag"]} if url in known else {}
+                polls.append(await self._client.get(url, headers=tag))
+                if polls[-1].status_code == httpx.codes.OK:
+                    known[url] = polls[-1]
+                cursor = known[url].json()["next_cursor"]
+                url = f"/api/sessions?quiz_id={_QUIZ}&limit=100&cursor={cursor}" if cursor else ""
             await asyncio.sleep(POLL)
         return polls
 

@@ -55,6 +55,7 @@ TOKENS = {"AUTH": "jwt", "JWT_KEYS": "/keys.json", "JWT_ISSUER": "https://x", "J
         ("CORS_ORIGINS", "http://secret:80"),
         ("CORS_ORIGINS", "https://secret:08443"),
         ("CORS_ORIGINS", "https://[::1]:443"),
+        ("MONITOR_ORIGINS", "https://secret/"),
         ("LOG_LEVEL", "secret"),
     ],
 )

@@ -21,6 +21,8 @@ export class Access {
     this.error = find(".error", this.dialog);
     this.form.addEventListener("submit", (event) => this.#submit(event));
     this.dialog.addEventListener("cancel", (event) => !this.quiz() && event.preventDefault());
+    // A browser closes a dialog at the second Escape, whatever its page says.
+    this.dialog.addEventListener("close", () => this.quiz() === null && this.ask());
     find("[data-close]", this.dialog).addEventListener("click", () => this.dialog.close());
     show(find("#access-token"), needsToken);
     show(find("#access-hint"), needsToken);
@@ -29,25 +31,29 @@ export class Access {
   }
 
   /** Ask for a quiz and a token, or for a new token only; the page behind stays as it is. */
-  ask(why = "", quiz = "") {
-    const known = this.quiz() !== null;
+  ask(why = "", quiz = "", { change = this.quiz() === null } = {}) {
+    const known = !change;
+    this.changing = change;
     setText(find("#access-why"), why);
     show(find("#access-why"), why !== "");
     setText(find("#access-title"), known ? "A new token is needed" : "Open an exam");
     show(find("#access-quiz"), !known);
-    show(find("[data-close]", this.dialog), known);
+    show(find("[data-close]", this.dialog), this.quiz() !== null);
+    setText(find("#access-token span"), change && hasToken() ? "Token, if it is another one" : "Token");
+    setText(this.error, "");
     setText(find(".main", this.dialog), known ? "Go on" : "Open");
     if (quiz) this.form.elements.quiz.value = quiz;
     if (!this.dialog.open) this.dialog.showModal();
-    this.form.elements[known || this.form.elements.quiz.value ? "token" : "quiz"].focus();
-    if (known && opener) for (const origin of this.origins) opener.postMessage({ type: READY }, origin);
+    this.form.elements[this.needsToken && (known || this.form.elements.quiz.value) ? "token" : "quiz"].focus();
+    if (why && opener) for (const origin of this.origins) opener.postMessage({ type: READY }, origin);
   }
 
   #submit(event) {
     event.preventDefault();
     const fields = this.form.elements;
-    const quiz = this.quiz() ?? fields.quiz.value.trim();
-    const problem = quiz ? this.needsToken ? useToken(fields.token.value) : "" : "Enter the id of the quiz.";
+    const quiz = this.changing ? fields.quiz.value.trim() : this.quiz();
+    const needed = this.needsToken && !(this.changing && hasToken() && !fields.token.value);
+    const problem = quiz ? (needed ? useToken(fields.token.value) : "") : "Enter the id of the quiz.";
     setText(this.error, problem);
     if (!problem) this.#open(quiz);
   }

@@ -103,7 +103,7 @@ export class Attempt {
     if (state === "done") return `${ENDINGS[this.item.ended_by] ?? "Ended"} ${text.momentOf(this.endedAt, now)}`;
     if (state === "paused") return `Paused ${text.momentOf(this.pausedAt, now)}`;
     if (state === "idle") return `Idle for ${text.plainDuration(now - Math.max(this.savedAt, this.resumedAt))}`;
-    if (state === "unsaved") return `Never saved, started ${text.momentOf(this.startedAt, now)}`;
+    if (state === "unsaved") return `Never saved for ${text.plainDuration(now - Math.max(this.startedAt, this.resumedAt))}`;
     if (state === "working" && this.neverSaved) return "Working, no save yet";
     return STATES[state];
   }

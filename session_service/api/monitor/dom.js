@@ -39,7 +39,3 @@ export function setText(element, text) {
 export function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
 }
-
-export function button(text, about, attributes = {}) {
-  return make("button", { type: "button", ...attributes }, text, make("span", { class: "sr" }, about));
-}

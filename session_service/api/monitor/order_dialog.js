@@ -9,6 +9,7 @@ import { Failure } from "./service.js";
 import * as text from "./text.js";
 
 const NAMED = 5; // learners that the dialog names
+const GLANCE = 2000; // milliseconds after a change of the dialog in which it is not sent
 const MANY = 10; // learners from which on an end needs a second confirmation
 const TITLES = {
   time: "Change the time",
@@ -49,6 +50,11 @@ export class OrderDialog {
 
   /** Open the dialog for an order: `attempts` null for all of the quiz. `given` is an order that is chosen already. */
   open(title, attempts, given = null) {
+    if (this.sending) {
+      this.#show();
+      return;
+    }
+    this.locked = false;
     this.title = title;
     this.given = given;
     this.everyone = attempts === null;
@@ -57,14 +63,20 @@ export class OrderDialog {
     this.sending = false;
     this.seen = new Map((attempts ?? this.room.attempts()).map((one) => [one.id, orderState(one)]));
     this.noticed = new Set();
+    this.noticedAt = -GLANCE;
     this.form.reset();
     this.result.replaceChildren();
     setText(this.error, "");
     show(find("#order-changed"), false);
+    for (const one of this.fields) one.disabled = false;
     this.#fill();
     this.#refresh();
-    this.dialog.showModal();
+    this.#show();
     (title === "time" && !given ? this.fields.minutes : this.fields[title === "reopen" ? "limit" : "reason"]).focus();
+  }
+
+  #show() {
+    if (!this.dialog.open) this.dialog.showModal();
   }
 
   #fill() {
@@ -168,7 +180,11 @@ export class OrderDialog {
   /** Tell about orders of another teacher since the dialog was opened. */
   notice(changed) {
     if (!this.dialog.open || this.sending) return;
-    for (const one of changed) if (this.seen.has(one.id)) this.noticed.add(one.name);
+    for (const one of changed) {
+      if (!this.seen.has(one.id)) continue;
+      this.noticed.add(one.name);
+      this.noticedAt = performance.now();
+    }
     const names = [...this.noticed];
     show(find("#order-changed"), names.length > 0);
     const who = names.length > NAMED ? text.plural(names.length, "attempt") : names.join(", ");
@@ -179,8 +195,10 @@ export class OrderDialog {
   async #submit(event) {
     event.preventDefault();
     const order = this.#order();
-    setText(this.error, order.problem);
-    if (order.problem || this.sending) return;
+    // A click may have been on its way when the dialog has changed.
+    const problem = performance.now() - this.noticedAt < GLANCE ? "Read what has changed, then send the order." : order.problem;
+    setText(this.error, problem);
+    if (problem || this.sending) return;
     this.#sending(true);
     const ends = new Map(this.#fitting(order.kind).filter((one) => one.item.status === "in_progress").map((one) => [one.id, one.endsAt]));
     try {
@@ -195,10 +213,10 @@ export class OrderDialog {
 
   #sending(active) {
     this.sending = active;
-    for (const one of this.fields) one.disabled = active;
+    for (const one of this.fields) one.disabled = active || (this.locked && one.tagName !== "BUTTON");
     find("#order-send").disabled = active;
     if (active) setText(find("#order-send"), "Sending…");
-    else if (this.dialog.open) this.#refresh();
+    else this.#refresh();
   }
 
   #progress(sentence) {
@@ -246,6 +264,7 @@ export class OrderDialog {
       this.dialog.close();
       return;
     }
+    this.#show();
     this.result.replaceChildren(
       make("p", {}, sentence, ` Not changed: ${text.number(lines.length)}.`),
       make("ul", { class: "refusals" }, ...lines.map(([name, why]) => make("li", {}, make("strong", {}, name), ` ${why}`))),
@@ -256,6 +275,9 @@ export class OrderDialog {
     const again = failure.passing ? " Some learners may have got the order already. Send it again: none gets it twice." : "";
     this.result.replaceChildren();
     setText(this.error, failure.message + again);
+    // Another order would have another key, and could come on top of this one.
+    this.locked ||= failure.passing;
+    this.#show();
     if (failure.status === 401) this.onUnauthenticated();
   }
 }

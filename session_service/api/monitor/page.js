@@ -9,7 +9,7 @@ import { OrderDialog } from "./order_dialog.js";
 import { hasToken } from "./service.js";
 import { Table } from "./table.js";
 import * as text from "./text.js";
-import { LIMIT, Watch } from "./watch.js";
+import { MOST, Watch } from "./watch.js";
 
 const FILTERS = { all: "All", attention: "For attention", ...STATES };
 const LOADS = {
@@ -70,7 +70,7 @@ function showMore({ next_cursor: more, counts }) {
   if (more === null) return;
   const which = watchedStatus() ? ` that are ${LOADS[watchedStatus()]}` : "";
   const of = watchedStatus() ? "" : ` of ${text.number(total)}`;
-  setText(find("#more"), `These are the newest ${text.number(LIMIT)}${of} attempts${which}. “Load” shows others; orders for everyone reach all.`);
+  setText(find("#more"), `These are the newest ${text.number(MOST)}${of} attempts${which}. “Load” shows others; orders for everyone reach all.`);
 }
 
 function onFailure(failure) {
@@ -81,7 +81,7 @@ function onFailure(failure) {
   show(find("#stale"), true);
   if (refused) watch.stop();
   if (failure.status === 401) onUnauthenticated();
-  else if (refused) access.ask(failure.message);
+  else if (refused) access.ask(failure.message, room.quiz, { change: true });
   draw();
 }
 
@@ -129,6 +129,7 @@ function draw(move = false) {
   const all = [...attempts.values()];
   show(find("#room"), updatedAt !== null);
   show(find("#everyone"), updatedAt !== null);
+  show(find("#change"), room.quiz !== null);
   drawSummary(summarize(all, at, view.idleMinutes), at);
   const shown = arranged(all, view, at);
   table.arrange(shown, { at, idleMinutes: view.idleMinutes, selected, move });
@@ -188,6 +189,7 @@ function openOrder(kind, chosen) {
 /* A change of the device needs no attention any more once its history has been looked at. */
 function acknowledge(attempt) {
   attempt.switched = false;
+  draw();
   return attempt;
 }
 
@@ -221,6 +223,7 @@ function listen() {
     if (target.validity.valid && target.value) changeView({ idleMinutes: Number(target.value) });
   });
   find("#status").addEventListener("change", startWatch);
+  find("#change").addEventListener("click", () => access.ask("", "", { change: true }));
   find("#resort").addEventListener("click", () => draw(true));
   find("#clear").addEventListener("click", () => select([...selected], false));
   find("#pick-all").addEventListener("change", ({ target }) => select(table.shown, target.checked));

@@ -1,7 +1,7 @@
 /* A row of the table: built once, and updated in place. */
 
 import { STATES } from "./attempts.js";
-import { button, make, mark, setMark, setText, show } from "./dom.js";
+import { make, mark, setMark, setText, show } from "./dom.js";
 import * as text from "./text.js";
 
 export class Row {
@@ -19,7 +19,7 @@ export class Row {
     this.answered = part("number answered");
     this.left = part("number left");
     this.saved = part("number saved");
-    this.actions = make("span", { class: "buttons" });
+    this.buttons = Array.from({ length: 3 }, () => make("button", { type: "button" }, make("span"), make("span", { class: "sr" })));
     this.element = make(
       "tr",
       { "data-id": attempt.id },
@@ -29,9 +29,8 @@ export class Row {
       this.answered,
       this.left,
       this.saved,
-      part("orders", this.actions),
+      part("orders", make("span", { class: "buttons" }, ...this.buttons)),
     );
-    this.offered = "";
   }
 
   update(now, idleMinutes, selected) {
@@ -48,9 +47,9 @@ export class Row {
     setText(this.user, [name === item.user_id ? "" : item.user_id, attemptNumber].filter(Boolean).join(", "));
     setMark(this.mark, state in STATES ? state : "working");
     setText(this.words, attempt.words(now, idleMinutes));
-    this.#note(state);
+    this.#note();
     this.#times(now);
-    this.#offer(state);
+    this.#offer();
   }
 
   #note() {
@@ -71,16 +70,20 @@ export class Row {
     setText(this.saved, attempt.neverSaved ? "–" : text.ago(now - attempt.savedAt));
   }
 
-  /* The buttons of a state are replaced only with it: a button that is about to be clicked stays. */
-  #offer(state) {
+  /* The same three buttons in all states: one that has the focus, or is about to be clicked, keeps its place. */
+  #offer() {
     const { item, listed, name } = this.attempt;
-    const offered = !listed ? "" : item.status === "in_progress" ? "time pause" : item.status === "paused" ? "time resume" : "reopen";
-    if (this.offered === `${state === "unlisted"} ${offered} ${name}`) return;
-    this.offered = `${state === "unlisted"} ${offered} ${name}`;
-    const focused = this.actions.contains(document.activeElement);
-    const kinds = [...offered.split(" ").filter(Boolean), "history"];
-    this.actions.replaceChildren(...kinds.map((kind) => button(LABELS[kind], `, ${name}`, { "data-one": kind })));
-    if (focused) this.actions.firstChild.focus();
+    const kinds = { in_progress: ["time", "pause"], paused: ["time", "resume"] }[item.status] ?? ["reopen", ""];
+    [...(listed ? kinds : ["", ""]), "history"].forEach((kind, place) => {
+      const one = this.buttons[place];
+      const focused = one === document.activeElement;
+      show(one, kind !== "");
+      if (focused && kind === "") this.buttons.find((other) => !other.hidden)?.focus();
+      if (kind === "") return;
+      if (one.dataset.one !== kind) one.dataset.one = kind;
+      setText(one.firstChild, LABELS[kind]);
+      setText(one.lastChild, ` for ${name}`);
+    });
   }
 }
 

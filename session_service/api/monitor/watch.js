@@ -5,17 +5,19 @@ import { send } from "./service.js";
 
 export const INTERVAL = 5000; // milliseconds between two requests, at least
 const HIDDEN_INTERVAL = 60000;
-export const LIMIT = 1000; // sessions of a page, the maximum of the contract
+const PAGE = 100; // sessions of a page, the maximum of the contract
+const PAGES = 10;
+export const MOST = PAGE * PAGES; // sessions that the page shows
 
 export class Watch {
   #query = null;
-  #tag = null;
+  #pages = new Map(); // the last page of each cursor, with its ETag
   #timer = 0;
   #startedAt = -INTERVAL;
   #round = 0;
   #waitUntil = 0;
 
-  /** `onPage` gets a new page or null for an unchanged one, `onFailure` a Failure. */
+  /** `onPage` gets the list as one page, or null if it is unchanged, `onFailure` a Failure. */
   constructor(onPage, onFailure) {
     this.onPage = onPage;
     this.onFailure = onFailure;
@@ -24,8 +26,8 @@ export class Watch {
 
   /** Poll the list with these parameters from now on; a running request for others is forgotten. */
   watch(query) {
-    this.#query = { ...query, limit: LIMIT };
-    this.#tag = null;
+    this.#query = { ...query, limit: PAGE };
+    this.#pages = new Map();
     this.#round += 1;
     this.#schedule();
   }
@@ -48,16 +50,44 @@ export class Watch {
     this.#startedAt = performance.now();
     const round = (this.#round += 1);
     try {
-      const reply = await send("GET", "api/sessions", { query: this.#query, tag: this.#tag });
+      const list = await this.#read();
       if (round !== this.#round) return;
-      this.#tag = reply.tag;
-      this.onPage(reply.body, now());
+      this.onPage(list, now());
     } catch (failure) {
       if (round !== this.#round) return;
       this.#waitUntil = performance.now() + (failure.retryAfter ?? 0) * 1000;
+      // With a new token the next poll is the first one.
+      if (failure.status === 401) this.#startedAt = -INTERVAL;
       this.onFailure(failure);
     }
     // A reply ends its own round only: a later one has its own timer.
     if (round === this.#round) this.#schedule();
   }
+
+  /* The newest sessions as one page; null if no page has changed. */
+  async #read() {
+    const wanted = this.#query;
+    const before = this.#pages;
+    const pages = new Map();
+    let changed = false;
+    let cursor = "";
+    for (let more = true; more; ) {
+      const known = before.get(cursor);
+      const query = cursor ? { ...wanted, cursor } : wanted;
+      const { tag, body } = await send("GET", "api/sessions", { query, tag: known?.tag });
+      changed ||= body !== null;
+      const page = body ?? known.page;
+      pages.set(cursor, { tag, page });
+      cursor = page.next_cursor;
+      more = cursor !== null && pages.size < PAGES;
+    }
+    // Another query may have been asked for meanwhile.
+    if (this.#pages === before) this.#pages = pages;
+    return changed || pages.size !== before.size ? joined([...pages.values()].map(({ page }) => page)) : null;
+  }
+}
+
+function joined(pages) {
+  const { next_cursor, counts } = pages.at(-1);
+  return { items: pages.flatMap((page) => page.items), next_cursor, counts };
 }

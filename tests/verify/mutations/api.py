@@ -119,7 +119,7 @@ MUTATIONS = [
     ),
     Mutation(
         "content security policy of the page",
-        "session_service/api/docs.py",
+        "session_service/api/static_files.py",
         replace("", "\"script-src 'self'\"", '"script-src *"'),
         "tests/api/test_docs.py::test_each_file_is_served",
     ),

@@ -2,8 +2,8 @@
 
 Patterns have metavariables, so that a mutation outlives renames and new formatting. In Python, matched as
 syntax by ast-grep within a named function or class, `$NAME` stands for one expression or statement and `$$$`
-for any number of them. In SQL and Lua, matched by tokens without comments and whitespace, `$NAME` stands for
-one token. In a replacement `$NAME` is the text that it stands for in the pattern.
+for any number of them. In SQL, Lua and JavaScript, matched by tokens without whitespace and without comments
+of SQL, `$NAME` stands for one token. In a replacement `$NAME` is the text that it stands for in the pattern.
 """
 
 import re
@@ -133,6 +133,11 @@ def remove_sql(pattern: str) -> Change:
 
 def replace_sql(pattern: str, replacement: str) -> Change:
     """Replace a part of a statement."""
+    return TokenChange(pattern, replacement)
+
+
+def replace_script(pattern: str, replacement: str) -> Change:
+    """Replace a part of a script of a page."""
     return TokenChange(pattern, replacement)
 
 

@@ -48,7 +48,7 @@ def checkout(tmp_path: Path) -> Path:
             "openapi.yaml",
             "        '304':\n",
             "        '303':\n",
-            "get_session declares [200, 303], not [200, 304]",
+            "list_sessions declares [200, 303], not [200, 304]",
         ),
         (
             "session_service/api/docs.py",

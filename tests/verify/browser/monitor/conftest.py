@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Urls
 from tests.support.service import Service
 from tests.support.validating_proxy import ValidatingProxy, validating_proxy
-from tests.verify.browser.monitor.room import Exam
+from tests.verify.browser.monitor.room import LONG, Exam
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def hall(service: Service, operator: psycopg.Connection) -> Exam:
     """An exam of 300 learners, in every state."""
     exam = Exam(service, operator)
     exam.fill(300)
-    exam.mix()
+    exam.mix(LONG)
     return exam
 
 

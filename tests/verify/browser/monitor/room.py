@@ -27,7 +27,21 @@ LAST = (
     "Allen",
     "Ritchie",
 )
-TIMES = ("started_at", "created_at", "last_saved_at")
+COPY = """
+    insert into quiz_sessions
+    select (
+      jsonb_populate_record(
+        s,
+        jsonb_build_object(
+          'id', gen_random_uuid(), 'user_id', l.id, 'metadata', jsonb_build_object('name', l.name)
+        )
+      )
+    ).*
+    from quiz_sessions as s, unnest(%s::text[], %s::text[]) as l (name, id)
+    where s.id = %s
+    returning metadata ->> 'name', user_id, id
+"""
+LONG = 60  # minutes of rest that no test takes
 
 
 @frozen
@@ -50,23 +64,34 @@ class Exam:
 
     def join(self, name: str = "", **chosen: Any) -> Learner:
         """Let a learner start."""
-        place = len(self.learners)
-        name = (
-            name
-            or f"{FIRST[place % 10]} {LAST[place // 10 % 10]}{'' if place < 100 else f' {place // 100 + 1}'}"
-        )
-        user = f"u{place:03}-{self.quiz}"
+        numbered, user = self._named(len(self.learners))
+        name = name or numbered
         fields: dict[str, Any] = {"time_limit_seconds": 3600, "metadata": {"name": name}, **chosen}
         started = self.service.start(user_id=user, quiz_id=self.quiz, **fields)
         self.learners.append(Learner(name, user, str(started["id"])))
         return self.learners[-1]
 
     def fill(self, learners: int) -> None:
-        """Let so many learners start; the second to the hundredth have saved ten answers."""
-        for _ in range(learners):
+        """Let so many learners start; all but the first have saved ten answers.
+
+        Those after the first fifty are copies in the database, which take less time.
+        """
+        for _ in range(min(learners, 50)):
             self.join()
-        for learner in self.learners[1:100]:
+        for learner in self.learners[1:]:
             self.save(learner, "laptop", {str(question): "a" for question in range(1, 11)})
+        others = [self._named(place) for place in range(50, learners)]
+        if others:
+            self._copy(others)
+
+    def _named(self, place: int) -> tuple[str, str]:
+        number = f" {place // 100 + 1}" if place >= 100 else ""
+        return f"{FIRST[place % 10]} {LAST[place // 10 % 10]}{number}", f"u{place:03}-{self.quiz}"
+
+    def _copy(self, others: list[tuple[str, str]]) -> None:
+        names, users = zip(*others, strict=True)
+        rows = self.database.execute(COPY, [list(names), list(users), self.learners[-1].session]).fetchall()
+        self.learners += [Learner(name, user, str(session)) for name, user, session in rows]
 
     def save(self, learner: Learner, device: str = "laptop", answers: dict[str, Any] | None = None) -> None:
         """Save answers of a learner from a device."""
@@ -77,7 +102,8 @@ class Exam:
         """Move the times of a learner's session into the past, as if nothing had been saved since then."""
         self.database.execute(
             "update quiz_sessions set started_at = started_at - %(rest)s::interval, "
-            "created_at = created_at - %(rest)s::interval, last_saved_at = last_saved_at - %(rest)s::interval where id = %(id)s",
+            "created_at = created_at - %(rest)s::interval, "
+            "last_saved_at = last_saved_at - %(rest)s::interval where id = %(id)s",
             {"rest": f"{minutes} minutes", "id": learner.session},
         )
 
@@ -85,11 +111,10 @@ class Exam:
         """Give an order as another teacher."""
         given(self.service, kind, learner.session, **body)
 
-    def mix(self) -> None:
-        """Bring the first learners into every state."""
-        self.rest(self.learners[0], 12)
-        for minutes, learner in zip((7, 4, 9), self.learners[1:4], strict=True):
-            self.rest(learner, minutes)
+    def mix(self, minutes: int = 0) -> None:
+        """Bring the first learners into every state; those who rest do so for more than these minutes."""
+        for more, learner in zip((12, 7, 4, 9), self.learners[:4], strict=True):
+            self.rest(learner, minutes + more)
         self.save(self.learners[4], "phone")
         for learner in self.learners[5:7]:
             self.order("pause", learner, reason="Fire alarm in the left wing")
@@ -107,6 +132,14 @@ def open_exam(browser: Chrome, url: str, quiz: str, token: str = "") -> None:
         found(browser, "#access [name='token']").send_keys(token)
     found(browser, "#access .main").click()
     eventually(lambda: not found(browser, "#room").get_attribute("hidden"), lambda: text(browser, "body"))
+
+
+def open_hall(browser: Chrome, url: str, quiz: str) -> None:
+    """Open the large exam, in which learners are idle after an hour: the tests take less."""
+    open_exam(browser, url, quiz)
+    field = found(browser, "#idle")
+    field.clear()
+    field.send_keys(str(LONG))
 
 
 def text(browser: Chrome, selector: str) -> str:

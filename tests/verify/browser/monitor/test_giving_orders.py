@@ -1,4 +1,4 @@
-"""The page /monitor: orders for one learner, for a selection and for all, and what two teachers see of each other."""
+"""The page /monitor: orders for one learner, a selection and all; two teachers at once."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -20,12 +20,20 @@ from tests.verify.browser.monitor.room import (
     choose,
     counts,
     open_exam,
+    open_hall,
     press,
     send,
     text,
 )
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("chromedriver")]
+
+# From now on a poll gets no reply.
+NO_POLLS = """
+const send = window.fetch;
+window.fetch = (url, options) =>
+  url.startsWith("api/sessions?") ? new Promise(() => {}) : send(url, options);
+"""
 
 
 @pytest.fixture
@@ -83,7 +91,7 @@ def test_one_learner_gets_more_time(exam: Exam, page: Chrome) -> None:
 
 
 def test_all_are_paused_and_resumed(exam: Exam, page: Chrome) -> None:
-    """An order for everyone says how many it touches, reaches them all, and its reason is in their histories."""
+    """An order for everyone says how many it touches, and reaches them all with its reason."""
     assert exam.service.complete(exam.learners[0].session).status_code == 200
     eventually(lambda: counts(page)["done"] == 1)
     found(page, "[data-all='pause']").click()
@@ -117,7 +125,7 @@ def test_a_selection_is_ended_and_given_its_end_back(exam: Exam, page: Chrome) -
 
 
 def test_an_end_has_a_time(exam: Exam, page: Chrome) -> None:
-    """“End at” cannot be sent without a time, nor with one that has passed; a later one is the end of all chosen."""
+    """“End at” cannot be sent without a time, nor with one that has passed; a later one is the end."""
     learner = exam.learners[2]
     version = session(exam, learner)["version"]
     press(page, learner, "time")
@@ -163,14 +171,12 @@ def test_orders_survive_a_broken_network(exam: Exam, page: Chrome, proxy: Valida
 
 
 def test_partial_results_are_named(exam: Exam, page: Chrome) -> None:
-    """Of a selection, those whose learner has handed in meanwhile are named with the reason; the others are changed."""
+    """Those of a selection who have handed in meanwhile are named with the reason; others are changed."""
     early, late = exam.learners[1:3]
     choose(page, early, late)
     found(page, "[data-some='pause']").click()
     assert text(page, "#order-who") == "For 2 learners."
-    page.execute_script(
-        "window.fetch = (fetch => (url, options) => String(url).startsWith('api/sessions?') ? new Promise(() => {}) : fetch(url, options))(window.fetch)"
-    )
+    page.execute_script(NO_POLLS)
     assert exam.service.complete(early.session).status_code == 200
     found(page, "#order-send").click()
     eventually(lambda: "Not changed: 1." in text(page, "#order-result"), lambda: text(page, "#order"))
@@ -179,7 +185,7 @@ def test_partial_results_are_named(exam: Exam, page: Chrome) -> None:
 
 
 def test_two_teachers_see_each_other(exam: Exam, page: Chrome, tmp_path: Path) -> None:
-    """Another teacher's order is shown with the next poll, also in an open dialog; a conflict is explained."""
+    """Another teacher's order is shown with the next poll, also in an open dialog, which waits."""
     learner = exam.learners[2]
     with chromium(tmp_path / "other") as other:
         open_exam(other, exam.service.url, exam.quiz)
@@ -188,6 +194,19 @@ def test_two_teachers_see_each_other(exam: Exam, page: Chrome, tmp_path: Path) -
         send(other)
         eventually(lambda: learner.name in text(page, "#order-changed"), lambda: text(page, "#order"))
         assert "by another teacher" in text(page, "#order-changed")
+    found(page, "#order-send").click()
+    assert text(page, "#order .error") == "Read what has changed, then send the order."
+    found(page, "#order [data-close]").click()
+    await_state(page, learner, "Paused")
+    assert [line["type"] for line in orders(exam, learner)] == ["session.paused"]
+
+
+def test_a_conflict_is_explained(exam: Exam, page: Chrome) -> None:
+    """An order for an attempt that another teacher has just changed is not applied; a second click does."""
+    learner = exam.learners[2]
+    press(page, learner, "time")
+    page.execute_script(NO_POLLS)
+    exam.order("pause", learner)
     found(page, "#order-send").click()
     eventually(
         lambda: "It has changed meanwhile: now it is paused." in text(page, "#order-result"),
@@ -210,7 +229,7 @@ def test_a_save_is_no_conflict(exam: Exam, page: Chrome) -> None:
 
 def test_ending_many_needs_a_confirmation(hall: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
     """“End now” for ten and more learners is sent only once its box is ticked."""
-    open_exam(browser, proxy.url, hall.quiz)
+    open_hall(browser, proxy.url, hall.quiz)
     found(browser, "[data-all='time']").click()
     found(browser, "#order [value='endNow']").click()
     found(browser, "#order-send").click()

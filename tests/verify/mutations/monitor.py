@@ -1,0 +1,82 @@
+"""Mutations of the page /monitor, and of the list that it polls."""
+
+from tests.verify.mutations.mutation import Mutation, force, remove_sql, replace, replace_script
+
+PAGE = "session_service/api/monitor/"
+TESTS = "tests/verify/browser/monitor/"
+WATCHING = "tests/operations/test_watching_sessions.py::"
+
+MUTATIONS = [
+    Mutation(
+        "ETag of a page is that of its content",
+        "session_service/api/endpoint.py",
+        replace("_page_response", "blake2b(body, digest_size=16)", "blake2b(body[:9], digest_size=16)"),
+        f"{WATCHING}test_every_change_changes_the_etag",
+    ),
+    Mutation(
+        "304 for a page that the client has",
+        "session_service/api/endpoint.py",
+        force("_page_response", "if_none_match is not None and names_tag(if_none_match, etag)", value=False),
+        "tests/operations/test_list_sessions.py::test_304_for_an_unchanged_page",
+    ),
+    Mutation(
+        "devices are those of saves",
+        "sql/list_sessions.sql",
+        remove_sql("and type = 'session.saved' order by version desc"),
+        f"{WATCHING}test_a_list_shows_the_first_and_the_last_device",
+    ),
+    Mutation(
+        "polls are five seconds apart",
+        f"{PAGE}watch.js",
+        replace_script("INTERVAL = 5000", "INTERVAL = 2000"),
+        f"{TESTS}test_watching.py::test_the_page_polls_every_five_seconds_with_its_etag",
+    ),
+    Mutation(
+        "polls have the ETag",
+        f"{PAGE}watch.js",
+        replace_script("tag: known?.tag", "tag: null"),
+        f"{TESTS}test_watching.py::test_the_page_polls_every_five_seconds_with_its_etag",
+    ),
+    Mutation(
+        "rows stay under the pointer",
+        f"{PAGE}table.js",
+        replace_script("this.#pointed || touched", "touched"),
+        f"{TESTS}test_watching.py::test_rows_stay_under_the_pointer",
+    ),
+    Mutation(
+        "a name is text",
+        f"{PAGE}dom.js",
+        replace_script("element.textContent = text", "element.innerHTML = text"),
+        f"{TESTS}test_watching.py::test_a_name_with_markup_is_text",
+    ),
+    Mutation(
+        "messages of allowed origins only",
+        f"{PAGE}access.js",
+        replace_script("!this.origins.has(origin) || source", "source"),
+        f"{TESTS}test_access.py::test_another_origin_hands_nothing_over",
+    ),
+    Mutation(
+        "a later token does not switch the exam",
+        f"{PAGE}access.js",
+        replace_script("current !== null && quiz !== null", "false && quiz !== null"),
+        f"{TESTS}test_access.py::test_a_later_token_does_not_switch_the_exam",
+    ),
+    Mutation(
+        "a repeat has the key of its order",
+        f"{PAGE}give.js",
+        replace_script("key: keys.of(...name)", "key: newKey()"),
+        f"{TESTS}test_giving_orders.py::test_orders_survive_a_broken_network",
+    ),
+    Mutation(
+        "a conflict is not overwritten",
+        f"{PAGE}give.js",
+        replace_script("orderState(attempt) !== seen", "false"),
+        f"{TESTS}test_giving_orders.py::test_a_conflict_is_explained",
+    ),
+    Mutation(
+        "an order for the end has a time",
+        f"{PAGE}order_dialog.js",
+        replace_script("kind === 'endAt' && end <= now()".replace("'", '"'), "false"),
+        f"{TESTS}test_giving_orders.py::test_an_end_has_a_time",
+    ),
+]
