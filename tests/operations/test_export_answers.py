@@ -124,6 +124,7 @@ def test_200_with_few_sessions_of_the_status(service: Service, database: psycopg
     ids = [str(found) for (found,) in database.execute(choice, [quiz])]
     for session_id in (ids[0], ids[200]):
         service.complete(session_id, answers={"last": 1})
+    service.save(ids[100], 55, "of a session with another status")
     exported = records(service, quiz_id=quiz, status="completed")
     assert [record["id"] for record in exported] == [ids[200], ids[0]]
     assert [name for name in exported[0] if name.startswith("answers.")] == ["answers.1", "answers.last"]
@@ -331,3 +332,5 @@ def test_503_beyond_the_exports_at_a_time(migrated: Urls, database: psycopg.Conn
                 assert service.save(service.start()["id"], number, "x").status_code == 200
         query = {"quiz_id": f"x-{quiz}"}
         eventually(lambda: service.client.get(PATH, params=query).status_code == 200)
+        given_up = "was given up by its client"
+        eventually(lambda: service.log.read_text().count(given_up) == MAX_EXPORTS)
