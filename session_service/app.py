@@ -190,7 +190,7 @@ async def _start(
 
 def _insecure_transports(settings: Settings) -> dict[str, None]:
     """Return the warnings of both roles' connections, each once."""
-    urls = (settings.database_url, settings.erase_database_url or settings.database_url)
+    urls = [settings.database_url] + ([settings.erasing.database_url] if settings.erasing else [])
     found = (store_urls.insecure_transports(url, settings.redis_url) for url in urls)
     return dict.fromkeys(warning for warnings in found for warning in warnings)
 

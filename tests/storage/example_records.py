@@ -5,8 +5,8 @@ from uuid import UUID
 
 from session_service.sessions.models import ClientId, ExternalId
 from session_service.storage.event_rows import PlaceInput
-from session_service.storage.queries import LockInput, ReadInput, StartInput, WriteInput
 from session_service.storage.order_rows import OrderInput
+from session_service.storage.queries import LockInput, ReadInput, StartInput, WriteInput
 
 ID = UUID("fedcba98-7654-4321-8fed-cba987654321")
 # A record for each statement with records, without a null.

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dev.reaper import ROOT
-from session_service.settings import SettingError, webhooks_file
+from session_service.environment import SettingError
+from session_service.settings import webhooks_file
 from session_service.webhooks import endpoints
 from tests.conftest import Urls
 from tests.support.service import failed_start
