@@ -25,8 +25,6 @@ MUTATIONS = [
         replace_sql("actor = owner_actor ) order by version desc", "true ) order by version desc"),
         f"{WATCHING}test_a_learner_sees_no_device_of_another_actor",
     ),
-        f"{WATCHING}test_a_list_shows_the_first_and_the_last_device",
-    ),
     Mutation(
         "polls are five seconds apart",
         f"{PAGE}watch.js",
