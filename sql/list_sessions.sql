@@ -107,12 +107,17 @@ select
   case when %(with_answers)s::boolean and fits then answers end as answers,
   case when %(with_answers)s::boolean and fits then annotations end as annotations
 from fitted
+cross join lateral (
+  -- The owner sees no other actor, as in list_session_events.
+  select jsonb_build_object('type', 'learner', 'subject', %(owner)s::text) as owner_actor
+) as judged
 -- The index finds each of the two in one step or a few. The saves in between would be read one by one.
 left join lateral (
   select client_id
   from session_events
   where session_id = fitted.id
     and type = 'session.saved'
+    and (%(owner)s::text is distinct from fitted.user_id or actor = owner_actor)
   order by version
   limit 1
 ) as first_save on true
@@ -121,6 +126,7 @@ left join lateral (
   from session_events
   where session_id = fitted.id
     and type = 'session.saved'
+    and (%(owner)s::text is distinct from fitted.user_id or actor = owner_actor)
   order by version desc
   limit 1
 ) as last_save on true

@@ -11,6 +11,7 @@ from redis import Redis
 
 from tests.conftest import Urls
 from tests.support.ageing import age
+from tests.support.issuer import SERVICE_SCOPE, bearer
 from tests.support.orders import given
 from tests.support.service import Service, running
 
@@ -110,6 +111,25 @@ def test_a_list_shows_the_first_and_the_last_device(
     given(service, "pause", session)
     (item,) = _poll(service, quiz).json()["items"]
     assert item["client_ids"] == shown
+
+
+def test_a_learner_sees_no_device_of_another_actor(service_with_tokens: Service) -> None:
+    """A learner's list has the devices of its own saves only, as its history has; the platform's has all."""
+    client, learner = service_with_tokens.client, bearer("ada")
+    platform = bearer("back-end", scope=SERVICE_SCOPE)
+    quiz = f"quiz-{uuid4()}"
+    wanted = {"user_id": "ada", "quiz_id": quiz}
+    session = client.post("/api/sessions/start", json=wanted, headers=learner).json()["id"]
+    for token, device in ((learner, "laptop"), (platform, "back-end")):
+        saved = client.put(
+            f"/api/sessions/{session}/progress",
+            json={"question_id": 1, "answer": device},
+            headers={**token, "client-id": device},
+        )
+        assert saved.status_code == 200
+    for token, devices in ((learner, ["laptop"]), (platform, ["laptop", "back-end"])):
+        page = client.get("/api/sessions", params={"quiz_id": quiz}, headers=token).json()
+        assert [item["client_ids"] for item in page["items"]] == [devices]
 
 
 def test_an_etag_is_the_same_on_every_instance(migrated: Urls, service: Service) -> None:

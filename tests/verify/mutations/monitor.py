@@ -1,6 +1,6 @@
 """Mutations of the page /monitor, and of the list that it polls."""
 
-from tests.verify.mutations.mutation import Mutation, force, remove_sql, replace, replace_script
+from tests.verify.mutations.mutation import Mutation, force, replace, replace_script, replace_sql
 
 PAGE = "session_service/api/monitor/"
 TESTS = "tests/verify/browser/monitor/"
@@ -20,10 +20,10 @@ MUTATIONS = [
         "tests/operations/test_list_sessions.py::test_304_for_an_unchanged_page",
     ),
     Mutation(
-        "devices are those of saves",
+        "devices of the learner's own saves",
         "sql/list_sessions.sql",
-        remove_sql("and type = 'session.saved' order by version desc"),
-        f"{WATCHING}test_a_list_shows_the_first_and_the_last_device",
+        replace_sql("actor = owner_actor ) order by version desc", "true ) order by version desc"),
+        f"{WATCHING}test_a_learner_sees_no_device_of_another_actor",
     ),
     Mutation(
         "polls are five seconds apart",

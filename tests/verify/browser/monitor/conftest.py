@@ -12,6 +12,12 @@ from tests.verify.browser.monitor.room import LONG, Exam
 
 
 @pytest.fixture(scope="session")
+def service(patient_shared_service: Service) -> Service:
+    """A service with long timeouts: beside browsers a machine is busy."""
+    return patient_shared_service
+
+
+@pytest.fixture(scope="session")
 def operator(migrated: Urls) -> Iterator[psycopg.Connection]:
     """A connection of the database's owner."""
     with psycopg.connect(migrated["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
