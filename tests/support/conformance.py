@@ -106,8 +106,9 @@ def check(response: httpx.Response) -> None:
         return
     media_type = response.headers["content-type"]
     contents = declaration["content"]
-    content = contents.get(media_type) or contents.get(media_type.removesuffix("; charset=utf-8"))
-    assert content is not None, f"undeclared media type: {where}"
+    media_type = media_type if media_type in contents else media_type.removesuffix("; charset=utf-8")
+    assert media_type in contents, f"undeclared media type: {where}"
+    content = contents[media_type]
     if media_type == "application/x-ndjson":
         _check_lines(response.text, where)
     elif media_type == "application/json" and "schema" in content:
