@@ -161,7 +161,7 @@ ACCESS = [
     Mutation(
         "erasing without tokens on loopback only",
         "session_service/settings.py",
-        force("Settings.erases_without_tokens", "_is_loopback(self.host)", value=True),
+        force("Settings.erases_without_tokens", "is_loopback(self.host)", value=True),
         f"{_ONE}test_403_where_erasing_is_off",
     ),
     Mutation(

@@ -9,13 +9,13 @@ WATCHING = "tests/operations/test_watching_sessions.py::"
 MUTATIONS = [
     Mutation(
         "ETag of a page is that of its content",
-        "session_service/api/endpoint.py",
+        "session_service/api/results.py",
         replace("_page_response", "blake2b(body, digest_size=16)", "blake2b(body[:9], digest_size=16)"),
         f"{WATCHING}test_every_change_changes_the_etag",
     ),
     Mutation(
         "304 for a page that the client has",
-        "session_service/api/endpoint.py",
+        "session_service/api/results.py",
         force("_page_response", "if_none_match is not None and names_tag(if_none_match, etag)", value=False),
         "tests/operations/test_list_sessions.py::test_304_for_an_unchanged_page",
     ),

@@ -6,7 +6,7 @@ MUTATIONS = [
     Mutation(
         "loopback only without authentication",
         "session_service/settings.py",
-        force("_tokens", "not allowed and not _is_loopback($HOST)", value=False),
+        force("_tokens", "not allowed and not is_loopback($HOST)", value=False),
         "tests/setup/test_start.py::test_unauthenticated_service_is_loopback_only",
     ),
     Mutation(
