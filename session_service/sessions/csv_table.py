@@ -36,7 +36,7 @@ _FIELDS = (
 )
 _NUMBERS = frozenset({"attempt", "version", "answered", "late_saves"})
 _PREFIX = "answers."  # of a question's column, so that no question has the name of another column
-_LAST = ("other", "annotations", "metadata")
+_LAST = ("other", "annotations", "metadata", "client_ids")
 # CSV injection: a program for spreadsheets takes a value that begins like this for a formula (OWASP),
 # in full width, too.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -68,6 +68,7 @@ class CsvTable:
         cells = [_number(shown[name]) if name in _NUMBERS else _id(shown[name]) for name in _FIELDS]
         cells += [_answer(answers.pop(question, _MISSING)) for question in self._questions]
         cells += [_json(answers), _json(_parsed(session.annotations)), _json(_parsed(session.metadata))]
+        cells.append(_json(session.client_ids))
         return (",".join(cells) + _END).encode()
 
 
@@ -91,7 +92,7 @@ def _id(value: int | str | None) -> str:
     return "" if value is None else _text(str(value))
 
 
-def _json(value: dict[str, Any]) -> str:
+def _json(value: dict[str, Any] | list[str]) -> str:
     return _text(orjson.dumps(value).decode()) if value else ""
 
 
