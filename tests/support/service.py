@@ -250,11 +250,13 @@ def admin_page(port: int) -> str:
 
 
 def plain_text(url: str) -> str:
-    """Return the body of a page that the contract does not describe; raise OSError if nothing listens."""
+    """Return the body of a page that the contract does not describe; raise OSError if it is not served yet."""
     try:
         response = httpx.get(url, timeout=LIMIT, verify=NO_AUTHORITIES)
     except httpx.TransportError as error:
         raise OSError from error
+    if response.status_code == 503:
+        raise OSError(response.text)
     assert response.status_code == 200, response.text
     return response.text
 
