@@ -7,14 +7,16 @@ from session_service.sessions.errors import ServiceUnavailableError
 from session_service.storage import queries
 from session_service.storage.event_rows import Backlogs
 from session_service.storage.pool import ConnectionPool
+from session_service.storage.statements import RejectedError
 from session_service.storage.webhook_rows import WebhookLag
 
 
 async def measure_database(pool: ConnectionPool) -> list[Family]:
-    """Return the metrics of the database; none if it is not available."""
+    """Return the metrics of the database; none if it is not available or rejects the statements."""
     try:
         backlogs, webhooks = await queries.measure_backlogs(pool), await queries.measure_webhook_lag(pool)
-    except ServiceUnavailableError:
+    except (ServiceUnavailableError, RejectedError):
+        # The page has the other metrics, also while the role lacks a right.
         return []
     return [*_backlogs(backlogs), *_webhooks(webhooks)]
 

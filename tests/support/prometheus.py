@@ -51,7 +51,7 @@ def quick_rules() -> str:
     def shorten(found: re.Match[str]) -> str:
         return f"{found[1]}{max(4, int(found[2]) * 4)}s"
 
-    return re.sub(r"(for: |\[)(\d+)m", shorten, RULES.read_text()).replace("for: 30s", "for: 2s")
+    return re.sub(r"(for: |\[|offset )(\d+)m", shorten, RULES.read_text()).replace("for: 30s", "for: 2s")
 
 
 @contextmanager

@@ -222,7 +222,8 @@ def test_alert_of_a_bug(site: Site) -> None:
     """A response with 500, here for a right that the service's role has lost, fires the alert of a bug."""
     with psycopg.connect(site.urls["MIGRATION_DATABASE_URL"], autocommit=True) as owner:
         owner.execute("revoke select on session_events from session_service")
-        site.await_alerts("SessionServiceBug", meanwhile=site.read_history)
+        site.read_history()
+        site.await_alerts("SessionServiceBug")
 
 
 @pytest.mark.needs("prometheus")
