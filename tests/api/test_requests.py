@@ -196,12 +196,12 @@ def test_a_query_is_decoded_as_utf_8(service: Service) -> None:
         assert page["items"][0]["id"] == started["id"]
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path != "/api/sessions"])
+@pytest.mark.parametrize("path", PATHS)
 def test_unknown_query_parameters_are_rejected(service: Service, path: str) -> None:
     """An unknown query parameter is 400 in every operation."""
     for method in PATHS[path]:
         url = path.format(id=uuid4())
-        response = service.client.request(method, url, params={"user_id": "ada"})
+        response = service.client.request(method, url, params={"unknown": "ada"})
         assert response.status_code == 400
         assert response.json()["details"][0]["path"] == "query"
 
