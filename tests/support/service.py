@@ -250,7 +250,7 @@ def admin_page(port: int) -> str:
 
 
 def plain_text(url: str) -> str:
-    """Return the body of a page that the contract does not describe; raise OSError if it is not served yet."""
+    """Return a page that the contract does not describe; raise OSError if it is not served yet."""
     try:
         response = httpx.get(url, timeout=LIMIT, verify=NO_AUTHORITIES)
     except httpx.TransportError as error:
