@@ -23,7 +23,7 @@ PAGES = [
     Mutation(
         "sessions of one millisecond are each in an export",
         "sql/export_sessions.sql",
-        replace_sql("(created_at, id) <", "(created_at, '00000000-0000-0000-0000-000000000000'::uuid) <"),
+        replace_sql("(created_at, id) <", "(created_at, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) <"),
         f"{_EXPORT}test_200_with_each_session_once",
     ),
     Mutation(
