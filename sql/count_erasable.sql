@@ -26,7 +26,7 @@ select
     from session_events
     where (
         (actor ->> 'type' = 'staff' and actor ->> 'subject' = %(user_id)s::text)
-        or (actor ? 'acting' and actor ->> 'acting' = %(user_id)s::text)
+        or (actor ? 'acting' and actor ->> 'acting' = %(user_id)s::text and %(user_id)s::text <> 'unknown')
       )
       and session_id not in (select id from found)
   ) as actors;

@@ -3,11 +3,12 @@
 --
 -- Removes a user as the actor of up to `count` lines in the journals of other users' sessions: the user gave an order, or
 -- acted for the learner. What the line says of the session stays. Locked lines are left out: they are being erased.
+-- The party `unknown` is one without a name, and no user who is called so.
 with found as materialized (
   select session_id, version
   from session_events
   where (actor ->> 'type' = 'staff' and actor ->> 'subject' = %(user_id)s::text)
-    or (actor ? 'acting' and actor ->> 'acting' = %(user_id)s::text)
+    or (actor ? 'acting' and actor ->> 'acting' = %(user_id)s::text and %(user_id)s::text <> 'unknown')
   limit %(count)s::integer
   for update skip locked
 )

@@ -209,7 +209,7 @@ class Exports:
         for wanted in filters:
             after, count = None, _FIRST_COUNT
             while True:
-                page = await self._read(export, partial(read, PageRequest(wanted, after, count)))
+                page = await self._read(export, read, PageRequest(wanted, after, count))
                 yield page
                 if page.last is None:
                     break
@@ -217,8 +217,13 @@ class Exports:
                 grown = 2 * count if page.scanned == count else page.scanned + page.scanned // 8 + 1
                 after, count = page.last, min(grown, _MAX_COUNT)
 
-    async def _read(self, export: Export, read: Callable[[], Awaitable[AnyPage]]) -> AnyPage:
-        """Return a page, of one export after the other; once the export has begun, try again for a while."""
+    async def _read(
+        self, export: Export, read: Callable[[PageRequest], Awaitable[AnyPage]], request: PageRequest
+    ) -> AnyPage:
+        """Return a page, of one export after the other; once the export has begun, try again for a while.
+
+        Each attempt reads fewer sessions: large ones, behind many that were skipped, may take too long.
+        """
         attempts = _ATTEMPTS if export.has_begun else 1
         while True:
             loop = asyncio.get_running_loop()
@@ -227,10 +232,11 @@ class Exports:
             attempts -= 1
             try:
                 async with self._turn:
-                    return await read()
+                    return await read(request)
             except ServiceUnavailableError:
                 if not attempts:
                     raise
+            request = attrs.evolve(request, count=max(1, request.count // 8))
             await asyncio.sleep(_RETRY_INTERVAL)
 
     async def _rest(self, worked: float) -> None:

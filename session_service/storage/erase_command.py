@@ -10,6 +10,7 @@ from uuid import UUID
 
 import psycopg
 
+from session_service import store_urls
 from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import cache_seconds, erase_database_url, redis_url
@@ -146,6 +147,8 @@ def _described(found: ErasableCounts, options: Namespace) -> str:
 def _user(text: str) -> str:
     if not 1 <= len(text) <= 255:
         raise ArgumentTypeError("a user id has 1 to 255 characters")
+    if not store_urls.is_text(text):
+        raise ArgumentTypeError("a byte is no UTF-8")
     return text
 
 

@@ -6,6 +6,8 @@ from functools import partial
 from time import monotonic
 from uuid import UUID
 
+from psycopg.errors import QueryCanceled
+
 from session_service.environment import SettingError
 from session_service.sessions.erasure import ErasureReport
 from session_service.sessions.errors import ServiceUnavailableError
@@ -15,7 +17,7 @@ from session_service.storage.pool import ConnectionPool
 from session_service.storage.session_cache import ERASED, SessionCache
 
 CONNECTIONS = 2  # of each process: one for requests, one for retention
-STEP = 100  # sessions that are erased in one transaction: it deletes some hundred lines of each
+STEP = 100  # sessions that are erased in one transaction, if it takes less than a statement may
 LINES = 1000  # lines of other journals from which a user's name is removed in one statement
 BUDGET = 3.0  # seconds after which no further step begins: the response is due after five
 
@@ -34,6 +36,7 @@ class ErasureStore:
     def __init__(self, pool: ConnectionPool, cache: SessionCache) -> None:
         self.pool = pool
         self._cache = cache
+        self._limit = STEP  # sessions of a step: fewer after one that took too long
         self.on_event: Callable[[], None] = _nothing
         """Called after a transaction that may have written an event of the feed."""
 
@@ -71,8 +74,8 @@ class ErasureStore:
         end, erased, is_full, is_named = monotonic() + BUDGET, 0, True, True
         try:
             while is_full and monotonic() < end:
-                count = len(await self._step(partial(self._lock_user, user_id), actor))
-                erased, is_full = erased + count, count == STEP
+                count = len(await self._erase_some(partial(self._lock_user, user_id), STEP, actor))
+                erased, is_full = erased + count, count > 0
             while is_named and monotonic() < end:
                 is_named = await self._redact(user_id) == LINES
             is_left = is_full or is_named or await self._has_left(user_id)
@@ -85,7 +88,7 @@ class ErasureStore:
 
     async def erase_ended(self, before: datetime, count: int) -> int:
         """Erase up to `count` sessions that have ended before a time; return their number."""
-        return len(await self._step(partial(self._lock_ended, before, count), "system"))
+        return len(await self._erase_some(partial(self._lock_ended, before), count, "system"))
 
     async def erase_old(self, days: int, count: int) -> int:
         """Erase up to `count` sessions that ended more than so many days ago; return their number.
@@ -95,11 +98,28 @@ class ErasureStore:
         clock = await queries.get_clock(self.pool)
         before = clock.now - timedelta(days=days)
 
-        async def lock(connection: PostgresConnection) -> list[UUID]:
+        async def lock(limit: int, connection: PostgresConnection) -> list[UUID]:
             turn = await queries.take_retention_turn(connection)
-            return await self._lock_ended(before, count, connection) if turn.is_taken else []
+            return await self._lock_ended(before, limit, connection) if turn.is_taken else []
 
-        return len(await self._step(lock, "system"))
+        return len(await self._erase_some(lock, count, "system"))
+
+    async def _erase_some(
+        self, lock: Callable[[int, PostgresConnection], Awaitable[list[UUID]]], count: int, actor: str
+    ) -> list[UUID]:
+        """Erase up to `count` sessions in one transaction; fewer if so many took too long before."""
+        while True:
+            limit = min(count, self._limit)
+            try:
+                ids = await self._step(partial(lock, limit), actor)
+            except ServiceUnavailableError as error:
+                if error.reason == "statement":
+                    self._limit = max(1, limit // 8)
+                if limit == 1 or not isinstance(error.__cause__, QueryCanceled):
+                    raise
+            else:
+                self._limit = min(2 * self._limit, STEP)
+                return ids
 
     async def _step(self, lock: Lock, actor: str) -> list[UUID]:
         """Erase the sessions that `lock` finds, in one transaction; return their ids.
@@ -126,12 +146,12 @@ class ErasureStore:
         """Write the tombstones of sessions; return whether Redis has taken them."""
         return await self._cache.raise_versions(dict.fromkeys(ids, ERASED))
 
-    async def _lock_user(self, user_id: str, connection: PostgresConnection) -> list[UUID]:
-        found = await queries.lock_user_sessions(connection, user_id=user_id, count=STEP)
+    async def _lock_user(self, user_id: str, limit: int, connection: PostgresConnection) -> list[UUID]:
+        found = await queries.lock_user_sessions(connection, user_id=user_id, count=limit)
         return [session.id for session in found]
 
-    async def _lock_ended(self, before: datetime, count: int, connection: PostgresConnection) -> list[UUID]:
-        found = await queries.lock_ended_sessions(connection, before=before, count=count)
+    async def _lock_ended(self, before: datetime, limit: int, connection: PostgresConnection) -> list[UUID]:
+        found = await queries.lock_ended_sessions(connection, before=before, count=limit)
         return [session.id for session in found]
 
     async def _has_left(self, user_id: str) -> bool:

@@ -100,6 +100,7 @@ def test_it_asks_on_a_terminal(own: Service, migrated: Urls, reply: str, status:
         ({}, [], 2, "one of the arguments"),
         ({}, ["--user", "a", "--session", str(uuid4())], 2, "not allowed with"),
         ({}, ["--before", "31.1.2026"], 2, "invalid _date value"),
+        ({}, ["--user", "\udcff"], 2, "a byte is no UTF-8"),
         ({}, ["--older-than", "-1"], 2, "0 to 36500 days"),
         ({"ERASE_DATABASE_URL": ""}, ["--user", "a"], 1, "ERASE_DATABASE_URL must be set"),
         ({"REDIS_URL": ""}, ["--user", "a"], 1, "REDIS_URL must be set"),

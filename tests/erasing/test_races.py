@@ -1,11 +1,13 @@
 """Races: saves, batches, sequencers and instances beside an erasing transaction."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from httpx import Response
 from redis import Redis
 
 from session_service.storage.session_cache import ERASED, SessionCache
@@ -153,28 +155,34 @@ def test_an_instance_that_is_killed_before_the_commit_erases_nothing(
         assert erase(other, session["id"]).status_code == 204
 
 
-def test_erasing_beside_batches_ends_without_a_deadlock(service: Service, migrated: Urls) -> None:
+def test_erasing_beside_batches_ends_without_a_deadlock(migrated: Urls, patient_repository: Path) -> None:
     """Users are erased by two instances while all their sessions are saved and get orders: none is left.
 
     Each request is done, or refused because the session is gone.
     """
     quiz = f"quiz-{uuid4()}"
     users = [new_user() for _ in range(3)]
-    ids = [UUID(str(service.start(user_id=user, quiz_id=quiz)["id"])) for user in users for _ in range(20)]
-    with running(migrated) as other, ThreadPoolExecutor(12) as clients:
-        saves = [
-            clients.submit(one.save, session_id, number, "x")
-            for number in range(3)
-            for session_id in ids
-            for one in (service, other)
+    with (
+        running(migrated, patient_repository) as service,
+        running(migrated, patient_repository) as other,
+        ThreadPoolExecutor(12) as clients,
+    ):
+        ids = [
+            UUID(str(service.start(user_id=user, quiz_id=quiz)["id"])) for user in users for _ in range(20)
         ]
+
+        def save() -> list[Future[Response]]:
+            return [clients.submit(one.save, each, 1, "x") for each in ids for one in (service, other)]
+
+        saves = save()
         orders = [clients.submit(order_quiz, service, "pause", {"quiz_id": quiz}) for _ in range(3)]
         erasing = [clients.submit(erase_user, one, user) for user in users for one in (service, other)]
+        saves += save()
         assert {one.result().status_code for one in saves} <= {200, 404, 423}
         assert {one.result().status_code for one in (*orders, *erasing)} == {200}
-    for user in users:
-        erase_user(service, user)
-    assert {service.read(session_id).status_code for session_id in ids} == {404}
+        for user in users:
+            erase_user(service, user)
+        assert {service.read(session_id).status_code for session_id in ids} == {404}
 
 
 def _waiting(database: psycopg.Connection, role: str, part: str = "") -> list[int]:

@@ -32,6 +32,17 @@ REOPEN = """
     where id = %s
 """
 
+# PostgreSQL cancels a statement after five seconds, which is too short to delete two rows.
+SLOW = """
+    create function be_slow() returns trigger language plpgsql as $$
+    begin
+      perform pg_sleep(2.6);
+      return old;
+    end
+    $$;
+    create trigger slow before delete on quiz_sessions for each row execute function be_slow();
+"""
+
 
 def _prepare(service: Service, database: psycopg.Connection) -> tuple[list[str], list[str]]:
     """Return the ids of sessions that ended over two days ago, and of others."""
@@ -103,6 +114,24 @@ def test_one_instance_works_at_a_time(migrated_database: tuple[Urls, psycopg.Con
         return [first, await store.erase_old(2, 10)]
 
     assert asyncio.run(_with_store(urls, erase)) == [0, 1]
+
+
+def test_sessions_that_take_too_long_together_are_erased_one_by_one(
+    migrated_database: tuple[Urls, psycopg.Connection],
+) -> None:
+    """Sessions with more lines than one transaction has the time to delete do not stop erasing for ever."""
+    urls, database = migrated_database
+    with running(urls) as service:
+        for _ in range(2):
+            session_id = service.start()["id"]
+            service.complete(session_id)
+            database.execute(OLD, [3 * DAY, session_id])
+    database.execute(SLOW)
+
+    async def erase(store: ErasureStore) -> list[int]:
+        return [await store.erase_old(2, 2), await store.erase_old(2, 1)]
+
+    assert asyncio.run(_with_store(urls, erase)) == [1, 1]
 
 
 async def _with_store(urls: Urls, use: Callable[[ErasureStore], Awaitable[list[int]]]) -> list[int]:

@@ -60,6 +60,19 @@ def test_200_leaves_locked_sessions_to_the_next_call(service: Service, migrated:
     assert erase_user(service, user).json() == {"erased": 1, "unfinished": False}
 
 
+def test_200_for_a_user_who_is_called_unknown(service_with_tokens: Service) -> None:
+    """A user called "unknown" is not the party without a name in the lines of others, which stay."""
+    service, officer, user = service_with_tokens, bearer("officer", scope="sessions:erase"), new_user()
+    started = service.client.post(
+        "/api/sessions/start", json={"user_id": user, "quiz_id": 7}, headers=bearer(user, act={})
+    )
+    path = f"/api/sessions/{started.json()['id']}/events"
+    before = service.client.get(path, headers=bearer("back-end", scope=SERVICE_SCOPE)).json()
+    assert before["items"][0]["actor"]["acting"] == "unknown"
+    assert erase_user(service, "unknown", officer).json() == {"erased": 0, "unfinished": False}
+    assert service.client.get(path, headers=bearer("back-end", scope=SERVICE_SCOPE)).json() == before
+
+
 @pytest.mark.parametrize("query", ["", "user_id=", "user_id=a&user_id=b", "user_id=a&quiz_id=7"])
 def test_400_without_one_user(service: Service, query: str) -> None:
     """A request that does not name one user, and nothing else, is rejected: it erases nothing."""

@@ -138,6 +138,42 @@ def test_an_export_survives_a_short_fault(migrated_database: tuple[Urls, psycopg
         assert export.result().count(b'"status":"in_progress"') == 20
 
 
+# Each session that is completed takes a tenth of a second to read.
+_SLOW = """
+    alter table quiz_sessions rename to stored_sessions;
+    create function read_slowly(answers jsonb) returns jsonb language plpgsql stable cost 1000 as $$
+    begin
+      perform pg_sleep(0.1);
+      return answers;
+    end
+    $$;
+    create view quiz_sessions as
+    select
+      id, user_id, quiz_id, current_question, status, started_at, expires_at, closes_at, last_saved_at,
+      completed_at, created_at, updated_at, version, annotations, late_saves, paused_at, ended_by, on_expiry,
+      attempt, metadata,
+      case when status = 'completed' then read_slowly(answers) else answers end as answers
+    from stored_sessions;
+    grant select on quiz_sessions to session_service;
+"""
+
+
+def test_a_page_that_takes_too_long_is_read_in_parts(
+    migrated_database: tuple[Urls, psycopg.Connection],
+) -> None:
+    """Many sessions that are skipped let a page grow; slow ones behind them do not end the export."""
+    urls, database = migrated_database
+    fill(database, "exam", 60)
+    database.execute(
+        "update quiz_sessions set status = 'completed', ended_by = 'learner', completed_at = now()"
+    )
+    database.execute("update quiz_sessions set created_at = created_at - interval '1 day'")
+    fill(database, "exam", 240)
+    with running(urls) as service:
+        database.execute(_SLOW)
+        assert len(lines(service, quiz_id="exam", status="completed")) == 60
+
+
 def test_each_session_is_exported_once_while_others_change(
     migrated: Urls, database: psycopg.Connection
 ) -> None:

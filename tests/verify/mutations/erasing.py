@@ -155,6 +155,16 @@ RETENTION = [
         force("ErasureStore.erase_old", "turn.is_taken", value=True),
         f"{_RETENTION}test_one_instance_works_at_a_time",
     ),
+    Mutation(
+        "fewer sessions after a step that took too long",
+        _STORE,
+        force(
+            "ErasureStore._erase_some",
+            "limit == 1 or not isinstance(error.__cause__, QueryCanceled)",
+            value=True,
+        ),
+        f"{_RETENTION}test_sessions_that_take_too_long_together_are_erased_one_by_one",
+    ),
 ]
 
 ACCESS = [

@@ -90,6 +90,12 @@ RUNS = [
         f"{_LATE}test_an_export_survives_a_short_fault",
     ),
     Mutation(
+        "a page that takes too long is read in parts",
+        _EXPORTS,
+        remove("Exports._read", "request = $VALUE"),
+        f"{_LATE}test_a_page_that_takes_too_long_is_read_in_parts",
+    ),
+    Mutation(
         "running exports end at a shutdown",
         _EXPORTS,
         remove("Exports.begin_shutdown", "self._ends_at = $VALUE"),
