@@ -47,6 +47,8 @@ def main() -> None:
     """Export with the settings of the environment."""
     options = arguments()
     logging.basicConfig(level=logging.ERROR, format="session-service: %(message)s")
+    # A shell without job control ignores SIGINT for its background commands, which would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         asyncio.run(run(options))
     except (SettingError, ExportError) as error:
