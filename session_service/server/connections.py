@@ -112,8 +112,8 @@ def reset(transport: asyncio.WriteTransport) -> None:
     Without RST the kernel would keep the unsent data for minutes, and a body that only the end of the
     connection delimits, as in HTTP/1.0, would look complete.
     """
-    # If the connection is lost already, there is no socket, or one without a file.
-    with suppress(OSError):
+    # If the connection is lost already, there is no socket, or one without a file: ValueError.
+    with suppress(OSError, ValueError):
         if client := transport.get_extra_info("socket"):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
