@@ -112,9 +112,10 @@ def reset(transport: asyncio.WriteTransport) -> None:
     Without RST the kernel would keep the unsent data for minutes, and a body that only the end of the
     connection delimits, as in HTTP/1.0, would look complete.
     """
-    # The connection may be lost already.
-    with suppress(OSError):
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    # If the connection is lost already, there is no socket, or one without a file: ValueError.
+    with suppress(OSError, ValueError):
+        if client := transport.get_extra_info("socket"):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
 
 
@@ -126,7 +127,8 @@ def _unsent_bytes(transport: asyncio.WriteTransport) -> int:
     queued = bytes(4)
     # ValueError: the connection is lost, and its socket has no file any more.
     with suppress(OSError, ValueError):
-        queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+        if client := transport.get_extra_info("socket"):
+            queued = fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, queued)
     return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
 

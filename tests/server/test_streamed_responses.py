@@ -49,6 +49,17 @@ def test_an_error_after_the_first_byte_resets_the_connection(
     eventually(lambda: "was broken off" in server.log.read_text())
 
 
+def test_clients_that_reset_their_connections_leave_no_error(server: Service) -> None:
+    """Clients that end an export with a reset, at different moments, leave no error in the log."""
+    ended = server.log.read_text().count("was given up by its client")
+    for size in range(60):
+        with stalled(server, "quiz_id=large&format=ndjson") as connection:
+            connection.recv(1 + size * 16_384)
+    eventually(lambda: server.log.read_text().count("was given up by its client") > ended)
+    eventually(lambda: server.client.get(PATH, params={"quiz_id": "none"}).status_code == 200)
+    assert "exception" not in server.log.read_text()
+
+
 def test_a_lost_connection_to_the_database_breaks_no_export(
     server: Service, large_quiz: tuple[Urls, psycopg.Connection]
 ) -> None:
