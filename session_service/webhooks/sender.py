@@ -29,7 +29,7 @@ MAX_BODY_BYTES = 64 * 1024  # of a response that are read
 KEEP_ALIVE = 5.0  # seconds for which an idle connection is kept: less than most servers do
 CONCURRENCY = 8  # posts at the same time
 
-# httpcore passes on an error of TLS after the handshake as it is, such as that of a missing client certificate.
+# httpcore passes on an error of TLS after the handshake as it is, such as an alert for a client certificate.
 _FAULTS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, ssl.SSLError)
 
 
