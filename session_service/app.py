@@ -34,7 +34,7 @@ from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
 from session_service.settings import Settings
 from session_service.storage import migrations, queries, statements
-from session_service.storage.database_metrics import measure_database
+from session_service.storage.database_metrics import DatabaseMetrics
 from session_service.storage.erasure_store import CONNECTIONS, ErasureStore
 from session_service.storage.event_store import EventStore
 from session_service.storage.export_store import ExportStore
@@ -69,7 +69,7 @@ def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
     access_log = AccessLog(write_log, is_json=settings.log.is_json, requests=settings.log.requests)
     metrics.info.set_function(lambda: 1, contract.version())
     storage = _storage(settings)
-    metrics.database = partial(measure_database, storage.pool)
+    metrics.database = DatabaseMetrics(storage.pool)
     services = _services(storage, settings)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None

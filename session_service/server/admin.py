@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import Metric
@@ -20,13 +22,20 @@ from session_service.settings import Settings
 
 SCRAPE_TIMEOUT = 5.0  # seconds in which the event loop must return the metrics: half of Prometheus's default
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 Collect = Callable[[], Awaitable[list[Family]]]
 
 _MERGED: dict[Merge, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
 
 
+class _UnresponsiveError(Exception):
+    """The event loop does not respond, or has ended."""
+
+
 class _LoopCollector(Collector):
-    """Collects the metrics of an event loop from another thread; an unresponsive loop has none."""
+    """Collects the metrics of an event loop from another thread."""
 
     def __init__(self, collect: Collect, loop: asyncio.AbstractEventLoop) -> None:
         self._collect = collect
@@ -38,7 +47,7 @@ class _LoopCollector(Collector):
             families = request.result(SCRAPE_TIMEOUT)
         except (FutureTimeoutError, CancelledError):
             request.cancel()
-            return
+            raise _UnresponsiveError from None
         for family in families:
             metric = Metric(family.name, family.documentation, family.kind)
             for name, labels, value in family.samples:
@@ -56,10 +65,22 @@ def publish(settings: Settings, collect: Collect, loop: asyncio.AbstractEventLoo
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_LoopCollector(collect, loop))
     try:
-        start_http_server(settings.admin.port, settings.admin.host, registry)
+        server, _ = start_http_server(settings.admin.port, settings.admin.host, registry)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "no host name"
         sys.exit(f"session-service: cannot listen on ADMIN_HOST and ADMIN_PORT: {reason}")
+    page = server.get_app()
+    assert page is not None
+    server.set_app(partial(_respond, page))
+
+
+def _respond(page: "WSGIApplication", environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+    """Return the page, or 503 if the event loop does not respond: an empty page would count as a success."""
+    try:
+        return page(environ, start)
+    except _UnresponsiveError:
+        start("503 Service Unavailable", [])
+        return []
 
 
 def process_families() -> list[Family]:

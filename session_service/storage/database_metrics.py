@@ -1,24 +1,50 @@
 """Metrics of the database: backlogs of the background tasks and sizes, which all processes share."""
 
+import asyncio
+import logging
 from collections.abc import Sequence
 
 from session_service.metrics import Family, gauge, labelled_gauge
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.storage import queries
+from session_service.storage.connection import reason
 from session_service.storage.event_rows import Backlogs
 from session_service.storage.pool import ConnectionPool
-from session_service.storage.statements import RejectedError
 from session_service.storage.webhook_rows import WebhookLag
 
+TIMEOUT = 1.0  # seconds for the statements: less than a worker has for all its metrics
 
-async def measure_database(pool: ConnectionPool) -> list[Family]:
-    """Return the metrics of the database; none if it is not available or rejects the statements."""
-    try:
-        backlogs, webhooks = await queries.measure_backlogs(pool), await queries.measure_webhook_lag(pool)
-    except (ServiceUnavailableError, RejectedError):
-        # The page has the other metrics, also while the role lacks a right.
-        return []
-    return [*_backlogs(backlogs), *_webhooks(webhooks)]
+_log = logging.getLogger(__name__)
+
+
+class DatabaseMetrics:
+    """Measures the database; without a result in time the other metrics are published without it.
+
+    Statements that take longer go on: psycopg takes ten seconds to cancel one of a silent server. The next
+    caller waits for them, too, so that there are never more.
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._measuring: asyncio.Task[list[Family]] | None = None
+
+    async def __call__(self) -> list[Family]:
+        """Return the metrics of the database; none if it is not available."""
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._measure())
+        done, _ = await asyncio.wait({self._measuring}, timeout=TIMEOUT)
+        return self._measuring.result() if done else []
+
+    async def _measure(self) -> list[Family]:
+        try:
+            backlogs = await queries.measure_backlogs(self._pool)
+            webhooks = await queries.measure_webhook_lag(self._pool)
+        except ServiceUnavailableError:
+            return []
+        except Exception as error:  # noqa: BLE001 - a statement that is rejected must not take the others along
+            _log.error("the database was not measured: %s", reason(error))
+            return []
+        return [*_backlogs(backlogs), *_webhooks(webhooks)]
 
 
 def _backlogs(backlogs: Backlogs) -> list[Family]:

@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import orjson
 from attrs import frozen
@@ -57,7 +58,8 @@ class Dispatcher:
         self._endpoint = endpoint
         self._pool = pool
         self._sender = sender
-        self._in_flight: dict[int, asyncio.Task[None]] = {}
+        # By session: the event of an erased session, too, comes after one that is on its way.
+        self._in_flight: dict[UUID, asyncio.Task[None]] = {}
         self._failures = 0
         self._look_at = 0.0
         self._due: deque[DueDelivery] = deque()
@@ -87,19 +89,21 @@ class Dispatcher:
             self._look_at = 0.0 if more else now + INTERVAL
             # A delivery that was listed may be gone since.
             self._due.clear()
-        free = self._limit() - len(self._in_flight)
-        if free > 0 and not self._due:
+        if not self._due and len(self._in_flight) < self._limit():
             await self._list()
-        for _ in range(min(free, len(self._due))):
+        while self._due and len(self._in_flight) < self._limit():
             delivery = self._due.popleft()
-            self._in_flight[delivery.position] = asyncio.create_task(self._deliver(delivery))
+            self._in_flight[delivery.session_id] = asyncio.create_task(self._deliver(delivery))
 
     async def _list(self) -> None:
-        """List deliveries that are due and not in flight."""
+        """List deliveries that are due, one of each session of which none is in flight."""
         # Those that end during the query are still in its snapshot.
-        in_flight = set(self._in_flight)
+        taken = set(self._in_flight)
         due = await queries.list_due_deliveries(self._pool, webhook=self._endpoint.name, count=BATCH_SIZE)
-        self._due.extend(delivery for delivery in due if delivery.position not in in_flight)
+        for delivery in due:
+            if delivery.session_id not in taken:
+                taken.add(delivery.session_id)
+                self._due.append(delivery)
 
     def _limit(self) -> int:
         """Return the number of posts at the same time: one to an endpoint that has failed again and again."""
@@ -129,7 +133,7 @@ class Dispatcher:
             # Without a record it would be sent again in the next round.
             await asyncio.sleep(FIRST_DELAY)
         finally:
-            del self._in_flight[delivery.position]
+            del self._in_flight[delivery.session_id]
 
     async def _send(self, delivery: DueDelivery) -> Failure | None:
         """Post the event; return why that failed, or None."""

@@ -29,6 +29,9 @@ MAX_BODY_BYTES = 64 * 1024  # of a response that are read
 KEEP_ALIVE = 5.0  # seconds for which an idle connection is kept: less than most servers do
 CONCURRENCY = 8  # posts at the same time
 
+# httpcore passes on an error of TLS after the handshake as it is, such as an alert for a client certificate.
+_FAULTS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, ssl.SSLError)
+
 
 class SendError(Exception):
     """A post without a response; the text gives the reason, without the URL."""
@@ -82,7 +85,7 @@ class Sender:
                     return await self._request(address, message_id, body)
                 except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                     reason = SendError(_reason(error))
-                except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+                except _FAULTS as error:
                     raise SendError(_reason(error)) from None
         raise reason
 
@@ -124,7 +127,7 @@ class Sender:
 async def _read(response: httpcore.Response) -> None:
     """Read the body up to the bounds: its connection is then kept, and any other is closed."""
     size = 0
-    with suppress(TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
+    with suppress(TimeoutError, *_FAULTS):
         async with asyncio.timeout(BODY_TIMEOUT):
             async for part in response.aiter_stream():
                 size += len(part)

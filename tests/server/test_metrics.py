@@ -1,14 +1,29 @@
 """Tests of /metrics: the page is valid, and counts what has happened."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
+import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dev import servers
+from session_service import metrics
+from session_service.server import admin
+from session_service.settings import Settings
 from tests.conftest import Urls
-from tests.support.service import Service, admin_page, failed_start, folder, free_port, running
+from tests.support.service import (
+    NO_AUTHORITIES,
+    Service,
+    admin_page,
+    failed_start,
+    folder,
+    free_port,
+    frozen_database,
+    running,
+)
 from tests.support.waiting import eventually
 
 PREFIX = "session_service_"
@@ -101,6 +116,44 @@ def test_the_page_has_the_backlogs_of_the_database(migrated: Urls) -> None:
             assert PREFIX + name in names
         assert page.value("journal_bytes") > 0
         assert "process_cpu_seconds_total" in names
+
+
+@pytest.mark.parametrize("server", ["hypercorn", "uvicorn"])
+def test_a_frozen_database_leaves_the_other_metrics(
+    migrated_database: tuple[Urls, psycopg.Connection], server: str
+) -> None:
+    """While PostgreSQL is silent the page has all other metrics, and later those of the database again."""
+    urls, _ = migrated_database
+    with _measured(urls, SERVER=server) as (service, page):
+        service.start()
+        with frozen_database(urls["MIGRATION_DATABASE_URL"]):
+            names = {name for name, _ in page.values()}
+            assert PREFIX + "request_duration_seconds_count" in names
+            assert PREFIX + "journal_bytes" not in names
+        eventually(lambda: page.value("journal_bytes") > 0)
+
+
+def test_a_rejected_statement_leaves_the_other_metrics(
+    migrated_database: tuple[Urls, psycopg.Connection],
+) -> None:
+    """If PostgreSQL rejects a statement of the metrics, the page has all others, and the log says why."""
+    urls, owner = migrated_database
+    with _measured(urls) as (service, page):
+        owner.execute("alter table webhook_endpoints rename to elsewhere")
+        assert page.value("info", version="2.1.0") == 1
+        assert (PREFIX + "journal_bytes", frozenset()) not in page.values()
+        eventually(lambda: "the database was not measured" in service.log.read_text())
+
+
+def test_an_unresponsive_event_loop_is_no_empty_page(migrated: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page without metrics would be a success for Prometheus: the status is 503."""
+    monkeypatch.setattr(admin, "SCRAPE_TIMEOUT", 0.1)
+    port = free_port()
+    for name, value in {**migrated, "ADMIN_PORT": str(port)}.items():
+        monkeypatch.setenv(name, value)
+    loop = asyncio.new_event_loop()
+    admin.publish(Settings.read(), metrics.collect, loop)
+    assert httpx.get(f"http://127.0.0.1:{port}/metrics", verify=NO_AUTHORITIES).status_code == 503
 
 
 def test_without_a_port_there_is_no_page(migrated: Urls) -> None:

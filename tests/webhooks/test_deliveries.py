@@ -112,6 +112,36 @@ def test_an_erased_session_waits_for_no_refused_event(
     assert receiver.ids == [first, erased]
 
 
+def test_an_erased_session_waits_for_its_event_that_is_on_its_way(
+    urls: Urls, owner: psycopg.Connection, events: Events
+) -> None:
+    """The event of an erased session is the last one that arrives, also if an earlier one is slow."""
+    release = threading.Event()
+
+    def respond(request: Request) -> Response:
+        if request.id == first:
+            release.wait(LIMIT)
+        return Response()
+
+    with receiving() as receiver:
+        receiver.respond = respond
+        first = events.start()
+        with sending(urls, {"grading": local(receiver.url())}):
+            owner.execute("update webhook_endpoints set position = 0")
+            receiver.await_requests(1)
+            erased = events.add(first, "session.erased")
+            owner.execute("delete from session_events where type <> 'session.erased'")
+            # The second one is listed after the event of the erased session.
+            others = [events.start()]
+            receiver.await_requests(2)
+            others.append(events.start())
+            receiver.await_requests(3)
+            assert receiver.ids == [first, *others]
+            release.set()
+            eventually(lambda: deliveries(owner) == [])
+    assert receiver.ids == [first, *others, erased]
+
+
 def test_a_receiver_that_is_down_misses_nothing(
     urls: Urls, owner: psycopg.Connection, events: Events
 ) -> None:

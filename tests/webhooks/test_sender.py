@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
 import re
+import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,26 @@ def test_a_server_with_a_wrong_certificate_gets_no_event(tmp_path: Path, authori
             receiver.scheme = "https"
             assert reason in reasons(tmp_path, receiver.url())
             assert receiver.requests == []
+
+
+def test_an_error_of_tls_after_the_handshake_is_a_failure(tmp_path: Path, authority: Authority) -> None:
+    """An alert or bytes that are no TLS, after the handshake, fail the post like any other fault."""
+    tls = authority.certify(LOOPBACK)
+
+    def serve(listener: socket.socket) -> None:
+        with listener.accept()[0] as plain, tls.wrap_socket(plain, server_side=True) as secure:
+            secure.recv(65536)
+            os.write(secure.fileno(), b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            # Until the client closes: a reset could overtake the bytes.
+            with suppress(OSError):
+                while secure.recv(65536):
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        assert "SSLError" in reasons(tmp_path, f"https://127.0.0.1:{listener.getsockname()[1]}/")
+        thread.join()
 
 
 def test_private_addresses_need_a_setting(tmp_path: Path, authority: Authority) -> None:

@@ -60,7 +60,7 @@ DELIVERIES = [
     Mutation(
         "no event is in flight twice",
         _DISPATCHER,
-        replace("Dispatcher._list", "delivery.position not in in_flight", "True"),
+        replace("Dispatcher._list", "delivery.session_id not in taken", "True"),
         f"{_DELIVERIES}test_a_slow_endpoint_delays_no_other",
     ),
     Mutation(
