@@ -54,8 +54,13 @@ function takePage(page, at) {
     else if (known.update(item, at)) changed.push(known);
   }
   room.counts = page.counts;
-  // With a filter of the service, attempts leave the list because they have changed.
-  if (watchedStatus()) for (const [id, one] of attempts) if (!one.listed) attempts.delete(id);
+  // An attempt that is neither listed nor older than the list was erased; with a filter of the service it may have changed.
+  const oldest = page.next_cursor === null ? -Infinity : Date.parse(page.items.at(-1).created_at);
+  for (const [id, one] of attempts) {
+    if (one.listed || !(watchedStatus() || one.createdAt > oldest)) continue;
+    attempts.delete(id);
+    if (!watchedStatus()) table.remove(id);
+  }
   for (const id of selected) if (!attempts.has(id)) selected.delete(id);
   showMore(page);
   orders.notice(changed);
@@ -233,14 +238,16 @@ function listen() {
 }
 
 function select(ids, chosen) {
-  for (const id of ids) if (chosen) selected.add(id);
+  for (const id of ids) if (chosen && attempts.has(id)) selected.add(id);
   else selected.delete(id);
   draw();
 }
 
 function onClick(button) {
   const { one, some, all, side, sort, filter } = button?.dataset ?? {};
-  if (one) openOrder(one, [attempts.get(button.closest("tr").dataset.id)]);
+  const attempt = attempts.get(button?.closest("tr")?.dataset.id);
+  // The row of an attempt that has gone stays while the table is frozen.
+  if (one && attempt) openOrder(one, [attempt]);
   if (some) openOrder(some, [...selected].map((id) => attempts.get(id)));
   if (all) openOrder(all, null);
   if (side) openOrder(side, [history.attempt]);

@@ -32,7 +32,12 @@ export class Table {
   /** Show these attempts. In a frozen table new ones come last, none goes and none moves, unless `now` is asked. */
   arrange(attempts, { at, idleMinutes, selected, move }) {
     const wanted = attempts.map((one) => one.id);
-    for (const attempt of attempts) if (!this.#rows.has(attempt.id)) this.#rows.set(attempt.id, new Row(attempt));
+    for (const attempt of attempts) {
+      const row = this.#rows.get(attempt.id);
+      // An attempt that had left the list comes back as another object.
+      if (row) row.attempt = attempt;
+      else this.#rows.set(attempt.id, new Row(attempt));
+    }
     const held = this.frozen && !move;
     const kept = new Set(this.#shown);
     const next = held ? [...this.#shown, ...wanted.filter((id) => !kept.has(id))] : wanted;
@@ -50,6 +55,13 @@ export class Table {
 
   get shown() {
     return this.#shown;
+  }
+
+  /** Take the row of an erased attempt away, also in a frozen table. */
+  remove(id) {
+    this.#rows.get(id)?.element.remove();
+    this.#rows.delete(id);
+    this.#shown = this.#shown.filter((one) => one !== id);
   }
 
   clear() {

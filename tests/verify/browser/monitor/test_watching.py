@@ -189,3 +189,29 @@ def test_the_newest_thousand_are_shown(exam: Exam, proxy: ValidatingProxy, brows
     eventually(lambda: counts(browser).get("unlisted") == 1, lambda: counts(browser))
     assert text(browser, "#more").startswith("These are the newest 1,000 of 1,001 attempts.")
     assert "Late Learner" in shown(browser)
+
+
+def test_an_erased_attempt_leaves_the_page(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """Of a session that was erased meanwhile neither the name nor the count stays."""
+    open_exam(browser, proxy.url, exam.quiz)
+    erased = exam.learners[2]
+    assert erased.name in shown(browser)
+    exam.database.execute("delete from quiz_sessions where id = %s", [erased.session])
+    eventually(lambda: counts(browser)["all"] == 5, lambda: counts(browser))
+    assert erased.name not in shown(browser)
+
+
+def test_an_attempt_comes_back_as_it_is(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """An attempt that has left the list of a status, and is listed again, is shown with its state."""
+    open_exam(browser, proxy.url, exam.quiz)
+    learner = exam.learners[2]
+    load = (
+        "const field = document.querySelector('#status'); field.value = arguments[0];"
+        "field.dispatchEvent(new Event('change'))"
+    )
+    browser.execute_script(load, "paused")
+    eventually(lambda: counts(browser)["all"] == 0, lambda: counts(browser))
+    browser.execute_script(load, "")
+    eventually(lambda: counts(browser)["all"] == 6, lambda: counts(browser))
+    assert state(browser, learner).startswith("Working")
+    assert "No longer listed" not in text(browser, "#rows")
