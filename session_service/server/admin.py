@@ -79,8 +79,8 @@ def _respond(page: "WSGIApplication", environ: "WSGIEnvironment", start: "StartR
     try:
         return page(environ, start)
     except _UnresponsiveError:
-        start("503 Service Unavailable", [])
-        return []
+        start("503 Service Unavailable", [("Content-Type", "text/plain")])
+        return [b"The event loop does not respond.\n"]
 
 
 def process_families() -> list[Family]:
