@@ -28,7 +28,9 @@ def deployed(urls: Urls) -> Iterator[Deployment]:
     with (
         folder() as base,
         migrated_postgres(base) as postgres,
-        running({**urls, "DATABASE_URL": postgres.url}, PYTHONPATH=INSIDE) as service,
+        running(
+            {**urls, "DATABASE_URL": postgres.url, "ERASE_DATABASE_URL": ""}, PYTHONPATH=INSIDE
+        ) as service,
     ):
         yield Deployment(postgres, service)
 

@@ -122,7 +122,7 @@ def test_a_lock_blocks_the_only_connection(deployment: Deployment, servers: Urls
 
     A write that timed out at 5 s would be unknown.
     """
-    urls = servers | {"DATABASE_URL": deployment.postgres.url}
+    urls = servers | {"DATABASE_URL": deployment.postgres.url, "ERASE_DATABASE_URL": ""}
     with (
         running(urls, DATABASE_POOL_SIZE="1") as service,
         psycopg.connect(deployment.postgres.owner_url) as holder,
@@ -166,7 +166,7 @@ def test_postgresql_is_read_only(deployment: Deployment) -> None:
 
 def test_graceful_shutdown_while_postgresql_is_frozen(deployment: Deployment, servers: Urls) -> None:
     """Graceful shutdown ends while PostgreSQL is frozen; requests in flight get 503 unknown."""
-    urls = servers | {"DATABASE_URL": deployment.postgres.url}
+    urls = servers | {"DATABASE_URL": deployment.postgres.url, "ERASE_DATABASE_URL": ""}
     with running(urls, PYTHONPATH=INSIDE) as service, ThreadPoolExecutor(1) as clients:
         # The save needs an open connection, also while the sequencer has one; both services have a sequencer.
         with psycopg.connect(deployment.postgres.owner_url) as holder:
@@ -190,7 +190,10 @@ def test_responses_of_postgresql_are_fragmented(deployment: Deployment, servers:
 
     async def run() -> None:
         proxy = deployment.postgres.proxy()
-        urls = servers | {"DATABASE_URL": deployment.postgres.url_at(await proxy.start())}
+        urls = servers | {
+            "DATABASE_URL": deployment.postgres.url_at(await proxy.start()),
+            "ERASE_DATABASE_URL": "",
+        }
         async with running_async(urls) as service:
             await asyncio.to_thread(_read_and_save_in_fragments, service, proxy)
         await proxy.stop()

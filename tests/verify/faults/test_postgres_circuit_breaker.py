@@ -149,7 +149,7 @@ def test_requests_are_rejected_at_once_during_an_outage(
     postgres: Postgres, migrated: Urls, name: str
 ) -> None:
     """During an outage requests are 503 at once: dozens in less time than the timeout of one body."""
-    urls = migrated | {"DATABASE_URL": postgres.url}
+    urls = migrated | {"DATABASE_URL": postgres.url, "ERASE_DATABASE_URL": ""}
     with running(urls, SERVER=name) as service:
         session_id = service.start()["id"]
         postgres.stop()

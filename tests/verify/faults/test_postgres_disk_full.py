@@ -52,7 +52,7 @@ def test_write_ahead_log_full(servers: Urls) -> None:
         assert clients.lost(postgres.owner_url) == []
 
     with folder() as base, migrated_postgres(base) as postgres, wal_disk(postgres) as disk:
-        with running(servers | {"DATABASE_URL": postgres.url}) as service:
+        with running(servers | {"DATABASE_URL": postgres.url, "ERASE_DATABASE_URL": ""}) as service:
             asyncio.run(run(postgres, disk, service.url))
         assert "PANIC:  could not write" in (base / "postgres.log").read_text()
 

@@ -47,7 +47,8 @@ def _fail_over(urls: Urls, end: Callable[[Postgres], None]) -> None:
         standby = Postgres(second)
         primary.replicate(standby)
         hosts = f"host={first},{second}&target_session_attrs=read-write"
-        with running(urls | {"DATABASE_URL": f"postgresql://session_service@/postgres?{hosts}"}) as service:
+        url = f"postgresql://session_service@/postgres?{hosts}"
+        with running(urls | {"DATABASE_URL": url, "ERASE_DATABASE_URL": ""}) as service:
             asyncio.run(run(primary, standby, service.url))
         standby.stop()
 
@@ -105,7 +106,7 @@ def half_open_connections(urls: Urls) -> None:
 
     async def run(postgres: Postgres) -> None:
         proxy = postgres.proxy()
-        through = urls | {"DATABASE_URL": postgres.url_at(await proxy.start())}
+        through = urls | {"DATABASE_URL": postgres.url_at(await proxy.start()), "ERASE_DATABASE_URL": ""}
         async with running_async(through) as service, load(service.url) as clients:
             proxy.freeze_open_connections()
             stranded = monotonic()

@@ -22,7 +22,13 @@ def test_postgresql_starts_late(deployment: Deployment, servers: Urls) -> None:
     """A service that starts before its PostgreSQL logs that it waits, and serves once PostgreSQL is up."""
     deployment.postgres.stop()
     port = free_port()
-    env = {**os.environ, **servers, "DATABASE_URL": deployment.postgres.url, "PORT": str(port)}
+    env = {
+        **os.environ,
+        **servers,
+        "ERASE_DATABASE_URL": "",
+        "DATABASE_URL": deployment.postgres.url,
+        "PORT": str(port),
+    }
     command = [sys.executable, "-m", "session_service"]
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -37,7 +43,13 @@ def test_postgresql_starts_late(deployment: Deployment, servers: Urls) -> None:
 def test_postgresql_without_fsync(deployment: Deployment, servers: Urls) -> None:
     """A PostgreSQL without fsync, which could lose acknowledged writes, fails the start."""
     deployment.postgres.set("fsync", "off")
-    env = {**os.environ, **servers, "DATABASE_URL": deployment.postgres.url, "PORT": str(free_port())}
+    env = {
+        **os.environ,
+        **servers,
+        "ERASE_DATABASE_URL": "",
+        "DATABASE_URL": deployment.postgres.url,
+        "PORT": str(free_port()),
+    }
     command = [sys.executable, "-m", "session_service"]
     ended = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=LIMIT, check=False
