@@ -47,6 +47,7 @@ def chromium(profile: Path, *flags: str) -> Iterator[Chrome]:
     # Without the path of the driver, selenium downloads one.
     with Chrome(options=options, service=ChromeService(shutil.which("chromedriver"))) as chrome:
         chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _REPORT})
+        chrome.set_script_timeout(LIMIT)
         yield chrome
 
 
