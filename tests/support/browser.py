@@ -14,6 +14,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.support.conformance import PATHS
+from tests.support.waiting import LIMIT
 
 OPERATIONS = {
     (method, path, operation["operationId"])
