@@ -224,6 +224,8 @@ export class OrderDialog {
   }
 
   async #sendToAll(order, ends) {
+    // An attempt that starts meanwhile is not reached: it must not lose by Undo what it never got.
+    const before = new Set([...this.room.attempts()].map((one) => one.id));
     const { changed, unchanged } = await giveToAll(order, this.room.quiz, this.keys, (words) => this.#progress(words));
     const refused = [...unchanged].filter(([, code]) => code !== null);
     const same = unchanged.size - refused.length;
@@ -231,7 +233,8 @@ export class OrderDialog {
     const parts = [`${text.plural(changed, "learner")}: ${ORDERS[order.kind].past(order)}.`];
     if (same) parts.push(`${text.plural(same, "learner")}: it was so already.`);
     const lines = refused.map(([id, code]) => [this.room.nameOf(id), reasonFor(code)]);
-    this.#finish(order, parts.join(" "), lines, this.#undo(order, reached, [...this.room.attempts()].filter((one) => !unchanged.has(one.id) && one.live)));
+    const touched = [...this.room.attempts()].filter((one) => one.live && before.has(one.id) && !unchanged.has(one.id));
+    this.#finish(order, parts.join(" "), lines, this.#undo(order, reached, touched));
   }
 
   async #sendToEach(order, ends) {
