@@ -40,7 +40,7 @@ def close_connections(operator: psycopg.Connection) -> None:
 
 def with_options(urls: Urls, options: str) -> Urls:
     """Return the URLs with libpq options."""
-    names = ("DATABASE_URL", "MIGRATION_DATABASE_URL")
+    names = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "ERASE_DATABASE_URL")
     return urls | {name: f"{urls[name]}&options={options.replace('=', '%3D')}" for name in names}
 
 
