@@ -20,6 +20,7 @@ OPERATIONS = {
     "sessions": {
         "complete_session",
         "get_session",
+        "export_answers",
         "list_session_events",
         "list_sessions",
         "save_answers",
