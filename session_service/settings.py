@@ -143,6 +143,7 @@ class Settings:
     cors_origins: frozenset[str]
     monitor_origins: frozenset[str]
     log: LogSettings
+    traces: bool
     admin: AdminSettings | None
 
     @property
@@ -176,6 +177,7 @@ class Settings:
             cors_origins=read_origins(env, "CORS_ORIGINS"),
             monitor_origins=read_origins(env, "MONITOR_ORIGINS"),
             log=LogSettings.read(env),
+            traces=read_choice(env, "TRACES", ("no", "yes")) == "yes",
             admin=AdminSettings.read(env),
         )
 
