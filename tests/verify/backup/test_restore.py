@@ -173,13 +173,12 @@ def test_after_a_restore_learners_have_their_answers(
         backup.restore()
         here.run(FENCE)
         # As after a longer outage.
-        here.query(f"{OVERDUE} where user_id = '{ends.user}' returning id")
+        ((session,),) = here.query(f"{OVERDUE} where user_id = '{ends.user}' returning id")
         with here.serving() as service:
             assert [device.answers(service) for device in old] == [{"1": "before", "2": "before"}] * 4
             for device in killed:
                 device.start()
             ends.do("open")
-            (session,) = here.query(f"select id from quiz_sessions where user_id = '{ends.user}'")[0]
             assert given(service, "deadline", session, extra_seconds=3600)["status"] == "in_progress"
             for device in devices:
                 device.do("open", "flush")
