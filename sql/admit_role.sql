@@ -46,6 +46,6 @@ begin
   execute format('grant select, update on event_feeds to %%I', role);
   -- Webhooks: a delivery is deleted when it is done, an endpoint when it is forgotten.
   execute format('grant select, insert, update, delete on webhook_endpoints, webhook_deliveries to %%I', role);
-  execute format('grant select on schema_migrations, installation_secrets to %%I', role);
+  execute format('grant select on schema_migrations, installation_secrets, fences to %%I', role);
 end
 $$;

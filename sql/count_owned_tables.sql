@@ -6,6 +6,6 @@ from pg_class
 where oid in (
     'quiz_sessions'::regclass, 'session_events'::regclass, 'schema_migrations'::regclass,
     'quiz_orders'::regclass, 'unplaced_events'::regclass, 'event_positions'::regclass, 'event_feeds'::regclass,
-    'webhook_endpoints'::regclass, 'webhook_deliveries'::regclass
+    'webhook_endpoints'::regclass, 'webhook_deliveries'::regclass, 'fences'::regclass
   )
   and pg_has_role(relowner, 'usage');

@@ -18,6 +18,7 @@ EventType = Literal[
     "session.paused",
     "session.resumed",
     "session.reopened",
+    "session.fenced",
     "session.erased",
 ]
 """The types of events in the feed: all but saves."""

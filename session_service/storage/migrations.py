@@ -36,7 +36,7 @@ _STATEMENT = re.compile(r"(?:--[^\n]*|'(?:[^']|'')*'|\$\$.*?\$\$|[^;])+;?", re.D
 
 
 class MigrationError(Exception):
-    """The database cannot be migrated, or a migration is pending; the text is one line."""
+    """The database cannot be migrated, or is not ready for this release; the text is one line."""
 
 
 async def migrate(
@@ -82,9 +82,24 @@ async def run() -> list[str]:
 
 
 async def check(source: PostgresConnection | ConnectionPool) -> None:
-    """Raise MigrationError if a migration of this release is pending, SettingError for an unsuitable setting.
+    """Raise MigrationError if a migration of this release is pending, or a fence is not finished.
 
-    Log a warning if the service's role owns a table, and so could drop it.
+    Raise SettingError for an unsuitable setting. Log a warning if the service's role owns a table, and so
+    could drop it.
+    """
+    await check_applied(source)
+    if await queries.list_open_fences(source):
+        raise MigrationError(
+            "the database was restored, and bin/fence has not finished: run it with --continue"
+        )
+    if await queries.count_owned_tables(source):
+        _log.warning("its role can drop its tables: see MIGRATION_DATABASE_URL in docs/settings.md")
+
+
+async def check_applied(source: PostgresConnection | ConnectionPool) -> None:
+    """Raise MigrationError if a migration of this release is pending.
+
+    Raise SettingError for an unsuitable setting.
     """
     await _check_settings(source)
     try:
@@ -93,8 +108,6 @@ async def check(source: PostgresConnection | ConnectionPool) -> None:
         missing = _explain(error)
     if missing:
         raise MigrationError(f"the database lacks migrations ({', '.join(missing)}): run bin/migrate")
-    if await queries.count_owned_tables(source):
-        _log.warning("its role can drop its tables: see MIGRATION_DATABASE_URL in docs/settings.md")
 
 
 def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:

@@ -29,6 +29,7 @@ from session_service.storage.event_rows import (
     UnplacedEvent,
 )
 from session_service.storage.export_rows import ExportRow, QuestionsRow
+from session_service.storage.fence_rows import BegunFence, FencedBatch, FenceSize, OpenFence
 from session_service.storage.order_rows import ChangedCount, OrderInput, QuizOrderRow, RunningSession
 from session_service.storage.webhook_rows import AcceptedEvents, DueDelivery, RegisteredWebhook, WebhookLag
 
@@ -248,6 +249,14 @@ measure_backlogs = statements.one("measure_backlogs", Backlogs)
 get_clock = statements.one("get_clock", ClockReading)
 get_digest_key = statements.one("get_digest_key", DigestKey)
 ping = statements.one("ping", Probe)
+
+lock_fence = statements.count("lock_fence")
+count_service_connections = statements.count("count_service_connections")
+measure_fence = statements.one("measure_fence", FenceSize)
+list_open_fences = statements.many("list_open_fences", OpenFence)
+begin_fence = statements.one("begin_fence", BegunFence)
+fence_sessions = statements.one("fence_sessions", FencedBatch)
+finish_fence = statements.count("finish_fence")
 
 lock_migrations = statements.count("lock_migrations")
 list_migrations = statements.many("list_migrations", Migration)

@@ -33,11 +33,14 @@ from session_service.traffic.batching import Batcher
 MAX_CACHED_BODY = 64 * 1024  # bytes; a batch of larger bodies would block Redis for too long
 RAISE_SIZE = 250  # versions that one script raises; thousands take longer than a command may
 MAX_DIRTY = 20_000  # dirty sessions that are remembered one by one
+SCAN_SIZE = 1000  # keys that Redis looks at in one step of `clear`
 # Version of the tombstone of an erased session: above those of sessions, which have 32 bits, so that nothing
 # raises the cache beyond it.
 ERASED = 9_999_999_999
 
 _log = logging.getLogger(__name__)
+
+_KEYS = "session:" + "-".join("?" * length for length in (8, 4, 4, 4, 12))
 
 _GUARD = re.compile(rb"s1 (\d{1,10}) (\d{1,15}) ")
 _SESSION = re.compile(
@@ -164,6 +167,23 @@ class SessionCache:
         for session_id, version in left.items():
             self._mark_dirty(session_id, version)
         return not left
+
+    async def clear(self) -> int:
+        """Delete the entries of all sessions, and return their number; raise UnreachableError if Redis fails.
+
+        No instance may be running. Other keys of the database are left alone.
+        """
+        deleted, cursor = 0, None
+        while cursor != 0:
+            begin = cursor or 0
+            cursor, keys = await self.client.call(
+                lambda begin=begin: self.client.commands.scan(begin, match=_KEYS, count=SCAN_SIZE)  # type: ignore[misc]
+            )
+            if keys:
+                deleted += await self.client.call(
+                    lambda keys=keys: self.client.commands.delete(*keys)  # type: ignore[misc]
+                )
+        return deleted
 
     def _mark_dirty(self, session_id: UUID, version: int) -> None:
         if len(self._dirty) < MAX_DIRTY or session_id in self._dirty:

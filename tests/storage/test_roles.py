@@ -78,6 +78,7 @@ def test_the_role_has_only_the_needed_privileges(migrated: Urls, database: psyco
         ("event_positions", "DELETE"),
         ("event_positions", "INSERT"),
         ("event_positions", "SELECT"),
+        ("fences", "SELECT"),
         ("installation_secrets", "SELECT"),
         ("quiz_orders", "INSERT"),
         ("quiz_orders", "SELECT"),

@@ -6,6 +6,8 @@ from tests.support.service import Headers, Service
 
 # Types of the lines of orders that let the session run, or pause it.
 ORDERS = {"session.deadline_changed", "session.paused", "session.resumed", "session.reopened"}
+KEEPING = {"session.saved", "session.fenced"}  # types of lines that leave the status as it is
+JUMP = 1_000_000  # added to the version after a restore
 
 Line = dict[str, Any]
 Session = dict[str, Any]
@@ -49,7 +51,7 @@ def replayed(session_id: object, journal: list[Line]) -> Session:
         if line["type"] == "session.started":
             session = _started(session_id, at, data)
         else:
-            session = _changed(session, at, data, runs_on=line["type"] in ORDERS)
+            session = _changed(session, line, runs_on=line["type"] in ORDERS)
             session["status"] = _status(session, line["type"])
         assert session["version"] == line["version"]
     return session
@@ -57,7 +59,7 @@ def replayed(session_id: object, journal: list[Line]) -> Session:
 
 def _status(session: Session, kind: str) -> str:
     """Return the status after a line of the type."""
-    if kind == "session.saved" or (kind == "session.deadline_changed" and session["status"] == "paused"):
+    if kind in KEEPING or (kind == "session.deadline_changed" and session["status"] == "paused"):
         return str(session["status"])
     ends = {"session.completed": "completed", "session.expired": "expired", "session.paused": "paused"}
     return ends.get(kind, "in_progress")
@@ -81,8 +83,9 @@ def _started(session_id: object, at: str, data: dict[str, Any]) -> Session:
     }
 
 
-def _changed(session: Session, at: str, data: dict[str, Any], *, runs_on: bool) -> Session:
-    changed = {**session, "version": session["version"] + 1, "updated_at": at}
+def _changed(session: Session, line: Line, *, runs_on: bool) -> Session:
+    at, data, step = line["at"], line["data"], JUMP if line["type"] == "session.fenced" else 1
+    changed = {**session, "version": session["version"] + step, "updated_at": at}
     for name in ("answers", "annotations"):
         merged = session[name] | data.get(name, {})
         changed[name] = {question: value for question, value in merged.items() if value is not None}

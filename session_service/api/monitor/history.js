@@ -27,6 +27,7 @@ function wordsOf(line, at) {
     "session.resumed": `Resumed, ${end}`,
     "session.reopened": `Reopened, ${end}`,
     "session.deadline_changed": `Time changed, ${end}`,
+    "session.fenced": "Restored from a backup",
   };
   if (type === "session.completed") return data.ended_by === "learner" ? "Handed in" : "Ended, handed in as it was";
   if (type === "session.expired") return data.ended_by === "proctor" ? "Ended by a teacher" : "Time was over";

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from attrs import define, field
@@ -46,7 +46,8 @@ class Shared:
 
     Of each session: when it expires and when it closes, by the monotonic clock. The sessions of the first
     quiz, the `ordered` ones, get every kind of order, those of the second one are only extended. Those of the
-    `erased_quiz`, the `erasable` ones, get no orders for a quiz.
+    `erased_quiz`, the `erasable` ones, get no orders for a quiz. `changes` are less while the release before
+    is at work, or before it is again: then only extensions and erasing are added to its own.
     """
 
     ports: list[int]
@@ -60,6 +61,7 @@ class Shared:
     erasable: set[str] = field(factory=set)
     ordered: set[str] = field(factory=set)
     quiz_orders: list[QuizOrder] = field(factory=list)
+    changes: Literal["all", "kept by the release before", "of the release before"] = "all"
 
 
 class Client:
@@ -92,6 +94,7 @@ class Client:
         self._shared.age[session] += 1
         if self._shared.age[session] > MAX_OPERATIONS:
             self._shared.sessions.pop(session, None)
+        new, orders_of_quiz = self._shared.changes != "of the release before", self._shared.changes == "all"
         # So few orders that deadlines end sessions; more of them afterwards.
         orders = 15 if self._has_ended(session) else 3
         action = random.choices(
@@ -99,7 +102,7 @@ class Client:
                 *(self._read, self._save, self._complete, self._start_limited),
                 *(self._order, self._order_quiz, self._erase),
             ],
-            [40, 52, 0.3, 1.5, orders, 1.2, 3],
+            [40, 52, 0.3, 1.5, orders * new, 1.2 * orders_of_quiz, 3 * new],
         )[0]
         await action(session)
 
@@ -121,7 +124,7 @@ class Client:
             self._shared.sessions[operation.session] = operation.expires_at, operation.closes_at
             self._shared.age[operation.session] = 0
             # The others are only extended, so that their end says which extensions were applied.
-            if quiz == self._shared.quizzes[0]:
+            if quiz == self._shared.quizzes[0] and self._shared.changes == "all":
                 self._shared.ordered.add(operation.session)
             if quiz == self._shared.erased_quiz:
                 self._shared.erasable.add(operation.session)
@@ -302,7 +305,7 @@ class Client:
             operation.session = session["id"]
             operation.status, operation.entries = session["status"], entries(session)
             operation.ended_by, operation.attempt = session["ended_by"], session["attempt"]
-            operation.times = tuple(session[name] for name in ("expires_at", "closes_at", "paused_at"))
+            operation.times = tuple(session.get(name) for name in ("expires_at", "closes_at", "paused_at"))
             operation.expires_at, operation.closes_at, operation.paused_at = (
                 monotonic_at(datetime.fromisoformat(time) if time else None) for time in operation.times
             )

@@ -25,16 +25,17 @@ INSTANCES = 3
 class Instance:
     """A service process that can be stopped and restarted on the same port."""
 
-    def __init__(self, env: dict[str, str], log: Path) -> None:
+    def __init__(self, env: dict[str, str], log: Path, root: Path = ROOT) -> None:
         self.port = free_port()
         self._env = {**os.environ, **env, "PORT": str(self.port), "CACHE_SECONDS": str(CACHE_SECONDS)}
         self._log = log
+        self._root = root
 
     def start(self) -> None:
         """Start it and wait until it serves."""
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "session_service"]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=self._root, env=self._env, stdout=log, stderr=log)
         await_serving(f"http://127.0.0.1:{self.port}", self.process, self._log)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:

@@ -261,7 +261,9 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     events = feed.observations(operation.session for operation in shared.operations)
     journal = await asyncio.to_thread(read_journal, cluster.postgres.owner_url, shared.quizzes)
     events += effects(shared.quiz_orders, journal)
-    verdict = check(shared.operations + events, final_state(cluster, shared), bound, MAX_ATTEMPTS)
+    verdict = check(
+        shared.operations + events, final_state(cluster.postgres.owner_url, shared), bound, MAX_ATTEMPTS
+    )
     verdict.violations += check_orders(shared.quiz_orders, journal, shared.operations)
     erased = {one.session for one in shared.operations if one.kind == "erase"}
     kept = [one for one in shared.operations if one.session not in erased]
@@ -276,15 +278,15 @@ async def _repeat(cluster: Cluster, fault: Fault, is_over: Callable[[], bool]) -
         cluster.injected[fault.__name__] += 1
 
 
-def final_state(cluster: Cluster, shared: Shared) -> dict[str, Final]:
-    """Return the state of the sessions in the database."""
+def final_state(url: str, shared: Shared) -> dict[str, Final]:
+    """Return the state of the sessions in the database of the URL."""
     ids = {operation.session for operation in shared.operations}
     query = """
       select id::text, version, answers, annotations, late_saves, expires_at
       from quiz_sessions
       where id::text = any (%s)
     """
-    with psycopg.connect(cluster.postgres.owner_url) as connection:
+    with psycopg.connect(url) as connection:
         rows: list[tuple[Any, ...]] = connection.execute(query, [list(ids)]).fetchall()
     return {
         session: Final(version, entries({"answers": answers, "annotations": notes}), late, monotonic_at(end))

@@ -1,0 +1,1 @@
+"""Backups of a database that serves, restored with the commands of docs/backup.md."""
