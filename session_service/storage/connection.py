@@ -86,6 +86,9 @@ class PostgresConnection(AsyncConnection[Any]):
     unusable = False
     """Whether the server does not respond, or is read-only."""
 
+    pooled = False
+    """Whether it leads to a connection pooler: each transaction may have another server connection."""
+
     breaker: PostgresBreaker | None = None
     """The circuit breaker of the connection's pool."""
 
