@@ -21,8 +21,8 @@ class PoolerError(SettingError):
 async def configure(connection: PostgresConnection) -> int:
     """Set the settings of a connection; return the process that serves it.
 
-    Behind a pooler only those that it keeps for each client are set: raise PoolerError unless its role and the
-    server connection have the others.
+    Behind a pooler only those that it keeps for each client are set: raise PoolerError unless its role and
+    the server connection have the others.
     """
     settings = await read(connection)
     if connection.pooled and _differing(settings) & TRACKED:

@@ -107,7 +107,7 @@ async def _check_transactions(name: str, connection: PostgresConnection) -> None
         if "statement pooling mode" not in str(error):
             raise
         raise SettingError(
-            f"the connection pooler of {name} has no transactions: its pool_mode must be transaction or session"
+            f"the connection pooler of {name} has no transactions: set pool_mode to transaction or session"
         ) from None
 
 

@@ -1,90 +1,110 @@
 """A PgBouncer before a private PostgreSQL."""
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 from attrs import frozen
 
-from tests.conftest import Urls
 from tests.support.service import free_port
 from tests.support.waiting import eventually
 
-Mode = Literal["session", "transaction", "statement"]
-MODES: list[Mode] = ["transaction", "session"]
-# In Debian PgBouncer is in /usr/sbin, which is not on the PATH of every user.
-COMMAND = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
-POOL_SIZE = 20  # server connections for each role and database
+# In Debian it is in /usr/sbin, which is not on the PATH of every user.
+COMMAND = os.environ.get("PGBOUNCER") or shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+# Server connections for each role and database. In session mode each connection of a service has one.
+POOL_SIZES = {"transaction": 10, "session": 80, "statement": 10}
+ROLES = ("session_service", "session_eraser", "app")
 
 
 @frozen
 class Pooler:
-    """A running PgBouncer: the settings of a service behind it, and its port."""
+    """A running PgBouncer, and the settings of a service behind it."""
 
-    urls: Urls
+    urls: dict[str, str]
     port: int
 
-    def command(self, command: str) -> None:
+    def execute(self, command: str) -> None:
         """Execute a command of its console, such as RECONNECT."""
-        url = f"postgresql://session_service@127.0.0.1:{self.port}/pgbouncer"
-        with psycopg.connect(url, autocommit=True) as console:
+        # The console knows only the simple protocol.
+        with psycopg.connect(f"postgresql://app@127.0.0.1:{self.port}/pgbouncer", autocommit=True) as console:
             console.pgconn.exec_(command.encode())
 
 
 @contextmanager
-def pgbouncer(base: Path, urls: Urls, mode: Mode, *options: str) -> Iterator[Pooler]:
-    """Run PgBouncer in the folder before the PostgreSQL of the settings; prepare statements if it can."""
-    port, socket = free_port(), parse_qs(urlsplit(urls["DATABASE_URL"]).query)["host"][0]
-    file = base / f"pgbouncer-{port}.ini"
-    users = base / "users.txt"
-    users.write_text("".join(f'"{name}" ""\n' for name in ("session_service", "session_eraser")))
-    lines = [
-        "[databases]",
-        f"* = host={socket} port=5432",
-        "[pgbouncer]",
-        "listen_addr = 127.0.0.1",
-        f"listen_port = {port}",
-        "unix_socket_dir =",
-        "auth_type = trust",
-        f"auth_file = {users}",
-        "admin_users = session_service",
-        f"pool_mode = {mode}",
-        f"default_pool_size = {POOL_SIZE}",
-        "server_login_retry = 1",
-        *options,
-    ]
-    file.write_text("\n".join(lines) + "\n")
+def pgbouncer(base: Path, urls: Mapping[str, str], mode: str, *options: str) -> Iterator[Pooler]:
+    """Run PgBouncer in the folder, before the PostgreSQL of the settings, in a mode and with more options."""
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            COMMAND,
+            "-q",
+            *(["-u", "nobody"] if os.geteuid() == 0 else []),
+            _written(base, urls, port, mode, options),
+        ],
+        cwd="/",
+    )
+    try:
+        pooler = Pooler(_behind(urls, port, mode), port)
+        eventually(lambda: _accepts(pooler))
+        yield pooler
+    finally:
+        process.kill()
+        process.wait()
+
+
+def prepares(mode: str) -> bool:
+    """Return whether the installed PgBouncer has prepared statements in the mode: from 1.21 on in all."""
+    version = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+)\.(\d+)", version)
+    assert found is not None
+    return mode == "session" or (int(found[1]), int(found[2])) >= (1, 21)
+
+
+def _written(base: Path, urls: Mapping[str, str], port: int, mode: str, options: tuple[str, ...]) -> Path:
+    """Write the files of PgBouncer; return the path of its settings."""
     base.chmod(0o755)
-    log = (base / f"pgbouncer-{port}.log").open("wb")
-    user = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
-    with log, subprocess.Popen([COMMAND, file], stdout=log, stderr=log, cwd="/", **user) as process:  # type: ignore[call-overload]
-        try:
-            pooler = Pooler({**urls, **_behind(urls, port)}, port)
-            eventually(lambda: _accepts(pooler))
-            yield pooler
-        finally:
-            process.terminate()
+    users, file = base / "pgbouncer-users.txt", base / f"pgbouncer-{port}.ini"
+    users.write_text("".join(f'"{role}" ""\n' for role in ROLES))
+    socket = parse_qs(urlsplit(urls["DATABASE_URL"]).query)["host"][0]
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": "trust",
+        "auth_file": users,
+        "admin_users": "app",
+        "pool_mode": mode,
+        "default_pool_size": POOL_SIZES[mode],
+        "server_login_retry": 1,
+        "log_connections": 0,
+        "log_disconnections": 0,
+    }
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    file.write_text("\n".join(["[databases]", f"* = host={socket}", "[pgbouncer]", *lines, *options, ""]))
+    return file
 
 
-def _behind(urls: Urls, port: int) -> Urls:
+def _behind(urls: Mapping[str, str], port: int, mode: str) -> dict[str, str]:
     names = [name for name in ("DATABASE_URL", "ERASE_DATABASE_URL") if urls.get(name)]
-    return {name: _at(urls[name], port) for name in names}
+    pooled = {name: _at(urls[name], port) for name in names}
+    return {**urls, **pooled, "DATABASE_PREPARE": "yes" if prepares(mode) else "no"}
 
 
 def _at(url: str, port: int) -> str:
     parts = urlsplit(url)
-    return f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}"
+    # Tests replace the name of the database, with the question mark after it.
+    return f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}?connect_timeout=2"
 
 
 def _accepts(pooler: Pooler) -> bool:
     try:
-        pooler.command("show version")
+        pooler.execute("show version")
     except psycopg.OperationalError:
         return False
     return True
