@@ -3,4 +3,4 @@
 --
 -- Sets the parameter of store_settings, names with commas between them, until the transaction ends.
 select
-from (select set_config('session_service.settings', %(names)s::text, true)) as settings;
+from (select set_config('session_service.settings', %(names)s::text, true)) as setting;

@@ -56,7 +56,7 @@ async def migrate(
     async with await PostgresConnection.connect(
         url, autocommit=True, connect_timeout=10, prepare_threshold=None
     ) as connection:
-        await session_settings.configure_directly(connection, _ADVICE)
+        search_path = await session_settings.configure_directly(connection, _ADVICE)
         await queries.allow_long_statements(connection, local=False)
         await _check_settings(connection)
         await _lock(connection)
@@ -70,7 +70,7 @@ async def migrate(
         await _grant(connection, "ERASE_DATABASE_URL", erase_url or "", first)
     for name, role_url in (("DATABASE_URL", service_url), ("ERASE_DATABASE_URL", erase_url)):
         if role_url and role_url != url:
-            await pooled_roles.store_settings(name, role_url)
+            await pooled_roles.store_settings(name, role_url, search_path)
     return missing
 
 

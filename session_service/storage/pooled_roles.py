@@ -18,7 +18,7 @@ INTERVAL = 0.1  # seconds between two attempts
 _log = logging.getLogger(__name__)
 
 
-async def store_settings(name: str, url: str) -> None:
+async def store_settings(name: str, url: str, search_path: str) -> None:
     """Store the settings for the role of the URL, and end its older connections; only behind a pooler.
 
     Raise SettingError if one of them stays in use. A database that is out of reach gets a warning: where the
@@ -26,9 +26,11 @@ async def store_settings(name: str, url: str) -> None:
     """
     try:
         async with await _connect(url) as connection:
-            if not await session_settings.store(connection):
+            if not await session_settings.store(connection, search_path):
                 return
-            clock = await queries.get_clock(connection)
+            async with connection.transaction():
+                await session_settings.read(connection)
+                clock = await queries.get_clock(connection)
     except (psycopg.OperationalError, ServiceUnavailableError) as error:
         _log.warning(
             "session-service: the settings of the role of %s were not checked: %s", name, reason(error)

@@ -217,6 +217,7 @@ class Probe:
 configure = statements.many("configure", ConnectionSetting)
 allow_long_statements = statements.count("allow_long_statements")
 set_tracked_settings = statements.count("set_tracked_settings")
+set_search_path = statements.count("set_search_path")
 name_settings = statements.count("name_settings")
 store_settings = statements.count("store_settings")
 end_connections = statements.count("end_connections")

@@ -33,16 +33,18 @@ async def configure(connection: PostgresConnection) -> int:
     return settings[0].pid
 
 
-async def configure_directly(connection: PostgresConnection, advice: str) -> None:
-    """Set the settings of a connection; raise SettingError with the advice behind a pooler."""
-    await read(connection)
+async def configure_directly(connection: PostgresConnection, advice: str) -> str:
+    """Set the settings of a connection; return its search_path. Behind a pooler raise SettingError."""
+    settings = await read(connection)
     if connection.pooled:
         raise SettingError(advice)
+    return next(one.value for one in settings if one.name == "search_path")
 
 
-async def store(connection: PostgresConnection) -> bool:
+async def store(connection: PostgresConnection, search_path: str) -> bool:
     """Store the settings for the role of a connection through a pooler; return whether any was missing."""
     async with connection.transaction():
+        await queries.set_search_path(connection, path=search_path)
         settings = await read(connection)
         if not connection.pooled:
             return False
@@ -50,7 +52,7 @@ async def store(connection: PostgresConnection) -> bool:
         if missing:
             await queries.name_settings(connection, names=",".join(missing))
             await queries.store_settings(connection)
-    return any(one.value not in (one.held, one.stored) or one.held != one.stored for one in settings)
+    return bool(missing or _differing(settings) - TRACKED)
 
 
 async def read(connection: PostgresConnection) -> list[ConnectionSetting]:
