@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from tests.conftest import Urls, migrate
-from tests.erasing.test_command import _run as erase
+from tests.erasing.test_command import run_erase
 from tests.operations.test_get_health import await_probe
-from tests.setup.test_export_command import _run as export
+from tests.setup.test_export_command import run_export
 from tests.support import webhooks
 from tests.support.database_settings import check_operations, close_connections, with_options
 from tests.support.erasing import new_user
@@ -22,7 +22,6 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.needs(COMMAND)
 
 Start = Callable[..., AbstractContextManager[Pooler]]
-ALTER = "alter role session_service in database {}"
 
 
 @pytest.fixture
@@ -230,10 +229,10 @@ def test_commands_work(start: Start, mode: str) -> None:
         user = new_user()
         with running(pooler.urls) as service:
             service.start(user_id=user)
-        status, output, messages = export(pooler.urls, "--user-id", user, "--format", "ndjson")
+        status, output, messages = run_export(pooler.urls, "--user-id", user, "--format", "ndjson")
         assert status == 0, messages
         assert json.loads(output)["user_id"] == user
-        erased = erase(pooler.urls, "--user", user)
+        erased = run_erase(pooler.urls, "--user", user)
         assert (erased.returncode, erased.stdout.splitlines()[-1]) == (0, "erased 1 sessions"), erased.stderr
         assert _shown(pooler, "statement_timeout", "ERASE_DATABASE_URL") == "5s"
 
@@ -261,6 +260,16 @@ def test_postgresql_is_restarted_behind_it(start: Start, database: psycopg.Conne
             close_connections(database)
             eventually(lambda: service.save(session_id, 1, "x").status_code == 200)
             assert service.read(session_id, {"cache-control": "no-cache"}).json()["answers"] == {"1": "x"}
+
+
+def test_the_end_of_a_service_leaves_the_pooler_running(start: Start) -> None:
+    """A service that ends while it has statements in flight does not end PgBouncer for others."""
+    with start("session") as pooler:
+        migrate(pooler.urls)
+        for _ in range(3):
+            with running(pooler.urls) as service:
+                service.start()
+            assert _shown(pooler, "statement_timeout") == "5s"
 
 
 def _shown(pooler: Pooler, name: str, url: str = "DATABASE_URL") -> str:
