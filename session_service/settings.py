@@ -210,7 +210,8 @@ def database_prepares(env: Mapping[str, str] = os.environ) -> bool:
 
 def redis_url(env: Mapping[str, str] = os.environ) -> str:
     """Read the URL of Redis."""
-    return read_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), store_urls.check_redis)
+    schemes = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
+    return read_url(env, "REDIS_URL", schemes, store_urls.check_redis)
 
 
 def cache_seconds(env: Mapping[str, str] = os.environ) -> int:

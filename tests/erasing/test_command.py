@@ -22,6 +22,7 @@ COMMAND = (sys.executable, "-m", "session_service.storage.erase_command")
 def run_erase(
     urls: Urls, *arguments: str, stdin: int = subprocess.DEVNULL, command: Sequence[str] = COMMAND
 ) -> subprocess.CompletedProcess[str]:
+    """Run bin/erase."""
     return subprocess.run(
         [*command, *arguments],
         cwd=ROOT,
