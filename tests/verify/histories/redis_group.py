@@ -111,17 +111,8 @@ class RedisGroup:
         eventually(self.is_whole)
 
     def _start(self, port: int) -> subprocess.Popen[bytes]:
-        options = [
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--repl-diskless-sync-delay",
-            "0",
-            "--dir",
-            self._base,
-        ]
-        return self._run([self._binary, "--port", str(port), *options])
+        options = ["--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"]
+        return self._run([self._binary, "--port", str(port), "--dir", self._base, *options])
 
     def _run(self, command: list[str | Path]) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
