@@ -2,22 +2,6 @@
 
 from tests.verify.mutations.mutation import Mutation, remove_sql, replace_sql
 
-DURABLE = [
-    Mutation(
-        f"durable commit of {name}",
-        f"sql/{name}.sql",
-        replace_sql("'remote_apply' else 'on' end, true", "'remote_apply' else 'off' end, true"),
-        "tests/storage/test_durability.py::test_a_commit_is_durable_whatever_the_connection_has",
-    )
-    for name in (
-        "start_sessions",
-        "write_sessions",
-        "order_sessions",
-        "expire_sessions",
-        "place_events",
-        "erase_sessions",
-    )
-]
 WRITES = [
     Mutation(
         "recognition of a repeated save",
@@ -312,4 +296,4 @@ DATABASE = [
     ),
 ]
 
-MUTATIONS = [*DURABLE, *WRITES, *OTHER_STATEMENTS, *DATABASE]
+MUTATIONS = [*WRITES, *OTHER_STATEMENTS, *DATABASE]
