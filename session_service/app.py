@@ -35,18 +35,19 @@ from session_service.sessions.sequencer import Sequencer
 from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
 from session_service.settings import Settings
-from session_service.storage import migrations, queries, statements
+from session_service.storage import migrations, queries, session_settings, statements
 from session_service.storage.database_metrics import DatabaseMetrics
 from session_service.storage.erasure_store import CONNECTIONS, ErasureStore
 from session_service.storage.event_store import EventStore
 from session_service.storage.export_store import ExportStore
 from session_service.storage.migrations import MigrationError
 from session_service.storage.order_store import OrderStore
-from session_service.storage.pool import ConnectionPool, await_server
+from session_service.storage.pool import ConnectionPool
 from session_service.storage.readiness import ReadinessCheck
 from session_service.storage.redis import RedisClient, UnreachableError
 from session_service.storage.session_cache import SessionCache
 from session_service.storage.session_store import SessionStore
+from session_service.storage.startup import await_server
 from session_service.traffic.rate_limiter import TAKE, RateLimiter
 
 if TYPE_CHECKING:
@@ -141,27 +142,31 @@ async def _rounds(storage: Storage, feed: EventFeed, settings: Settings) -> Asyn
 
 
 def _storage(settings: Settings) -> Storage:
-    pool = statements.pool(settings.database_url, settings.database_pool_size, queries.configure)
+    connect = partial(
+        statements.pool, configure=session_settings.configure, prepares=settings.database_prepares
+    )
+    pool = connect(settings.database_url, settings.database_pool_size)
     redis = RedisClient(settings.redis_url)
     cache = SessionCache(redis, settings.cache_seconds, settings.batch_size)
     sessions = SessionStore(pool, cache, settings)
     return Storage(
         pool,
         redis,
-        ReadinessCheck(statements.pool(settings.database_url, 1, queries.configure)),
+        ReadinessCheck(connect(settings.database_url, 1)),
         sessions,
         OrderStore(pool, sessions, settings.batch_size),
         EventStore(pool, cache, settings.events_days, lists=sessions.lists, rounds=sessions.rounds),
-        _erasure(settings, cache),
+        _erasure(settings, connect, cache),
         ExportStore(pool, cache, sessions.lists),
     )
 
 
-def _erasure(settings: Settings, cache: SessionCache) -> ErasureStore | None:
+def _erasure(
+    settings: Settings, connect: Callable[[str, int], ConnectionPool], cache: SessionCache
+) -> ErasureStore | None:
     if settings.erasing is None:
         return None
-    pool = statements.pool(settings.erasing.database_url, CONNECTIONS, queries.configure)
-    return ErasureStore(pool, cache)
+    return ErasureStore(connect(settings.erasing.database_url, CONNECTIONS), cache)
 
 
 def _rate_limits(redis: RedisClient, settings: Settings) -> Callable[[Principal], Awaitable[None]]:

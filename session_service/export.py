@@ -22,12 +22,12 @@ from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.sessions.exports import Export, ExportFilter, Exports, Format
 from session_service.sessions.models import ExternalId, Reach, Status
-from session_service.storage import queries, statements
+from session_service.storage import session_settings, statements
 from session_service.storage.connection import reason
 from session_service.storage.export_store import ExportStore
-from session_service.storage.pool import await_server
 from session_service.storage.redis import RedisClient
 from session_service.storage.session_cache import SessionCache
+from session_service.storage.startup import await_server
 from session_service.storage.statements import RejectedError
 
 PROGRESS_INTERVAL = 5.0  # seconds between two lines about the progress
@@ -103,7 +103,8 @@ async def run(options: Namespace) -> None:
 async def _exports() -> AsyncIterator[tuple[Exports, Callable[[], None]]]:
     """Open the stores; yield the exports, and a function that raises ExportError if Redis is out of reach."""
     url, cache = settings.database_url(), settings.cache_settings()
-    async with statements.pool(url, 1, queries.configure) as pool:
+    prepares = settings.database_prepares()
+    async with statements.pool(url, 1, session_settings.configure, prepares=prepares) as pool:
         await await_server(pool, SERVER_TIMEOUT)
         if cache is None:
             yield Exports(ExportStore(pool, None, _at_once), low_priority=False), lambda: None

@@ -132,6 +132,7 @@ class Settings:
     cache_seconds: int
     events_days: int
     database_pool_size: int
+    database_prepares: bool
     batch_size: int
     server: str
     root_path: str
@@ -166,6 +167,7 @@ class Settings:
             cache_seconds=cache_seconds(env),
             events_days=read_whole(env, "EVENTS_DAYS", 30, 1, 3650),
             database_pool_size=read_whole(env, "DATABASE_POOL_SIZE", 10, 1, 100),
+            database_prepares=database_prepares(env),
             batch_size=read_whole(env, "BATCH_SIZE", 64, 1, 256),
             server=read_choice(env, "SERVER", ("hypercorn", "uvicorn")),
             root_path=read_root_path(env, "ROOT_PATH"),
@@ -203,9 +205,15 @@ def erase_database_url(env: Mapping[str, str] = os.environ) -> str | None:
     return url
 
 
+def database_prepares(env: Mapping[str, str] = os.environ) -> bool:
+    """Read whether statements are prepared, which some connection poolers do not support."""
+    return read_choice(env, "DATABASE_PREPARE", ("yes", "no")) == "yes"
+
+
 def redis_url(env: Mapping[str, str] = os.environ) -> str:
     """Read the URL of Redis."""
-    return read_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://"), store_urls.check_redis)
+    schemes = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
+    return read_url(env, "REDIS_URL", schemes, store_urls.check_redis)
 
 
 def cache_seconds(env: Mapping[str, str] = os.environ) -> int:

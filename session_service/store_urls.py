@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg
+from attrs import frozen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo, PGconn
 
@@ -33,6 +34,7 @@ _REDIS_TLS_OPTIONS = {
     "ssl_keyfile": _FILE,
     "ssl_password": _ANY,
 }
+_SENTINEL_OPTIONS = ("sentinel_username=", "sentinel_password=")
 # Variables that libpq sends to the server, which are no default of an option.
 _SERVER_VARIABLES = ("PGDATESTYLE", "PGTZ", "PGGEQO")
 _VERIFIED = ("verify-ca", "verify-full")
@@ -66,6 +68,11 @@ def check_postgresql(url: str) -> None:
 def check_redis(url: str) -> None:
     """Raise UrlError if redis-py would reject the URL, or silently ignore or reinterpret a part of it."""
     _check_characters(url)
+    sentinels = split_sentinels(url)
+    _check_server(sentinels.url if sentinels else url)
+
+
+def _check_server(url: str) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -85,6 +92,56 @@ def check_redis(url: str) -> None:
             _check_file(name, value)
         elif not re.fullmatch(options[name], value, re.IGNORECASE | re.DOTALL):
             raise UrlError(f'has a wrong value for the option "{name}"')
+
+
+@frozen
+class SentinelUrl:
+    """The parts of a URL of Redis Sentinels.
+
+    `sentinels` are their addresses, `name` is that of the primary, `url` the URL of one with another host and
+    port. The credentials are those of the Sentinels.
+    """
+
+    sentinels: tuple[tuple[str, int], ...]
+    name: str
+    url: str
+    credentials: dict[str, str]
+
+
+def split_sentinels(url: str) -> SentinelUrl | None:
+    """Return the parts of a URL of Redis Sentinels, or None; raise UrlError if it is invalid."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UrlError(f"has no valid host and port: {_ENCODE}") from None
+    if not parts.scheme.endswith("+sentinel"):
+        return None
+    user, at, hosts = parts.netloc.rpartition("@")
+    name, _, database = parts.path.removeprefix("/").partition("/")
+    if not re.fullmatch("[A-Za-z0-9._-]+", name):
+        raise UrlError("must have the name of the primary after its hosts, as in redis+sentinel://a,b,c/name")
+    pairs = parts.query.split("&")
+    own = dict(parse_qsl("&".join(pair for pair in pairs if pair.startswith(_SENTINEL_OPTIONS))))
+    options = "&".join(pair for pair in pairs if pair and not pair.startswith(_SENTINEL_OPTIONS))
+    primary = f"{parts.scheme.removesuffix('+sentinel')}://{user}{at}{hosts.partition(',')[0]}/{database}"
+    return SentinelUrl(
+        tuple(map(_address, hosts.split(","))),
+        name,
+        f"{primary}?{options}" if options else primary,
+        {option.removeprefix("sentinel_"): value for option, value in own.items()},
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Return the host and the port of a Sentinel."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, 0
+    if not host or not _is_host(host) or port == 0:
+        raise UrlError(f"has no valid host and port: {_ENCODE}")
+    return host, port or 26379
 
 
 def is_text(value: str) -> bool:
@@ -220,8 +277,10 @@ def _insecure_postgresql(url: str) -> list[str]:
 
 
 def _insecure_redis(url: str) -> list[str]:
-    parts = urlsplit(url)
-    if parts.scheme == "unix" or _is_local(parts.hostname or ""):
+    sentinels = split_sentinels(url)
+    parts = urlsplit(sentinels.url if sentinels else url)
+    hosts = [host for host, _ in sentinels.sentinels] if sentinels else [parts.hostname or ""]
+    if parts.scheme == "unix" or all(map(_is_local, hosts)):
         return []
     found = []
     if not (parts.password or "password" in dict(parse_qsl(parts.query))):

@@ -1,4 +1,6 @@
--- name: configure :count
+-- name: configure :many
+-- in:  backend integer
+-- out: name text, value text, held text?, stored text?, pooled boolean, pid integer
 --
 -- Fixes, for a connection of the service or of bin/migrate, every setting that could change the meaning or the result
 -- of a statement. These values override those of the server, the database, the role, the URL and the environment.
@@ -12,12 +14,34 @@
 --   log_*, track_*, debug_print_*  the server's logs and statistics
 --
 -- Settings that only a superuser can change are checked by list_unfit_settings instead.
--- tests/storage/test_role_settings.py changes all the others and expects exact responses.
+-- tests/verify/settings/test_role_settings.py changes all the others and expects exact responses.
+--
+-- `backend` is the process that PostgreSQL named when the connection was opened. If another one executes this statement,
+-- a connection pooler is between them (`pooled`), and the next statement may reach yet another one: then the values hold
+-- until the transaction ends, and the role has to have them. `held` is the value of the connection before, `stored` that of
+-- the role in this database, which new connections begin with.
 --
 -- Names are qualified: until search_path is set, another schema could shadow the functions.
 select
+  name,
+  pg_catalog.set_config(name, value, pg_catalog.pg_backend_pid() <> %(backend)s::integer) as value,
+  held,
+  stored,
+  pg_catalog.pg_backend_pid() <> %(backend)s::integer as pooled,
+  pg_catalog.pg_backend_pid() as pid
 from (
-  select pg_catalog.set_config(name, value, false)
+  select
+    name,
+    value,
+    pg_catalog.current_setting(name, true) as held,
+    (
+      select pg_catalog.substr(entry, pg_catalog.length(name) + 2)
+      from pg_catalog.pg_db_role_setting
+      join pg_catalog.pg_database as d on d.oid = setdatabase and d.datname = pg_catalog.current_database()
+      join pg_catalog.pg_roles as r on r.oid = setrole and r.rolname = session_user
+      cross join lateral pg_catalog.unnest(setconfig) as entry
+      where pg_catalog.lower(pg_catalog.split_part(entry, '=', 1)) = name
+    ) as stored
   from (
     values
       -- The format of values in results and parameters.
@@ -69,10 +93,9 @@ from (
       ('enable_seqscan', 'off'),
       ('enable_hashjoin', 'off'),
       ('enable_mergejoin', 'off'),
-      ('jit', 'off'),
-      -- Statements write the lines of the journal themselves: no trigger of 0008_changes_of_2_0.sql need do it.
-      ('session_service.journal', 'written')
+      ('jit', 'off')
   ) as pin (name, value)
   where value is not null
-    and (pg_catalog.current_setting(name, true) is not null or name = 'session_service.journal')
+    and pg_catalog.current_setting(name, true) is not null
+  offset 0
 ) as pinned;

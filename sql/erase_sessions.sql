@@ -7,8 +7,17 @@
 --
 -- The transaction has locked the sessions and the feed in earlier statements: this one then sees every line and every
 -- position, also of a save or a sequencer that it has waited for.
-with gone as (
+-- Whatever the settings of the connection are, the commit is durable, and no trigger of 0008_changes_of_2_0.sql writes lines:
+-- behind a pooler, others may have changed them.
+with durable as materialized (
+  select
+    set_config('synchronous_commit', case current_setting('synchronous_commit')
+      when 'remote_apply' then 'remote_apply' else 'on' end, true),
+    set_config('session_service.journal', 'written', true)
+),
+gone as (
   delete from quiz_sessions
+  using durable
   where id = any (%(ids)s::uuid[])
   returning id, version, quiz_id
 ),

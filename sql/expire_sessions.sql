@@ -5,7 +5,15 @@
 -- Ends up to `count` overdue sessions, the longest overdue first. Rows that another transaction has locked are left to
 -- the next round: the sweeper waits for no write, and several sweepers share the work. Each end has its line in the
 -- journal, which is for the feed, too.
-with clock as materialized (
+-- Whatever the settings of the connection are, the commit is durable, and no trigger of 0008_changes_of_2_0.sql writes lines:
+-- behind a pooler, others may have changed them.
+with durable as materialized (
+  select
+    set_config('synchronous_commit', case current_setting('synchronous_commit')
+      when 'remote_apply' then 'remote_apply' else 'on' end, true),
+    set_config('session_service.journal', 'written', true)
+),
+clock as materialized (
   select date_trunc('milliseconds', clock_timestamp()) as now
 ),
 due as materialized (
@@ -28,7 +36,7 @@ ended as (
     recent_orders = array(select split_part(recent, ' ', 1) from unnest(s.recent_orders) as recent),
     start_digest = null,
     updated_at = now
-  from due, clock
+  from due, clock, durable
   where s.id = due.id
   returning s.id, s.version, s.status, s.ended_by, s.completed_at, s.updated_at
 ),

@@ -22,13 +22,22 @@
 -- A batch has at most one order of a session, except orders with must_queue. The statement waits for no lock: the
 -- verdict is `busy` if another transaction holds the row, or if must_queue is set. An order without a row in the result
 -- is for a session that does not exist.
-with asked as materialized (
-  select *
+-- Whatever the settings of the connection are, the commit is durable, and no trigger of 0008_changes_of_2_0.sql writes lines:
+-- behind a pooler, others may have changed them.
+with durable as materialized (
+  select
+    set_config('synchronous_commit', case current_setting('synchronous_commit')
+      when 'remote_apply' then 'remote_apply' else 'on' end, true),
+    set_config('session_service.journal', 'written', true)
+),
+asked as materialized (
+  select a.*
   from jsonb_to_recordset(%(orders)s::jsonb) as a (
     id uuid, kind text, expires_at timestamptz, extra_seconds integer, time_limit_seconds integer,
     expected_versions integer[], reason text, key text, digest text, actor jsonb, client_id text, request_id text, trace_id text,
     brief boolean, ordinality integer, must_queue boolean
   )
+  cross join durable
 ),
 held as materialized (
   select a, found.s

@@ -8,9 +8,18 @@
 -- the last one committed. An event that another instance has placed meanwhile is not waiting any more, and is left out.
 --
 -- Positions are therefore committed one after the other, without gaps: a reader that has seen one has seen all before it.
-with asked as materialized (
+-- Whatever the settings of the connection are, the commit is durable, and no trigger of 0008_changes_of_2_0.sql writes lines:
+-- behind a pooler, others may have changed them.
+with durable as materialized (
+  select
+    set_config('synchronous_commit', case current_setting('synchronous_commit')
+      when 'remote_apply' then 'remote_apply' else 'on' end, true),
+    set_config('session_service.journal', 'written', true)
+),
+asked as materialized (
   select arrival
   from jsonb_to_recordset(%(events)s::jsonb) as a (arrival bigint)
+  cross join durable
 ),
 feed as materialized (
   select shard, newest

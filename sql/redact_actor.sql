@@ -4,7 +4,15 @@
 -- Removes a user as the actor of up to `count` lines in the journals of other users' sessions: the user gave an order, or
 -- acted for the learner. What the line says of the session stays. Locked lines are left out: they are being erased.
 -- The party `unknown` is one without a name, and no user who is called so.
-with found as materialized (
+-- Whatever the settings of the connection are, the commit is durable, and no trigger of 0008_changes_of_2_0.sql writes lines:
+-- behind a pooler, others may have changed them.
+with durable as materialized (
+  select
+    set_config('synchronous_commit', case current_setting('synchronous_commit')
+      when 'remote_apply' then 'remote_apply' else 'on' end, true),
+    set_config('session_service.journal', 'written', true)
+),
+found as materialized (
   select session_id, version
   from session_events
   where (actor ->> 'type' = 'staff' and actor ->> 'subject' = %(user_id)s::text)
@@ -20,5 +28,6 @@ set
   request_id = null,
   trace_id = null
 from found
+cross join durable
 where e.session_id = found.session_id
   and e.version = found.version;

@@ -16,16 +16,25 @@
 --
 -- Each session that is started has its first line in the journal, with `shown` and the fields that are decided here. The
 -- line is for the feed, too.
-with clock as materialized (
+-- Whatever the settings of the connection are, the commit is durable, and no trigger of 0008_changes_of_2_0.sql writes lines:
+-- behind a pooler, others may have changed them.
+with durable as materialized (
+  select
+    set_config('synchronous_commit', case current_setting('synchronous_commit')
+      when 'remote_apply' then 'remote_apply' else 'on' end, true),
+    set_config('session_service.journal', 'written', true)
+),
+clock as materialized (
   select date_trunc('milliseconds', clock_timestamp()) as now
 ),
 asked as materialized (
-  select *
+  select a.*
   from jsonb_to_recordset(%(starts)s::jsonb) as a (
     id uuid, user_id text, quiz_id text, time_limit_seconds integer, grace_seconds integer, on_expiry text,
     time_factor float8, max_attempts integer, metadata jsonb, key text, digest text, actor jsonb,
     client_id text, request_id text, trace_id text, shown jsonb, resume boolean, locked boolean, ordinality integer
   )
+  cross join durable
 ),
 known as materialized (
   select

@@ -20,7 +20,15 @@
 -- A batch has at most one write of a session, except writes with must_queue. The statement waits for no lock: the
 -- verdict is `busy` if another transaction holds the row, or if must_queue is set. A write without a row in the result is
 -- for a session that does not exist or, if the record has an owner, belongs to another user: such a row is not locked.
-with asked as materialized (
+-- Whatever the settings of the connection are, the commit is durable, and no trigger of 0008_changes_of_2_0.sql writes lines:
+-- behind a pooler, others may have changed them.
+with durable as materialized (
+  select
+    set_config('synchronous_commit', case current_setting('synchronous_commit')
+      when 'remote_apply' then 'remote_apply' else 'on' end, true),
+    set_config('session_service.journal', 'written', true)
+),
+asked as materialized (
   select
     a.*,
     coalesce(change -> 'answers', '{}') as answers,
@@ -30,6 +38,7 @@ with asked as materialized (
     current_question text, expected_versions integer[], key text, digest text, actor jsonb, client_id text,
     request_id text, trace_id text, summary jsonb, ordinality integer, must_queue boolean
   )
+  cross join durable
 ),
 held as materialized (
   select a, found.s

@@ -20,6 +20,7 @@ from dev.reaper import ROOT
 from session_service.server import connections
 from session_service.storage import migrations
 from tests.support import burner, issuer
+from tests.support.pgbouncer import pgbouncer
 from tests.support.service import Service, copy_repository, copy_with_long_timeouts, folder, running
 from tests.support.waiting import eventually
 
@@ -108,11 +109,19 @@ def servers() -> Iterator[Urls]:
 
 
 @pytest.fixture(scope="session")
-def migrated(servers: Urls) -> Urls:
-    """The URLs of the servers, with a migrated database, and that of the role which erases."""
+def migrated(servers: Urls) -> Iterator[Urls]:
+    """The URLs of the servers, with a migrated database, and that of the role which erases.
+
+    With POOLER=transaction or POOLER=session they lead through PgBouncer.
+    """
     urls = _erasing(servers)
     migrate(urls)
-    return urls
+    if mode := os.environ.get("POOLER"):
+        with folder() as base, pgbouncer(base, urls, mode) as pooler:
+            migrate(pooler.urls)
+            yield pooler.urls
+    else:
+        yield urls
 
 
 @pytest.fixture(scope="session")

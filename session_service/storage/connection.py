@@ -1,6 +1,7 @@
 """A PostgreSQL connection with a response timeout, and the circuit breaker that connections share."""
 
 import asyncio
+import logging
 import os
 import re
 import select
@@ -34,6 +35,10 @@ PARAMETERS = {
 _REJECTED = 'parameter:? "|parameter name "|command-line argument|startup parameter|FATAL: +(-c|--)'
 # The variables with which libpq sets parameters of the server.
 _VARIABLES = {"DateStyle": "PGDATESTYLE", "TimeZone": "PGTZ", "geqo": "PGGEQO"}
+
+
+# psycopg warns of the end of a connection that `PostgresConnection.cancel_safe` closes.
+logging.getLogger("psycopg").addFilter(lambda record: not record.msg.startswith("query cancellation"))
 
 
 class PostgresBreaker:
@@ -86,6 +91,9 @@ class PostgresConnection(AsyncConnection[Any]):
     unusable = False
     """Whether the server does not respond, or is read-only."""
 
+    pooled = False
+    """Whether it leads to a connection pooler: each transaction may have another server connection."""
+
     breaker: PostgresBreaker | None = None
     """The circuit breaker of the connection's pool."""
 
@@ -113,6 +121,16 @@ class PostgresConnection(AsyncConnection[Any]):
         to the silent server, and wait for the response.
         """
         return asyncio.get_running_loop().call_later(RESPONSE_TIMEOUT, self._abandon)
+
+    async def cancel_safe(self, **options: float) -> None:
+        """Cancel the statement; behind a connection pooler close the connection instead.
+
+        A request to cancel ends PgBouncer 1.18 for all its clients ("FATAL bad client state").
+        """
+        if self.pooled:
+            self.pgconn.finish()
+        else:
+            await super().cancel_safe(**options)
 
     def is_alive(self) -> bool:
         """Return whether the socket has nothing to read: unrequested data is the end of the connection."""

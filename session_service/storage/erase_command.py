@@ -13,14 +13,14 @@ import psycopg
 from session_service import store_urls
 from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.settings import cache_seconds, erase_database_url, redis_url
-from session_service.storage import queries, statements
+from session_service.settings import cache_seconds, database_prepares, erase_database_url, redis_url
+from session_service.storage import queries, session_settings, statements
 from session_service.storage.connection import PostgresConnection, reason
 from session_service.storage.erasure_rows import ErasableCounts
 from session_service.storage.erasure_store import CONNECTIONS, STEP, ErasureStore
-from session_service.storage.pool import await_server
 from session_service.storage.redis import RedisClient
 from session_service.storage.session_cache import SessionCache
+from session_service.storage.startup import await_server
 from session_service.storage.statements import RejectedError
 
 ACTOR = "system"  # the type of the actor in the line that stays
@@ -90,7 +90,7 @@ async def _store(stack: AsyncExitStack, redis: RedisClient) -> ErasureStore:
     url = erase_database_url()
     if url is None:
         raise SettingError("ERASE_DATABASE_URL must be set: its role may delete sessions")
-    pool = statements.pool(url, CONNECTIONS, queries.configure)
+    pool = statements.pool(url, CONNECTIONS, session_settings.configure, prepares=database_prepares())
     await stack.enter_async_context(pool)
     await await_server(pool, seconds=5, name="ERASE_DATABASE_URL")
     store = ErasureStore(pool, SessionCache(redis, cache_seconds(), STEP))
@@ -100,12 +100,15 @@ async def _store(stack: AsyncExitStack, redis: RedisClient) -> ErasureStore:
 
 async def _count(options: Namespace, before: datetime | None) -> ErasableCounts:
     """Count what would be erased, for as long as that takes."""
-    async with await PostgresConnection.connect(str(erase_database_url()), autocommit=True) as connection:
-        await queries.configure(connection)
-        await queries.allow_long_statements(connection)
-        return await queries.count_erasable(
-            connection, session_id=options.session, user_id=options.user, before=before
-        )
+    async with await PostgresConnection.connect(
+        str(erase_database_url()), autocommit=True, prepare_threshold=None
+    ) as connection:
+        await session_settings.configure(connection)
+        async with connection.transaction():
+            await queries.allow_long_statements(connection, local=True)
+            return await queries.count_erasable(
+                connection, session_id=options.session, user_id=options.user, before=before
+            )
 
 
 async def _erase(store: ErasureStore, options: Namespace, before: datetime | None) -> int:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.storage import queries
+from session_service.storage import queries, session_settings
 from session_service.storage.connection import PostgresConnection, reason
 from session_service.storage.pool import LOG_INTERVAL
 from session_service.storage.statements import RejectedError
@@ -18,19 +18,28 @@ INTERVAL = 0.5  # seconds between two attempts to acquire the lock, and between 
 
 T = TypeVar("T")
 
+# The lock belongs to a connection of PostgreSQL, which a pooler gives to the next client.
+_ADVICE = (
+    "webhooks need a direct connection to PostgreSQL: set DATABASE_URL to it, without the connection pooler"
+)
+
 _log = logging.getLogger(__name__)
 
 
 async def lead(url: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run the work, which ends when it is cancelled, whenever this process holds the lock; until cancelled.
 
+    Raise SettingError if the URL leads to a connection pooler.
+
     PostgreSQL releases the lock when the connection ends: when the process is killed, too.
     """
     logged, logged_at = "", 0.0
     while True:
         try:
-            async with await PostgresConnection.connect(url, autocommit=True) as connection:
-                await _bounded(connection, queries.configure(connection))
+            async with await PostgresConnection.connect(
+                url, autocommit=True, prepare_threshold=None
+            ) as connection:
+                await _bounded(connection, session_settings.configure_directly(connection, _ADVICE))
                 await _lock(connection)
                 await _work(connection, work())
         except (psycopg.Error, ServiceUnavailableError, RejectedError) as error:

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import database_url, erase_database_url, migration_database_url
-from session_service.storage import queries, sql_files
+from session_service.storage import pooled_roles, queries, session_settings, sql_files
 from session_service.storage.connection import PostgresConnection, find_rejected_option, reason
 from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import Migration
@@ -29,6 +29,9 @@ NO_TRANSACTION = "-- no-transaction\n"
 LOCK_INTERVAL = 0.1  # seconds between two attempts to acquire the lock
 
 _log = logging.getLogger(__name__)
+
+# The lock and the settings of a migration belong to a connection of PostgreSQL.
+_ADVICE = "bin/migrate needs a direct connection to PostgreSQL: set MIGRATION_DATABASE_URL to it"
 
 _COMMENT = re.compile(r"--[^\n]*")
 # A statement ends with a semicolon that is not in a comment, a text or a $$ body.
@@ -44,13 +47,17 @@ async def migrate(
 ) -> list[str]:
     """Apply the pending migrations and return their names; grant the roles in the other URLs their rights.
 
+    A role whose URL leads to a connection pooler gets the settings of its connections.
+
     Raise MigrationError if the file of an applied migration has changed. Raise SettingError before any change
     if the database has an unsuitable setting.
     """
     first, *files = _files(folder)
-    async with await PostgresConnection.connect(url, autocommit=True, connect_timeout=10) as connection:
-        await queries.configure(connection)
-        await queries.allow_long_statements(connection)
+    async with await PostgresConnection.connect(
+        url, autocommit=True, connect_timeout=10, prepare_threshold=None
+    ) as connection:
+        search_path = await session_settings.configure_directly(connection, _ADVICE)
+        await queries.allow_long_statements(connection, local=False)
         await _check_settings(connection)
         await _lock(connection)
         async with connection.transaction():
@@ -61,6 +68,9 @@ async def migrate(
                 await _apply(connection, file, first)
         await _grant(connection, "DATABASE_URL", service_url, first)
         await _grant(connection, "ERASE_DATABASE_URL", erase_url or "", first)
+    for name, role_url in (("DATABASE_URL", service_url), ("ERASE_DATABASE_URL", erase_url)):
+        if role_url and role_url != url:
+            await pooled_roles.store_settings(name, role_url, search_path)
     return missing
 
 

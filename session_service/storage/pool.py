@@ -6,32 +6,23 @@ not used: after a failed check it pauses for `AttemptWithBackoff.INITIAL_DELAY`,
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from session_service import metrics
-from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.storage.connection import (
-    PostgresBreaker,
-    PostgresConnection,
-    find_rejected_option,
-    reason,
-)
+from session_service.storage.connection import PostgresBreaker, PostgresConnection
 
 ACQUIRE_TIMEOUT = 2.0  # seconds to wait for a connection
 ACQUIRE_TIMEOUT_WHEN_DOWN = 0.5  # seconds to wait for a connection after another request has timed out
 RECONNECT_INTERVAL = 0.15  # seconds between the end of a failed connection attempt and the next attempt
 LOG_INTERVAL = 10.0  # seconds between log records of psycopg_pool with the same message
 MIN_RECYCLE_INTERVAL = 1.0  # seconds between two replacements of all connections
-
-# Error messages of a server that fails verification: libpq has no error codes for connection attempts.
-_UNVERIFIED = "SSL error:|certificate|does not support SSL|private key file|connection is bad: invalid"
 
 _log = logging.getLogger(__name__)
 
@@ -60,10 +51,15 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
     """A pool of up to `size` connections, opened on demand and prepared by `configure` before first use.
 
     It recovers in the background from a server that restarts, hangs or fails over, without a request that
-    triggers it. Requests do not receive connections that are known to be broken.
+    triggers it. Requests do not receive connections that are known to be broken. Statements are prepared
+    if `prepares` is set.
     """
 
-    def __init__(self, url: str, size: int, configure: Configure) -> None:
+    def __init__(self, url: str, size: int, configure: Configure, *, prepares: bool = True) -> None:
+        self.prepares = prepares
+        self.options: dict[str, Any] = (
+            {"autocommit": True} if prepares else {"autocommit": True, "prepare_threshold": None}
+        )
         self._breaker = PostgresBreaker()
 
         async def prepare(connection: PostgresConnection) -> None:
@@ -79,7 +75,7 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
             open=False,
             connection_class=type("PooledConnection", (PostgresConnection,), {"breaker": self._breaker}),
             configure=prepare,
-            kwargs={"autocommit": True},
+            kwargs=self.options,
             min_size=0,
             max_size=size,
             max_waiting=1000,
@@ -168,32 +164,3 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
         await asyncio.sleep(RECONNECT_INTERVAL)
         self._is_reconnecting = False
         await self.check()
-
-
-async def await_server(pool: ConnectionPool, seconds: float, name: str = "DATABASE_URL") -> None:
-    """Wait until PostgreSQL accepts a connection; raise SettingError with the reason after `seconds`.
-
-    Raise it at once if a further attempt cannot succeed. Each new reason is logged as a warning.
-    """
-    end = asyncio.get_running_loop().time() + seconds
-    logged = ""
-    while True:
-        try:
-            await (await PostgresConnection.connect(str(pool.conninfo))).close()
-        except psycopg.OperationalError as error:
-            fault = reason(error)
-            if rejected := find_rejected_option(error, name, str(pool.conninfo)):
-                raise SettingError(rejected) from None
-            if _is_final(error) or asyncio.get_running_loop().time() > end:
-                raise SettingError(f"the PostgreSQL of {name} is out of reach: {fault}") from None
-            if logged != fault:
-                _log.warning("waiting for PostgreSQL: %s", fault)
-            logged = fault
-            await asyncio.sleep(0.1)
-        else:
-            return
-
-
-def _is_final(error: psycopg.OperationalError) -> bool:
-    """Return whether the server failed verification: a retry fails in the same way."""
-    return re.search(_UNVERIFIED, str(error)) is not None

@@ -182,6 +182,22 @@ class DigestKey:
 
 
 @attrs.frozen
+class ConnectionSetting:
+    """A setting of a connection that a process serves: its value, and the value before (`held`).
+
+    `stored` is the value with which new connections of the role begin. If a connection pooler is before the
+    process (`pooled`), the value holds until the transaction ends.
+    """
+
+    name: str
+    value: str
+    held: str | None
+    stored: str | None
+    pooled: bool
+    pid: int
+
+
+@attrs.frozen
 class UnfitSetting:
     """A setting of PostgreSQL with an unsuitable value, and the value that the service needs."""
 
@@ -201,8 +217,13 @@ class Probe:
     document: Fragment
 
 
-configure = statements.count("configure")
+configure = statements.many("configure", ConnectionSetting)
 allow_long_statements = statements.count("allow_long_statements")
+set_tracked_settings = statements.count("set_tracked_settings")
+set_search_path = statements.count("set_search_path")
+name_settings = statements.count("name_settings")
+store_settings = statements.count("store_settings")
+end_connections = statements.count("end_connections")
 list_unfit_settings = statements.many("list_unfit_settings", UnfitSetting)
 
 get_sessions = statements.batch("get_sessions", ReadInput, SessionRow)

@@ -11,7 +11,7 @@ from orjson import Fragment
 from session_service.environment import SettingError
 from session_service.sessions import codec
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.storage import queries
+from session_service.storage import queries, session_settings
 from session_service.storage.connection import reason
 from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import Probe
@@ -80,3 +80,5 @@ class ReadinessCheck:
         row = await queries.ping(self._pool, **asdict(PROBE))
         if codec.encode(row) != codec.encode(PROBE):
             raise RejectedError("ping: PostgreSQL returns other values than it was sent")
+        async with self._pool.connection() as connection:
+            await session_settings.configure(connection)

@@ -21,6 +21,9 @@ from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
+from session_service import store_urls
+from session_service.storage.sentinels import Sentinels
+
 T = TypeVar("T")
 Script = Callable[[Sequence[str], Sequence[int]], Awaitable[list[int]]]
 """Runs a script with keys and arguments; raises UnreachableError while the circuit breaker is not closed."""
@@ -32,6 +35,10 @@ CLOCK_READING_AGE = 10.0  # seconds for which a reading of Redis's clock is used
 MAX_CLOCK_DRIFT = 1e-3  # bound on the relative drift of two clocks, far above that of real ones
 
 _log = logging.getLogger(__name__)
+
+
+class FailoverError(Exception):
+    """Another primary than the one in use."""
 
 
 class UnreachableError(Exception):
@@ -85,13 +92,14 @@ class RedisClient:
     """Sends commands to Redis through a circuit breaker."""
 
     def __init__(self, url: str) -> None:
-        self.commands = _connection_pool(url)
+        self.commands, self._sentinels = _clients(url)
         self.recover: Callable[[], Awaitable[bool]] = _always
         """Called in the half-open state; the circuit breaker closes if it returns True."""
         self._breaker: Literal["closed", "half_open", "open"] = "closed"
         self._reading: ClockReading | None = None
         self._measuring: asyncio.Task[ClockReading] | None = None
         self._recovery: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._mode = "standalone"
 
     @property
@@ -162,15 +170,23 @@ class RedisClient:
 
     async def __aenter__(self) -> Self:
         # If Redis is unreachable now, the first request trips the circuit breaker.
+        if self._sentinels:
+            self._watch = asyncio.create_task(self._watch_primary(self._sentinels))
+            if not await self._sentinels.locate(self.commands):
+                self._open()
+                return self
         with suppress(RedisError, OSError):
             async with TickTimeout():
-                if not await self._is_standalone():
+                if not await self._is_usable():
                     self._open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._recovery:
-            self._recovery.cancel()
+        for task in (self._recovery, self._watch):
+            if task:
+                task.cancel()
+        if self._sentinels:
+            await self._sentinels.close()
         with suppress(TimeoutError):
             async with TickTimeout():
                 await self.commands.aclose()
@@ -199,8 +215,10 @@ class RedisClient:
             await asyncio.sleep(RECONNECT_INTERVAL)
             with suppress(UnreachableError):
                 # Existing connections may lead to a former primary.
-                await self.call(lambda: self.commands.connection_pool.disconnect(inuse_connections=False))
-                if not await self.call(self._is_standalone):
+                await self.call(self._disconnect)
+                if self._sentinels and not await self._sentinels.locate(self.commands):
+                    continue
+                if not await self.call(self._is_usable):
                     continue
                 await self._measure()
                 # From here on writes are sent, so that the number of dirty sessions falls under any load.
@@ -209,23 +227,46 @@ class RedisClient:
                 self._breaker = "closed" if await self.recover() else "half_open"
         _log.warning("circuit breaker closed: Redis serves reads again")
 
-    async def _is_standalone(self) -> bool:
-        """Return whether REDIS_URL leads to a standalone server; log once if it does not.
+    async def _disconnect(self) -> None:
+        # A connection in use would come back to the pool after the next ones lead to another primary.
+        in_use = self._sentinels is not None
+        await self.commands.connection_pool.disconnect(inuse_connections=in_use)
 
-        A node of a Redis Cluster rejects most keys, and a Sentinel all of them. A server that rejects INFO
-        counts as standalone.
+    async def _watch_primary(self, sentinels: Sentinels) -> None:
+        """Open the circuit breaker when the Sentinels name another primary than the one in use.
+
+        An instance that reads from a former primary, and writes nothing, would not notice. The other one may
+        have another clock: the recovery reads it before the cache is used again.
         """
-        mode = "standalone"
+        while True:
+            await asyncio.sleep(RECONNECT_INTERVAL)
+            if self.available and await sentinels.has_moved():
+                self._trip(FailoverError())
+
+    async def _is_usable(self) -> bool:
+        """Return whether REDIS_URL leads to a standalone server, behind Sentinels to a primary.
+
+        A node of a Redis Cluster rejects most keys, and a Sentinel all of them: that is logged once. A server
+        that rejects INFO counts as standalone.
+        """
+        mode, role = "standalone", "master"
         with suppress(ResponseError):
-            info = await self.commands.info("server")
+            info = await self.commands.info()
             mode = info.get("redis_mode") or info.get("server_mode") or mode
+            role = info.get("role", role)
         if mode not in {self._mode, "standalone"}:
             _log.warning(
                 "REDIS_URL leads to Redis in %s mode, which is not supported: reads go to PostgreSQL",
                 mode,
             )
         self._mode = mode
-        return mode == "standalone"
+        return mode == "standalone" and (role == "master" or not self._sentinels)
+
+
+def _clients(url: str) -> tuple[redis.Redis, Sentinels | None]:
+    """Return clients, not yet connected, of Redis and its Sentinels, if the URL is theirs."""
+    parts = store_urls.split_sentinels(url)
+    return _connection_pool(parts.url if parts else url), Sentinels(parts) if parts else None
 
 
 def _connection_pool(url: str) -> redis.Redis:

@@ -66,10 +66,10 @@ def batch(name: str, record: type[Record], row: type[Row]) -> BatchStatement[Rec
     return partial(_run_batch, partial(_run, file, row, AsyncCursor.fetchall), file.parameters[0].name)
 
 
-def pool(url: str, size: int, configure: Configure) -> ConnectionPool:
-    """Return a pool, not yet open, of connections for statements.
+def pool(url: str, size: int, configure: Configure, *, prepares: bool = True) -> ConnectionPool:
+    """Return a pool, not yet open, of connections for statements, which are prepared by default.
 
-    `configure` is the statement that is run on each new connection.
+    `configure` is run on each new connection.
     """
 
     async def prepare(connection: PostgresConnection) -> None:
@@ -77,7 +77,7 @@ def pool(url: str, size: int, configure: Configure) -> ConnectionPool:
         set_json_loads(orjson.Fragment, connection)
         await configure(connection)
 
-    return ConnectionPool(url, size, prepare)
+    return ConnectionPool(url, size, prepare, prepares=prepares)
 
 
 @asynccontextmanager

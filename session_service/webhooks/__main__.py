@@ -13,11 +13,12 @@ from session_service.environment import SettingError
 from session_service.server.logging import exits_in_log_format, log_to_stdout
 from session_service.sessions.errors import ServiceError
 from session_service.settings import LogSettings
-from session_service.storage import migrations, queries, statements
+from session_service.storage import migrations, queries, session_settings, statements
 from session_service.storage.connection import reason
 from session_service.storage.leadership import lead
 from session_service.storage.migrations import MigrationError
-from session_service.storage.pool import ConnectionPool, await_server
+from session_service.storage.pool import ConnectionPool
+from session_service.storage.startup import await_server
 from session_service.storage.statements import RejectedError
 from session_service.storage.webhook_rows import WebhookLag
 from session_service.webhooks import endpoints
@@ -91,7 +92,8 @@ async def _lead(url: str, listed: tuple[Endpoint, ...]) -> None:
 
 @asynccontextmanager
 async def _database(url: str) -> AsyncIterator[ConnectionPool]:
-    async with statements.pool(url, POOL_SIZE, queries.configure) as pool:
+    prepares = settings.database_prepares()
+    async with statements.pool(url, POOL_SIZE, session_settings.configure, prepares=prepares) as pool:
         await await_server(pool, seconds=30)
         await migrations.check(pool)
         yield pool

@@ -18,7 +18,7 @@ from psycopg.types.numeric import FloatLoader
 from dev import servers
 from dev.servers import Database
 from session_service.api.health import CachedCheck
-from session_service.storage import queries, statements
+from session_service.storage import session_settings, statements
 from session_service.storage.connection import PostgresConnection
 from session_service.storage.readiness import ReadinessCheck
 from tests.conftest import Urls, migrate
@@ -151,10 +151,10 @@ def test_a_postgresql_that_returns_other_values_is_not_ready(postgres: Database)
 
     async def configure(connection: PostgresConnection) -> None:
         connection.adapters.register_loader("int4", FloatLoader)
-        await queries.configure(connection)
+        await session_settings.configure(connection)
 
     async def run() -> None:
-        async with ReadinessCheck(statements.pool(postgres.url, 1, queries.configure)) as check:
+        async with ReadinessCheck(statements.pool(postgres.url, 1, session_settings.configure)) as check:
             assert await check()
         async with ReadinessCheck(statements.pool(postgres.url, 1, configure)) as check:
             assert not await check()

@@ -19,9 +19,10 @@ from tests.support.service import Service, running
 COMMAND = (sys.executable, "-m", "session_service.storage.erase_command")
 
 
-def _run(
+def run_erase(
     urls: Urls, *arguments: str, stdin: int = subprocess.DEVNULL, command: Sequence[str] = COMMAND
 ) -> subprocess.CompletedProcess[str]:
+    """Run bin/erase."""
     return subprocess.run(
         [*command, *arguments],
         cwd=ROOT,
@@ -45,15 +46,15 @@ def test_a_user_is_erased(own: Service, migrated: Urls) -> None:
     user = new_user()
     ids = [own.start(user_id=user)["id"] for _ in range(2)]
     own.save(ids[0], 1, "x")
-    dry = _run(migrated, "--user", user, "--dry-run", command=["bin/erase"])
+    dry = run_erase(migrated, "--user", user, "--dry-run", command=["bin/erase"])
     assert (dry.returncode, dry.stderr) == (0, "")
     assert dry.stdout.startswith("quiz_sessions: 2, session_events: 3, event_positions: ")
     assert dry.stdout.endswith("; the user's name in other journals: 0\n")
     assert [own.read(session_id).status_code for session_id in ids] == [200, 200]
-    done = _run(migrated, "--user", user)
+    done = run_erase(migrated, "--user", user)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "erased 2 sessions")
     assert [own.read(session_id).status_code for session_id in ids] == [404, 404]
-    again = _run(migrated, "--user", user)
+    again = run_erase(migrated, "--user", user)
     assert (again.returncode, len(again.stdout.splitlines())) == (0, 1)
 
 
@@ -61,7 +62,7 @@ def test_a_session_is_erased(own: Service, migrated: Urls) -> None:
     """One session of a user is erased, and not the other one."""
     user = new_user()
     one, other = (own.start(user_id=user)["id"] for _ in range(2))
-    assert _run(migrated, "--session", str(one)).returncode == 0
+    assert run_erase(migrated, "--session", str(one)).returncode == 0
     assert [own.read(session_id).status_code for session_id in (one, other)] == [404, 200]
 
 
@@ -76,8 +77,8 @@ def test_old_sessions_are_erased(migrated_database: tuple[Urls, psycopg.Connecti
         database.execute(OLD, [90 * DAY, runs])
         day = database.execute("select (now() - interval '10 days')::date::text").fetchone()
         assert day is not None
-        assert _run(urls, "--before", str(day[0])).stdout.splitlines()[-1] == "erased 1 sessions"
-        assert _run(urls, "--older-than", "2").stdout.splitlines()[-1] == "erased 1 sessions"
+        assert run_erase(urls, "--before", str(day[0])).stdout.splitlines()[-1] == "erased 1 sessions"
+        assert run_erase(urls, "--older-than", "2").stdout.splitlines()[-1] == "erased 1 sessions"
         assert [service.read(one).status_code for one in (oldest, old, new)] == [404, 404, 200]
 
 
@@ -87,7 +88,7 @@ def test_it_asks_on_a_terminal(own: Service, migrated: Urls, reply: str, status:
     session_id = own.start()["id"]
     ours, theirs = pty.openpty()
     os.write(ours, reply.encode())
-    done = _run(migrated, "--session", str(session_id), stdin=theirs)
+    done = run_erase(migrated, "--session", str(session_id), stdin=theirs)
     os.close(ours)
     os.close(theirs)
     assert done.returncode == status, done.stderr
@@ -110,7 +111,7 @@ def test_it_refuses_what_it_cannot_do(
     migrated: Urls, settings: Urls, arguments: list[str], status: int, line: str
 ) -> None:
     """Wrong arguments exit with 2, a missing setting with 1, each with one line that says why."""
-    done = _run({**migrated, **settings}, *arguments)
+    done = run_erase({**migrated, **settings}, *arguments)
     assert done.returncode == status
     assert line in done.stderr.splitlines()[-1]
 
@@ -118,7 +119,7 @@ def test_it_refuses_what_it_cannot_do(
 def test_it_refuses_without_redis(own: Service, migrated: Urls) -> None:
     """While Redis is out of reach it erases nothing: instances that reach it could show their copies."""
     session = own.start()
-    done = _run({**migrated, "REDIS_URL": "redis://127.0.0.1:1"}, "--session", str(session["id"]))
+    done = run_erase({**migrated, "REDIS_URL": "redis://127.0.0.1:1"}, "--session", str(session["id"]))
     assert done.returncode == 1
     assert "Redis is out of reach" in done.stderr
     assert own.read(session["id"]).json() == session

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import psycopg
 
-from session_service.storage import queries, statements
+from session_service.storage import queries, session_settings, statements
 from session_service.storage.erasure_store import ErasureStore
 from tests.conftest import Urls
 from tests.support.caches import session_cache
@@ -135,7 +135,7 @@ def test_sessions_that_take_too_long_together_are_erased_one_by_one(
 
 
 async def _with_store(urls: Urls, use: Callable[[ErasureStore], Awaitable[list[int]]]) -> list[int]:
-    pool = statements.pool(urls["ERASE_DATABASE_URL"], 2, queries.configure)
+    pool = statements.pool(urls["ERASE_DATABASE_URL"], 2, session_settings.configure)
     async with pool, session_cache(urls["REDIS_URL"]) as cache:
         # As a service does, whose first requests open the connections.
         await cache.raise_versions({uuid4(): 1})

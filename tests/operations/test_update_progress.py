@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Urls, migrate
+from tests.support.database_settings import close_connections
 from tests.support.service import Service, await_expiry, running
 
 
@@ -192,6 +193,8 @@ def test_503_for_a_read_only_database(fresh_database: Urls) -> None:
     migrate(fresh_database)
     with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f"alter database {connection.info.dbname} set default_transaction_read_only = on")
+        # Behind a pooler there are connections from before.
+        close_connections(connection)
     with running(fresh_database) as service:
         response = service.save(uuid4(), 1, "x")
         assert (response.status_code, response.json()["outcome"]) == (503, "not_applied")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 
 from session_service.sessions.sweeper import BATCH_SIZE
-from session_service.storage import queries, statements
+from session_service.storage import queries, session_settings, statements
 from tests.conftest import Urls, migrate
 from tests.support.service import Service, running
 from tests.support.waiting import eventually
@@ -86,5 +86,5 @@ def _await_expired(database: psycopg.Connection, session_id: object) -> None:
 
 
 async def _sweep(url: str) -> int:
-    async with statements.pool(url, 1, queries.configure) as pool:
+    async with statements.pool(url, 1, session_settings.configure) as pool:
         return len(await queries.expire_sessions(pool, count=BATCH_SIZE))

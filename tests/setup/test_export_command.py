@@ -28,7 +28,7 @@ def _start(urls: Urls, *options: str, **changes: str) -> subprocess.Popen[bytes]
     )
 
 
-def _run(urls: Urls, *options: str, **changes: str) -> tuple[int, bytes, str]:
+def run_export(urls: Urls, *options: str, **changes: str) -> tuple[int, bytes, str]:
     """Run the command; return its exit status, its output and its messages."""
     with _start(urls, *options, **changes) as process:
         output, messages = process.communicate(timeout=LIMIT)
@@ -59,7 +59,7 @@ def test_export_is_that_of_the_service(service: Service, migrated: Urls, tmp_pat
     options = ["--quiz-id", quiz, "--user-id", user, "--status", "completed", "--format", form]
     file = tmp_path / "answers"
     file.write_bytes(OLD)
-    status, output, messages = _run(migrated, *options, "--output", str(file))
+    status, output, messages = run_export(migrated, *options, "--output", str(file))
     assert (status, output, messages) == (
         0,
         b"",
@@ -67,8 +67,11 @@ def test_export_is_that_of_the_service(service: Service, migrated: Urls, tmp_pat
     )
     assert file.read_bytes() == expected
     assert (file.stat().st_mode & 0o777, len(list(tmp_path.iterdir()))) == (0o600, 1)
-    assert _run(migrated, *options)[:2] == (0, expected)
-    assert _run(migrated, *options, "--dry-run")[:2] == (0, f"1 sessions, {len(expected)} bytes\n".encode())
+    assert run_export(migrated, *options)[:2] == (0, expected)
+    assert run_export(migrated, *options, "--dry-run")[:2] == (
+        0,
+        f"1 sessions, {len(expected)} bytes\n".encode(),
+    )
 
 
 def test_a_relative_file_is_in_the_current_folder(migrated: Urls, tmp_path: Path) -> None:
@@ -91,9 +94,9 @@ def test_an_export_raises_the_cache_or_shows_no_version(
     session_id = service.start(quiz_id=quiz)["id"]
     database.execute(CHANGE, [session_id])
     options = ["--quiz-id", quiz, "--format", "ndjson"]
-    assert b'"version":null' in _run(migrated, *options, REDIS_URL="")[1]
+    assert b'"version":null' in run_export(migrated, *options, REDIS_URL="")[1]
     assert service.read(session_id).json()["version"] == 1
-    assert b'"version":2' in _run(migrated, *options)[1]
+    assert b'"version":2' in run_export(migrated, *options)[1]
     assert str(cache.getrange(f"session:{session_id}", 0, 4)) == "b's1 2 '"
     assert service.read(session_id).json()["version"] == 2
 
@@ -116,7 +119,7 @@ def test_a_failed_export_leaves_the_file(
     service.start(quiz_id=quiz)
     file.write_bytes(OLD)
     given = {name: value.format(port=free_port()) for name, value in changes.items()}
-    status, _, messages = _run(migrated, "--quiz-id", quiz, "--output", str(file), **given)
+    status, _, messages = run_export(migrated, "--quiz-id", quiz, "--output", str(file), **given)
     assert (status, messages.count("\n")) == (1, 1)
     assert messages.startswith(f"session-service: {message}")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [OLD]
@@ -156,15 +159,15 @@ def test_an_export_to_a_closed_pipe_fails(migrated: Urls, large_quiz: str) -> No
 
 def test_a_rejected_statement_is_explained(fresh_database: Urls) -> None:
     """Without the tables the command says which statement PostgreSQL rejects."""
-    status, _, messages = _run(fresh_database)
+    status, _, messages = run_export(fresh_database)
     assert status == 1
     assert "does the database need bin/migrate?" in messages
 
 
 def test_wrong_options_exit_with_2(migrated: Urls, tmp_path: Path) -> None:
     """Unknown options are usage errors; a folder or a device is no file to write to."""
-    assert _run(migrated, "--format", "xlsx")[0] == 2
-    assert _run(migrated, "--quiz-id", os.fsdecode(b"\xff"))[0] == 2
-    status, _, messages = _run(migrated, "--output", str(tmp_path))
+    assert run_export(migrated, "--format", "xlsx")[0] == 2
+    assert run_export(migrated, "--quiz-id", os.fsdecode(b"\xff"))[0] == 2
+    status, _, messages = run_export(migrated, "--output", str(tmp_path))
     assert (status, messages) == (1, f"session-service: {tmp_path} is no regular file\n")
-    assert _run(migrated, "--output", str(tmp_path / "none" / "file"))[0] == 1
+    assert run_export(migrated, "--output", str(tmp_path / "none" / "file"))[0] == 1

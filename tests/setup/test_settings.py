@@ -74,6 +74,18 @@ INVALID_REDIS_URLS = {
     f"unix://:{SECRET}@/": "the absolute path of a socket",
     f"unix://{SECRET}/redis.sock": "the absolute path of a socket",
     "unix://": "the absolute path of a socket",
+    f"redis+sentinel://:{SECRET}@a,b": "must have the name of the primary after its hosts",
+    f"redis+sentinel://:{SECRET}@a,b/": "must have the name of the primary after its hosts",
+    f"redis+sentinel://:{SECRET}@a,b/{SECRET}%20": "must have the name of the primary after its hosts",
+    f"redis+sentinel://:{SECRET}@a,b:0/n": "has no valid host and port",
+    f"redis+sentinel://:{SECRET}@a,,b/n": "has no valid host and port",
+    f"redis+sentinel://:{SECRET}@a,b:{SECRET}/n": "has no valid host and port",
+    f"redis+sentinel://:{SECRET}@[::1,b/n": "has no valid host and port",
+    f"redis+sentinel://:{SECRET}@a,b/n/{SECRET}": "a number as its database",
+    f"redis+sentinel://:{SECRET}@a,b/n?foo=bar": 'has the unknown option "foo"',
+    f"redis+sentinel://:{SECRET}@a,b/n?ssl_ca_certs=/x": 'has the unknown option "ssl_ca_certs"',
+    f"rediss+sentinel://:{SECRET}@a,b/n?ssl_ca_certs={UNREADABLE}": 'as its option "ssl_ca_certs"',
+    f"unix+sentinel://:{SECRET}@a,b/n": "must be set to a URL that starts with",
 }
 OTHER_INVALID_SETTINGS = {
     "HOST": ["\udcff", "a\nb", "a" * 254, "über"],
@@ -82,6 +94,7 @@ OTHER_INVALID_SETTINGS = {
     "GRACE_SECONDS": ["-1", "3601", "1.5"],
     "CACHE_SECONDS": ["1e3"],
     "DATABASE_POOL_SIZE": ["101"],
+    "DATABASE_PREPARE": ["maybe", "No"],
     "BATCH_SIZE": ["9" * 5000],
     "RATE_LIMIT": ["9" * 5000],
     # The second one has the user of DATABASE_URL.

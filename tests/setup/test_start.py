@@ -15,7 +15,7 @@ import pytest
 from dev.reaper import ROOT
 from session_service.environment import SettingError
 from session_service.settings import Settings
-from session_service.storage import queries
+from session_service.storage import session_settings
 from session_service.storage.connection import PostgresConnection
 from tests.conftest import Urls
 from tests.support.service import free_port
@@ -148,7 +148,7 @@ def test_durability_does_not_depend_on_the_database(
 
     async def configured() -> str:
         async with await PostgresConnection.connect(fresh_database["DATABASE_URL"]) as connection:
-            await queries.configure(connection)
+            await session_settings.configure(connection)
             shown = await connection.execute("select current_setting(%s)", [name])
             (setting,) = await shown.fetchone() or ("",)
             return str(setting)

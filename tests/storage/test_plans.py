@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from session_service.storage import queries, sql_files
+from session_service.storage import session_settings, sql_files
 from session_service.storage.connection import PostgresConnection
 from tests.conftest import Urls
 from tests.support.service import running
@@ -85,7 +85,7 @@ async def _explain(url: str, name: str, parameters: dict[str, Any]) -> list[dict
     """Return the nodes of the plan that a connection of the service uses, after they have run."""
     text = sql_files.read(sql_files.FOLDER / f"{name}.sql").text
     async with await PostgresConnection.connect(url, autocommit=True) as connection:
-        await queries.configure(connection)
+        await session_settings.configure(connection)
         cursor = await connection.execute(f"explain (analyze, format json) {text}", parameters, prepare=False)
         ((plans,),) = await cursor.fetchall()
     return list(_nodes(plans[0]["Plan"]))

@@ -12,7 +12,7 @@ import pytest
 from attrs import asdict
 
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.storage import queries, statements
+from session_service.storage import queries, session_settings, statements
 from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import Probe
 from session_service.storage.readiness import PROBE
@@ -37,7 +37,7 @@ def test_the_open_circuit_breaker_rejects_without_a_wait(postgres: Postgres) -> 
     """With the circuit breaker open, statements fail within one step of the event loop."""
 
     async def run() -> None:
-        async with statements.pool(postgres.url, 3, queries.configure) as pool:
+        async with statements.pool(postgres.url, 3, session_settings.configure) as pool:
             await asyncio.gather(*(_ping(pool) for _ in range(6)))
             await asyncio.to_thread(postgres.stop)
             assert await _is_rejected(pool)
@@ -51,7 +51,7 @@ def test_the_circuit_breaker_closes_by_itself(postgres: Postgres) -> None:
     """The circuit breaker closes by itself once PostgreSQL is back."""
 
     async def run() -> None:
-        async with statements.pool(postgres.url, 1, queries.configure) as pool:
+        async with statements.pool(postgres.url, 1, session_settings.configure) as pool:
             for end in (postgres.stop, postgres.kill):
                 await _ping(pool)
                 await asyncio.to_thread(end)
@@ -67,7 +67,7 @@ def test_the_circuit_breaker_rejects_waiting_requests(postgres: Postgres) -> Non
     """Requests that wait for a connection are rejected when the circuit breaker opens."""
 
     async def run() -> None:
-        async with statements.pool(postgres.url, 1, queries.configure) as pool:
+        async with statements.pool(postgres.url, 1, session_settings.configure) as pool:
             async with pool.connection():
                 # Only the circuit breaker may end the wait.
                 pool.timeout = 3600
@@ -86,7 +86,7 @@ def test_remaining_connections_keep_the_circuit_breaker_closed(postgres: Postgre
     async def run() -> None:
         with psycopg.connect(postgres.owner_url, autocommit=True) as operator:
             operator.execute("alter role session_service connection limit 1")
-        async with statements.pool(postgres.url, 5, queries.configure) as pool:
+        async with statements.pool(postgres.url, 5, session_settings.configure) as pool:
             await _ping(pool)
             for _ in range(5):
                 await asyncio.gather(*(_ping(pool) for _ in range(REQUESTS)))
@@ -105,7 +105,7 @@ def test_every_connection_error_opens_the_circuit_breaker(hosts: str) -> None:
 
     async def run() -> None:
         url = f"postgresql://u@{hosts.format(closed=free_port())}/d"
-        async with statements.pool(url, 2, queries.configure) as pool:
+        async with statements.pool(url, 2, session_settings.configure) as pool:
             assert await _is_rejected(pool)
             assert _is_rejected_at_once(pool)
 
@@ -118,7 +118,7 @@ def test_a_role_without_login_opens_the_circuit_breaker(postgres: Postgres) -> N
     async def run() -> None:
         with psycopg.connect(postgres.owner_url, autocommit=True) as operator:
             operator.execute("alter role session_service nologin")
-            async with statements.pool(postgres.url, 2, queries.configure) as pool:
+            async with statements.pool(postgres.url, 2, session_settings.configure) as pool:
                 assert await _is_rejected(pool)
                 assert _is_rejected_at_once(pool)
                 operator.execute("alter role session_service login")
@@ -132,7 +132,7 @@ def test_a_frozen_postgresql_keeps_the_circuit_breaker_closed(postgres: Postgres
     """A frozen PostgreSQL does not open the circuit breaker: requests wait until their timeout."""
 
     async def run() -> None:
-        async with statements.pool(postgres.url, 1, queries.configure) as pool:
+        async with statements.pool(postgres.url, 1, session_settings.configure) as pool:
             postgres.freeze()
             try:
                 assert await _is_rejected(pool)

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from dev.reaper import ROOT
-from session_service.storage import queries, statements
+from session_service.storage import session_settings, statements
 from session_service.storage.pool import ConnectionPool
 from tests.conftest import Urls
 from tests.support.inspection import running_in
@@ -135,7 +135,7 @@ def statement_timeouts(urls: Urls) -> None:
                 await connection.execute("select from quiz_sessions")
 
     async def run() -> None:
-        async with statements.pool(urls["DATABASE_URL"], 2, queries.configure) as pool:
+        async with statements.pool(urls["DATABASE_URL"], 2, session_settings.configure) as pool:
             await asyncio.gather(sleep_long(pool), leave_open(pool))
 
     asyncio.run(run())

@@ -10,8 +10,8 @@ import pytest
 
 from dev.reaper import ROOT
 from session_service.environment import SettingError
-from session_service.storage import queries, statements
-from session_service.storage.pool import await_server
+from session_service.storage import session_settings, statements
+from session_service.storage.startup import await_server
 from tests.conftest import Urls
 from tests.support.service import await_serving, free_port
 from tests.support.waiting import LIMIT
@@ -62,7 +62,7 @@ def test_postgresql_without_fsync(deployment: Deployment, servers: Urls) -> None
 def test_the_wait_for_postgresql_is_limited() -> None:
     """The wait for PostgreSQL at the start is limited, and its end is one line with the reason."""
     begun = monotonic()
-    pool = statements.pool("postgresql://nobody@127.0.0.1:1/none", 1, queries.configure)
+    pool = statements.pool("postgresql://nobody@127.0.0.1:1/none", 1, session_settings.configure)
     with pytest.raises(
         SettingError, match=r"PostgreSQL of DATABASE_URL is out of reach: .* refused"
     ) as error:

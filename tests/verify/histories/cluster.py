@@ -14,6 +14,7 @@ from dev import servers
 from dev.reaper import ROOT
 from dev.servers import Server
 from session_service.storage import migrations
+from tests.support.pgbouncer import pgbouncer
 from tests.support.service import await_serving, folder, free_port
 from tests.support.tcp_proxy import Proxy
 from tests.verify.histories.postgres import Postgres
@@ -52,11 +53,18 @@ class Instance:
 
 
 class Cluster:
-    """PostgreSQL, Redis, and instances; the last instance reaches both through proxies."""
+    """PostgreSQL, Redis, and instances; the last instance reaches both through proxies.
 
-    def __init__(self, base: Path) -> None:
+    With the mode of a connection pooler, all instances reach PostgreSQL through a PgBouncer instead, and with
+    the URL of another Redis they use that one.
+    """
+
+    def __init__(self, base: Path, pool_mode: str = "", redis_url: str = "") -> None:
         self._base = base
+        self._redis_url = redis_url
+        self._pool_mode = pool_mode
         self._redis_stack = ExitStack()
+        self._pooler_stack = ExitStack()
         self.postgres = Postgres(base)
         self.postgres_proxy = self.postgres.proxy()
         self.redis_proxy = Proxy(lambda: asyncio.open_unix_connection(self._base / "redis.sock"))
@@ -66,20 +74,24 @@ class Cluster:
         """Start everything."""
         await asyncio.to_thread(self.postgres.start)
         await asyncio.to_thread(self.start_redis)
-        await migrations.migrate(
-            self.postgres.owner_url, service_url=self.postgres.url, erase_url=self.postgres.erase_url
-        )
         direct = {
             "DATABASE_URL": self.postgres.url,
             "ERASE_DATABASE_URL": self.postgres.erase_url,
             "REDIS_URL": self.redis.url,
         }
+        await self._migrate(direct)
         url = self.postgres.url_at(await self.postgres_proxy.start())
         proxied = {
             "DATABASE_URL": url,
             "ERASE_DATABASE_URL": url.replace("session_service@", "session_eraser@"),
             "REDIS_URL": f"redis://127.0.0.1:{await self.redis_proxy.start()}",
         }
+        if self._pool_mode:
+            pooler = self._pooler_stack.enter_context(pgbouncer(self._base, direct, self._pool_mode))
+            await self._migrate(pooler.urls)
+            direct, proxied = pooler.urls, {**pooler.urls, "REDIS_URL": proxied["REDIS_URL"]}
+        if self._redis_url:
+            direct, proxied = ({**env, "REDIS_URL": self._redis_url} for env in (direct, proxied))
         self.instances = [
             Instance(env, self._base / f"instance-{n}.log")
             for n, env in enumerate([direct] * (INSTANCES - 1) + [proxied])
@@ -96,7 +108,18 @@ class Cluster:
         await self.redis_proxy.stop()
         await self.reply_proxy.stop()
         self._redis_stack.close()
+        self._pooler_stack.close()
         self.postgres.stop()
+
+    async def _migrate(self, urls: dict[str, str]) -> None:
+        await migrations.migrate(
+            self.postgres.owner_url, service_url=urls["DATABASE_URL"], erase_url=urls["ERASE_DATABASE_URL"]
+        )
+
+    @property
+    def breaker_states(self) -> list[tuple[int, bool]]:
+        """Those of the instances."""
+        return [instance.breaker_state for instance in self.instances]
 
     def start_redis(self) -> None:
         """Start an empty Redis."""
@@ -109,10 +132,10 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster() -> AsyncIterator[Cluster]:
-    """Run a cluster."""
+async def cluster(pool_mode: str = "", redis_url: str = "") -> AsyncIterator[Cluster]:
+    """Run a cluster, if they are given behind a connection pooler and with another Redis."""
     with folder() as base:
-        one = Cluster(base)
+        one = Cluster(base, pool_mode, redis_url)
         await one.start()
         try:
             yield one

@@ -243,7 +243,7 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     ports = [cluster.reply_port, *(instance.port for instance in cluster.instances)]
     number = random.randrange(1, 2**53)
     shared = Shared(ports, (number, f"quiz-\u00e4-{number}"), f"erased-{number}")
-    breaker_states = [instance.breaker_state for instance in cluster.instances]
+    breaker_states = cluster.breaker_states
     name = fault.__name__
     clients = [
         Client(shared, f"{name}-{random.randrange(10**9)}-{n}", short=True).run(lambda: is_over(shared))
@@ -254,7 +254,7 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     await asyncio.gather(faults, *clients, feed.run(lambda: is_over(shared)))
     required = await feed.finish()
     # An instance whose circuit breaker opens, even for a busy machine, counts as one without Redis.
-    available = breaker_states == [instance.breaker_state for instance in cluster.instances]
+    available = breaker_states == cluster.breaker_states
     available = available and not any(is_open for _, is_open in breaker_states)
     strict = fault in STRICT + STRICT_AND_LONG and available
     bound = None if strict else CACHE_SECONDS

@@ -7,11 +7,20 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from tests.support.waiting import LIMIT
+from tests.support.pgbouncer import COMMAND
+from tests.support.waiting import LIMIT, eventually_async
 from tests.verify.histories.checker import check
 from tests.verify.histories.client import Shared
 from tests.verify.histories.cluster import cluster
-from tests.verify.histories.faults import BOUNDED, STRICT, Fault, lose_replies, trial
+from tests.verify.histories.faults import (
+    BOUNDED,
+    STRICT,
+    Fault,
+    kill_postgresql,
+    lose_replies,
+    no_fault,
+    trial,
+)
 from tests.verify.histories.record import Final, Kind, Operation
 
 ENOUGH: dict[Kind, int] = {
@@ -38,9 +47,24 @@ SEEN: list[Callable[[Operation], bool]] = [
 @pytest.mark.parametrize("fault", STRICT + BOUNDED, ids=lambda fault: fault.__name__)
 def test_histories_under_faults(fault: Fault) -> None:
     """Under a fault, acknowledged answers are kept, and versions that were shown do not go back."""
+    check_history(fault)
+
+
+@pytest.mark.needs(COMMAND)
+@pytest.mark.parametrize(
+    ("pool_mode", "fault"),
+    [("transaction", no_fault), ("transaction", kill_postgresql), ("session", kill_postgresql)],
+)
+def test_histories_behind_pgbouncer(pool_mode: str, fault: Fault) -> None:
+    """Behind PgBouncer the same holds, also while PostgreSQL is killed and restarted behind it."""
+    check_history(fault, pool_mode)
+
+
+def check_history(fault: Fault, pool_mode: str = "", redis_url: str = "") -> None:
+    """Run a cluster under the fault until its history is long enough; it must have no violation."""
 
     async def run() -> None:
-        async with cluster() as one, asyncio.timeout(4 * LIMIT):
+        async with cluster(pool_mode, redis_url) as one, asyncio.timeout(4 * LIMIT):
 
             def is_over(shared: Shared) -> bool:
                 counts = Counter(operation.kind for operation in shared.operations)
@@ -53,6 +77,8 @@ def test_histories_under_faults(fault: Fault) -> None:
 
             _, verdict = await trial(one, fault, is_over)
             assert verdict.violations == []
+            # After the fault each instance uses Redis again.
+            await eventually_async(lambda: not any(is_open for _, is_open in one.breaker_states))
 
     asyncio.run(run())
 

@@ -98,6 +98,12 @@ MUTATIONS = [
         "tests/verify/faults/test_redis_outages.py::test_a_suspended_service_does_not_trip_the_circuit_breaker",
     ),
     Mutation(
+        "primary that the Sentinels name",
+        REDIS,
+        force("RedisClient._watch_primary", "await sentinels.has_moved()", value=False),
+        "tests/verify/histories/test_failovers.py::test_an_instance_without_requests_notices",
+    ),
+    Mutation(
         "one question for Redis's clock at a time",
         REDIS,
         force("RedisClient.clock", "self._measuring is None or self._measuring.done()", value=True),

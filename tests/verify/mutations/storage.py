@@ -6,6 +6,7 @@ STORE = "session_service/storage/session_store.py"
 STATEMENTS = "session_service/storage/statements.py"
 POOL = "session_service/storage/pool.py"
 CONNECTION = "session_service/storage/connection.py"
+SETTINGS = "session_service/storage/session_settings.py"
 
 MUTATIONS = [
     Mutation(
@@ -189,6 +190,54 @@ MUTATIONS = [
         "session_service/storage/readiness.py",
         force("ReadinessCheck._probe", "codec.encode($ROW) != codec.encode(PROBE)", value=False),
         "tests/api/test_health.py::test_a_postgresql_that_returns_other_values_is_not_ready",
+    ),
+    Mutation(
+        "settings of a role behind a pooler",
+        SETTINGS,
+        force("_check", "$SETTING.stored != $SETTING.value", value=False),
+        "tests/verify/poolers/test_pgbouncer.py::test_a_changed_setting_is_refused",
+    ),
+    Mutation(
+        "settings of a pooler's connection",
+        SETTINGS,
+        force("_differing", "$SETTING.held != $SETTING.value", value=False),
+        "tests/verify/poolers/test_pgbouncer.py::test_a_connection_that_another_client_has_changed",
+    ),
+    Mutation(
+        "settings of a pooler's connections checked while an instance runs",
+        "session_service/storage/readiness.py",
+        remove("ReadinessCheck._probe", "await session_settings.configure($CONNECTION)"),
+        "tests/verify/poolers/test_pgbouncer.py::test_a_connection_that_another_client_has_changed",
+    ),
+    Mutation(
+        "older connections of a role ended",
+        "session_service/storage/pooled_roles.py",
+        force("store_settings", "await _end_older($$$)", value=True),
+        "tests/verify/poolers/test_pgbouncer.py::test_bin_migrate_stores_the_settings",
+    ),
+    Mutation(
+        "prepared statements of a pooler",
+        "session_service/storage/startup.py",
+        remove("_check", "await _check_prepared($$$)"),
+        "tests/verify/poolers/test_pgbouncer.py::test_prepared_statements",
+    ),
+    Mutation(
+        "options that a pooler drops",
+        "session_service/storage/startup.py",
+        remove("_check", "_check_options($$$)"),
+        "tests/verify/poolers/test_pgbouncer.py::test_options_that_a_pooler_drops_are_refused",
+    ),
+    Mutation(
+        "direct connection for webhooks",
+        SETTINGS,
+        force("configure_directly", "$CONNECTION.pooled", value=False),
+        "tests/verify/poolers/test_pgbouncer.py::test_bin_webhooks_needs_a_direct_connection",
+    ),
+    Mutation(
+        "no request to cancel through a pooler",
+        CONNECTION,
+        force("PostgresConnection.cancel_safe", "self.pooled", value=False),
+        "tests/verify/poolers/test_pgbouncer.py::test_the_end_of_a_service_leaves_the_pooler_running",
     ),
     Mutation(
         "checksum of a migration",

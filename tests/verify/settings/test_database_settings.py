@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 import pytest
 
-from session_service.storage import queries
+from session_service.storage import queries, session_settings
 from session_service.storage.connection import PostgresConnection
 from tests.conftest import Urls, empty_database, migrate
 from tests.operations.test_get_health import await_probe
@@ -68,7 +68,7 @@ def test_a_temporary_table_does_not_shadow_the_sessions(
 
     async def run() -> int:
         async with await PostgresConnection.connect(urls["DATABASE_URL"], autocommit=True) as connection:
-            await queries.configure(connection)
+            await session_settings.configure(connection)
             await connection.execute("create temporary table quiz_sessions (id integer)")
             found = await connection.execute("select 'quiz_sessions'::regclass::oid")
             return int((await found.fetchone() or (0,))[0])
@@ -108,8 +108,8 @@ def test_migrations_ignore_the_settings_of_the_owner(fresh_database: Urls) -> No
 
     async def shown() -> list[str]:
         async with await PostgresConnection.connect(url) as connection:
-            await queries.configure(connection)
-            await queries.allow_long_statements(connection)
+            await session_settings.configure(connection)
+            await queries.allow_long_statements(connection, local=False)
             names = (
                 "default_transaction_isolation",
                 "statement_timeout",
