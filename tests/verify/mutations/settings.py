@@ -28,6 +28,12 @@ MUTATIONS = [
         "tests/server/test_secrets.py::test_redaction_of_secrets_and_personal_data",
     ),
     Mutation(
+        "one source of a secret",
+        "session_service/environment.py",
+        force("read_secret", "value and path", value=False),
+        "tests/setup/test_secret_files.py::test_a_file_that_cannot_be_used",
+    ),
+    Mutation(
         "private servers end with bin/serve",
         "dev/reaper.py",
         replace("main", "sys.stdin.buffer.read()", "time.sleep(60)"),
