@@ -19,7 +19,7 @@ from session_service.api.auth.principal import Authenticator, Principal, authent
 from session_service.api.contract import ContractError
 from session_service.api.cors import Cors
 from session_service.api.endpoint import Access, Endpoint
-from session_service.api.health import HealthChecks
+from session_service.api.health import HealthChecks, ServiceVersion
 from session_service.api.operations import Services
 from session_service.api.router import Route, Router
 from session_service.environment import SettingError
@@ -67,10 +67,11 @@ class Storage:
 def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
     """Return the application; raise ContractError if the contract and the operations differ."""
     access_log = AccessLog(write_log, is_json=settings.log.is_json, requests=settings.log.requests)
-    metrics.info.set_function(lambda: 1, contract.version())
+    version = ServiceVersion(contract.version(), settings.revision)
+    metrics.info.set_function(lambda: 1, version.version)
     storage = _storage(settings)
     metrics.database = DatabaseMetrics(storage.pool)
-    services = _services(storage, settings)
+    services = _services(storage, settings, version)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
 
@@ -90,7 +91,7 @@ def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
     )
 
 
-def _services(storage: Storage, settings: Settings) -> Services:
+def _services(storage: Storage, settings: Settings, version: ServiceVersion) -> Services:
     redis = storage.redis
     return Services(
         SessionService(storage.sessions, learner_starts=settings.learner_starts),
@@ -99,6 +100,7 @@ def _services(storage: Storage, settings: Settings) -> Services:
         EventFeed(storage.events),
         Exports(storage.exports),
         HealthChecks(postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available),
+        version,
     )
 
 

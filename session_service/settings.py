@@ -145,6 +145,7 @@ class Settings:
     monitor_origins: frozenset[str]
     log: LogSettings
     admin: AdminSettings | None
+    revision: str | None
 
     @property
     def erases_without_tokens(self) -> bool:
@@ -178,6 +179,7 @@ class Settings:
             monitor_origins=read_origins(env, "MONITOR_ORIGINS"),
             log=LogSettings.read(env),
             admin=AdminSettings.read(env),
+            revision=_revision(env, "REVISION"),
         )
 
 
@@ -243,6 +245,13 @@ def _scope(env: Mapping[str, str], name: str) -> str:
     # Otherwise each token with the lesser scope would reach all sessions.
     if value in LESSER_SCOPES or not re.fullmatch("[!-~]+", value):
         raise SettingError(f"{name} must be one scope, and none of {', '.join(LESSER_SCOPES)}")
+    return value
+
+
+def _revision(env: Mapping[str, str], name: str) -> str | None:
+    value = read_text(env, name) or None
+    if value is not None and not re.fullmatch("[!-~]{1,64}", value):
+        raise SettingError(f"{name} must be up to 64 characters of ASCII without spaces")
     return value
 
 

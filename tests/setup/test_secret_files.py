@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, name: str, fault: str) -> No
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     """A file whose reading fails is named by its variable: root may read each file but such as this one."""
     env = _in_files(tmp_path)
-    with pytest.raises(SettingError, match="^DIGEST_KEY_FILE has the path of a file that cannot be read"):
+    with pytest.raises(SettingError, match=r"^DIGEST_KEY_FILE has the path of a file that cannot be read"):
         Settings.read(env | {"DIGEST_KEY_FILE": "/proc/self/mem"})
 
 
