@@ -4,12 +4,19 @@ import socket
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
+from session_service.api import contract
 from session_service.app import build
 from session_service.environment import SettingError
 from session_service.server.logging import NonBlockingStdout, exits_in_log_format, log_to_stdout
 from session_service.server.serve import serve
 from session_service.server.supervisor import supervise
 from session_service.settings import Settings
+
+_DESCRIPTION = "Serve on HOST:PORT until SIGINT or SIGTERM, with the settings of the environment."
+_EPILOG = (
+    "If the package is installed: session-service migrate, erase, export or webhooks runs that command "
+    "instead, and each has --help."
+)
 
 
 def main() -> None:
@@ -25,12 +32,17 @@ def main() -> None:
 
 def arguments() -> Namespace:
     """Parse the command line."""
-    parser = ArgumentParser("session-service", description="Serve on HOST:PORT until SIGINT or SIGTERM.")
+    parser = ArgumentParser("session-service", description=_DESCRIPTION, epilog=_EPILOG)
     count = "processes that share the port, 1 to 64; SIGHUP renews them without a gap"
     parser.add_argument("--workers", type=int, choices=range(1, 65), default=1, metavar="N", help=count)
     # The descriptors that a supervisor passes on: the listening socket, and that of the metrics.
     parser.add_argument("--worker", type=int, nargs=2, help=SUPPRESS)
-    return parser.parse_args()
+    parser.add_argument("--version", action="store_true", help="print the version, which /version shows, too")
+    options = parser.parse_args()
+    if options.version:
+        sys.stdout.write(f"session-service {contract.version()}\n")
+        sys.exit()
+    return options
 
 
 def run(settings: Settings, options: Namespace) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import re
 import sys
+from argparse import ArgumentParser
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -30,6 +31,10 @@ LOCK_INTERVAL = 0.1  # seconds between two attempts to acquire the lock
 
 _log = logging.getLogger(__name__)
 
+_DESCRIPTION = """
+Apply the pending migrations as the role of MIGRATION_DATABASE_URL (default: that of DATABASE_URL), and grant
+the roles of DATABASE_URL and ERASE_DATABASE_URL their rights. It may be repeated.
+"""
 _COMMENT = re.compile(r"--[^\n]*")
 # A statement ends with a semicolon that is not in a comment, a text or a $$ body.
 _STATEMENT = re.compile(r"(?:--[^\n]*|'(?:[^']|'')*'|\$\$.*?\$\$|[^;])+;?", re.DOTALL)
@@ -92,7 +97,10 @@ async def check(source: PostgresConnection | ConnectionPool) -> None:
     except RejectedError as error:
         missing = _explain(error)
     if missing:
-        raise MigrationError(f"the database lacks migrations ({', '.join(missing)}): run bin/migrate")
+        names = ", ".join(missing)
+        raise MigrationError(
+            f"the database lacks migrations ({names}): run bin/migrate (session-service migrate)"
+        )
     if await queries.count_owned_tables(source):
         _log.warning("its role can drop its tables: see MIGRATION_DATABASE_URL in docs/settings.md")
 
@@ -200,6 +208,7 @@ def _statements(file: Path) -> list[str]:
 
 def main() -> None:
     """Migrate the database of the settings and print the names of the applied migrations."""
+    ArgumentParser("session-service migrate", description=_DESCRIPTION).parse_args()
     try:
         done = asyncio.run(run())
     except (SettingError, MigrationError) as error:
