@@ -35,8 +35,9 @@ def arguments() -> Namespace:
     parser = ArgumentParser("session-service", description=_DESCRIPTION, epilog=_EPILOG)
     count = "processes that share the port, 1 to 64; SIGHUP renews them without a gap"
     parser.add_argument("--workers", type=int, choices=range(1, 65), default=1, metavar="N", help=count)
-    # The descriptors that a supervisor passes on: the listening socket, and that of the metrics.
-    parser.add_argument("--worker", type=int, nargs=2, help=SUPPRESS)
+    # Of a supervisor: the descriptors of the listening socket and of the metrics, and the number of processes
+    # for which the worker checks the connections of PostgreSQL.
+    parser.add_argument("--worker", type=int, nargs=3, help=SUPPRESS)
     parser.add_argument("--version", action="store_true", help="print the version, which /version shows, too")
     options = parser.parse_args()
     if options.version:
@@ -57,13 +58,14 @@ def run(settings: Settings, options: Namespace) -> None:
 
 def _serve(settings: Settings, options: Namespace, log: NonBlockingStdout) -> None:
     if options.worker is not None:
-        listener, metrics = options.worker
-        serve(settings, build(settings, log.add), socket.socket(fileno=listener), metrics_fd=metrics)
+        listener, metrics, processes = options.worker
+        app = build(settings, log.add, processes=processes)
+        serve(settings, app, socket.socket(fileno=listener), metrics_fd=metrics)
     elif options.workers > 1:
         supervise(settings, _listen(settings), options.workers)
     else:
         # Build first, so that a broken configuration fails before the port is bound.
-        app = build(settings, log.add)
+        app = build(settings, log.add, processes=1)
         serve(settings, app, _listen(settings))
 
 

@@ -34,6 +34,7 @@ from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
 from session_service.settings import Settings
 from session_service.storage import migrations, queries, statements
+from session_service.storage.connection_budget import find_shortage
 from session_service.storage.database_metrics import DatabaseMetrics
 from session_service.storage.erasure_store import CONNECTIONS, ErasureStore
 from session_service.storage.event_store import EventStore
@@ -64,8 +65,11 @@ class Storage:
     exports: ExportStore
 
 
-def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
-    """Return the application; raise ContractError if the contract and the operations differ."""
+def build(settings: Settings, write_log: Callable[[str], None], *, processes: int) -> Application:
+    """Return the application; raise ContractError if the contract and the operations differ.
+
+    It checks at the start whether PostgreSQL has connections for so many processes; 0: another one does.
+    """
     access_log = AccessLog(write_log, is_json=settings.log.is_json, requests=settings.log.requests)
     version = ServiceVersion(contract.version(), settings.revision)
     metrics.info.set_function(lambda: 1, version.version)
@@ -79,6 +83,8 @@ def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
     async def lifespan(_: Lifespan) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             access_log.key = await _start(storage, access.authenticator, settings, stack)
+            if shortage := processes and await find_shortage(storage.pool, settings, processes):
+                _log.warning("%s", shortage)
             await stack.enter_async_context(_rounds(storage, services.feed, settings))
             yield
 

@@ -143,7 +143,8 @@ class Supervisor:
         our_metrics, their_metrics = socket.socketpair()
         passed = [number, their_metrics.fileno()]
         # -P and PYTHONPATH: the package of this process, whatever the current folder has.
-        command = [sys.executable, "-P", "-m", "session_service", "--worker", *map(str, passed)]
+        numbers = map(str, (*passed, 0 if self._serving else self._count))
+        command = [sys.executable, "-P", "-m", "session_service", "--worker", *numbers]
         path = os.pathsep.join(filter(None, [str(files.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         with theirs, their_metrics, ExitStack() as stack:
             stack.callback(ours.close)
