@@ -4,12 +4,19 @@ import socket
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
+from session_service.api import contract
 from session_service.app import build
 from session_service.environment import SettingError
 from session_service.server.logging import NonBlockingStdout, exits_in_log_format, log_to_stdout
 from session_service.server.serve import serve
 from session_service.server.supervisor import supervise
 from session_service.settings import Settings
+
+_DESCRIPTION = "Serve on HOST:PORT until SIGINT or SIGTERM, with the settings of the environment."
+_EPILOG = (
+    "If the package is installed: session-service migrate, erase, export or webhooks runs that command "
+    "instead, and each has --help."
+)
 
 
 def main() -> None:
@@ -25,12 +32,18 @@ def main() -> None:
 
 def arguments() -> Namespace:
     """Parse the command line."""
-    parser = ArgumentParser("session-service", description="Serve on HOST:PORT until SIGINT or SIGTERM.")
+    parser = ArgumentParser("session-service", description=_DESCRIPTION, epilog=_EPILOG)
     count = "processes that share the port, 1 to 64; SIGHUP renews them without a gap"
     parser.add_argument("--workers", type=int, choices=range(1, 65), default=1, metavar="N", help=count)
-    # The descriptors that a supervisor passes on: the listening socket, and that of the metrics.
-    parser.add_argument("--worker", type=int, nargs=2, help=SUPPRESS)
-    return parser.parse_args()
+    # Of a supervisor: the descriptors of the listening socket and of the metrics, and the number of processes
+    # for which the worker checks the connections of PostgreSQL.
+    parser.add_argument("--worker", type=int, nargs=3, help=SUPPRESS)
+    parser.add_argument("--version", action="store_true", help="print the version, which /version shows, too")
+    options = parser.parse_args()
+    if options.version:
+        sys.stdout.write(f"session-service {contract.version()}\n")
+        sys.exit()
+    return options
 
 
 def run(settings: Settings, options: Namespace) -> None:
@@ -45,13 +58,14 @@ def run(settings: Settings, options: Namespace) -> None:
 
 def _serve(settings: Settings, options: Namespace, log: NonBlockingStdout) -> None:
     if options.worker is not None:
-        listener, metrics = options.worker
-        serve(settings, build(settings, log.add), socket.socket(fileno=listener), metrics_fd=metrics)
+        listener, metrics, processes = options.worker
+        app = build(settings, log.add, processes=processes)
+        serve(settings, app, socket.socket(fileno=listener), metrics_fd=metrics)
     elif options.workers > 1:
         supervise(settings, _listen(settings), options.workers)
     else:
         # Build first, so that a broken configuration fails before the port is bound.
-        app = build(settings, log.add)
+        app = build(settings, log.add, processes=1)
         serve(settings, app, _listen(settings))
 
 

@@ -21,7 +21,7 @@ from session_service.api.auth.principal import Authenticator, Principal, authent
 from session_service.api.contract import ContractError
 from session_service.api.cors import Cors
 from session_service.api.endpoint import Access, Endpoint
-from session_service.api.health import HealthChecks
+from session_service.api.health import HealthChecks, ServiceVersion
 from session_service.api.operations import Services
 from session_service.api.router import Route, Router
 from session_service.environment import SettingError
@@ -36,6 +36,7 @@ from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
 from session_service.settings import Settings
 from session_service.storage import migrations, queries, session_settings, statements
+from session_service.storage.connection_budget import find_shortage
 from session_service.storage.database_metrics import DatabaseMetrics
 from session_service.storage.erasure_store import CONNECTIONS, ErasureStore
 from session_service.storage.event_store import EventStore
@@ -70,16 +71,20 @@ class Storage:
     exports: ExportStore
 
 
-def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
-    """Return the application; raise ContractError if the contract and the operations differ."""
+def build(settings: Settings, write_log: Callable[[str], None], *, processes: int) -> Application:
+    """Return the application; raise ContractError if the contract and the operations differ.
+
+    It checks at the start whether PostgreSQL has connections for so many processes; 0: another one does.
+    """
     access_log = AccessLog(write_log, is_json=settings.log.is_json, requests=settings.log.requests)
-    metrics.info.set_function(lambda: 1, contract.version())
+    version = ServiceVersion(contract.version(), settings.revision)
+    metrics.info.set_function(lambda: 1, version.version)
     storage = _storage(settings)
     metrics.database = DatabaseMetrics(storage.pool)
-    services = _services(storage, settings)
+    services = _services(storage, settings, version)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
-    tracer = _tracer() if settings.traces else None
+    tracer = _tracer(version.version) if settings.traces else None
 
     @asynccontextmanager
     async def lifespan(_: Lifespan) -> AsyncIterator[None]:
@@ -87,6 +92,8 @@ def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
             if tracer:
                 stack.callback(tracer.close)
             access_log.key = await _start(storage, access.authenticator, settings, stack)
+            if shortage := processes and await find_shortage(storage.pool, settings, processes):
+                _log.warning("%s", shortage)
             await stack.enter_async_context(_rounds(storage, services.feed, settings))
             yield
 
@@ -102,16 +109,16 @@ def build(settings: Settings, write_log: Callable[[str], None]) -> Application:
     return application
 
 
-def _tracer() -> "Tracer":
+def _tracer(version: str) -> "Tracer":
     """Return the tracer of TRACES=yes; without the extra opentelemetry exit with 1."""
     try:
         from session_service.api.tracing import Tracer  # noqa: PLC0415 - an extra, loaded only where it is chosen
     except ImportError as error:
         sys.exit(f"session-service: TRACES=yes needs the extra opentelemetry: {error}")
-    return Tracer(contract.version())
+    return Tracer(version)
 
 
-def _services(storage: Storage, settings: Settings) -> Services:
+def _services(storage: Storage, settings: Settings, version: ServiceVersion) -> Services:
     redis = storage.redis
     return Services(
         SessionService(storage.sessions, learner_starts=settings.learner_starts),
@@ -120,6 +127,7 @@ def _services(storage: Storage, settings: Settings) -> Services:
         EventFeed(storage.events),
         Exports(storage.exports),
         HealthChecks(postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available),
+        version,
     )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 
 from session_service import store_urls
 from session_service.store_urls import UrlError
@@ -12,6 +13,7 @@ _ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-9a-f:]+\])(:(?P<port>[1-9][0-9]{0,4}))?"
 )
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+MAX_SECRET_BYTES = 16 * 1024  # bytes of a file with a secret
 
 
 class SettingError(Exception):
@@ -24,6 +26,14 @@ def read_text(env: Mapping[str, str], name: str) -> str:
     if not store_urls.is_text(value):
         raise SettingError(f"{name} has a byte that is no UTF-8")
     return value
+
+
+def read_secret(env: Mapping[str, str], name: str) -> str:
+    """Return the value, or that of the file which NAME_FILE names; empty if neither variable is set."""
+    value, path = read_text(env, name), read_text(env, f"{name}_FILE")
+    if value and path:
+        raise SettingError(f"{name} and {name}_FILE are both set: set one of them")
+    return _read_file(f"{name}_FILE", path) if path else value
 
 
 def is_loopback(host: str) -> bool:
@@ -46,7 +56,7 @@ def read_url(
     env: Mapping[str, str], name: str, schemes: tuple[str, ...], check: Callable[[str], None]
 ) -> str:
     """Return a URL with one of the schemes, which `check` accepts."""
-    value = read_text(env, name)
+    value = read_secret(env, name)
     if not value.startswith(schemes):
         raise SettingError(f"{name} must be set to a URL that starts with {' or '.join(schemes)}")
     try:
@@ -81,9 +91,9 @@ def read_choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> 
     return value
 
 
-def read_secret(env: Mapping[str, str], name: str, shortest: int) -> str | None:
-    """Return a secret of at least `shortest` characters; None if the variable is not set."""
-    value = read_text(env, name) or None
+def read_key(env: Mapping[str, str], name: str, shortest: int) -> str | None:
+    """Return a secret key of at least `shortest` characters; None if the variable is not set."""
+    value = read_secret(env, name) or None
     if value is not None and len(value) < shortest:
         raise SettingError(f"{name} must have at least {shortest} characters")
     return value
@@ -130,3 +140,21 @@ def _is_origin(text: str) -> bool:
     if found is None or int(found["port"] or 1) > 65535:
         return False
     return (found["scheme"], found["port"]) not in {("http", "80"), ("https", "443")}
+
+
+def _read_file(name: str, path: str) -> str:
+    """Return the text of a file without the line feeds at its end; raise SettingError if it has none."""
+    # A pipe would block the start, and could be read only once.
+    if not (path.startswith("/") and Path(path).is_file()):
+        raise SettingError(f"{name} must be the absolute path of a file")
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+        text = content.decode().rstrip("\r\n")
+    except OSError:
+        raise SettingError(f"{name} has the path of a file that cannot be read") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{name} has the path of a file that is no UTF-8") from None
+    if not text or len(content) > MAX_SECRET_BYTES:
+        raise SettingError(f"{name} has the path of a file that is empty, or over {MAX_SECRET_BYTES} bytes")
+    return text

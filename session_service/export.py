@@ -59,7 +59,7 @@ def main() -> None:
 
 def arguments() -> Namespace:
     """Parse the command line."""
-    parser = ArgumentParser("export", description=_DESCRIPTION)
+    parser = ArgumentParser("session-service export", description=_DESCRIPTION)
     parser.add_argument("--quiz-id", metavar="ID", type=_text, help="only sessions of this quiz")
     parser.add_argument("--user-id", metavar="ID", type=_text, help="only sessions of this user")
     parser.add_argument("--status", choices=get_args(Status), help="only sessions with this status")

@@ -14,6 +14,7 @@ from session_service.environment import (
     is_loopback,
     read_choice,
     read_host,
+    read_key,
     read_origins,
     read_postgresql_url,
     read_required,
@@ -146,6 +147,7 @@ class Settings:
     log: LogSettings
     traces: bool
     admin: AdminSettings | None
+    revision: str | None
 
     @property
     def erases_without_tokens(self) -> bool:
@@ -174,13 +176,14 @@ class Settings:
             keep_alive_seconds=read_whole(env, "KEEP_ALIVE_SECONDS", 75, 1, 3600),
             tokens=_tokens(env, host),
             learner_starts=read_choice(env, "LEARNER_STARTS", ("yes", "no")) == "yes",
-            digest_key=read_secret(env, "DIGEST_KEY", 32),
+            digest_key=read_key(env, "DIGEST_KEY", 32),
             rate_limits=RateLimits.read(env),
             cors_origins=read_origins(env, "CORS_ORIGINS"),
             monitor_origins=read_origins(env, "MONITOR_ORIGINS"),
             log=LogSettings.read(env),
             traces=read_choice(env, "TRACES", ("no", "yes")) == "yes",
             admin=AdminSettings.read(env),
+            revision=_revision(env, "REVISION"),
         )
 
 
@@ -191,13 +194,13 @@ def database_url(env: Mapping[str, str] = os.environ) -> str:
 
 def migration_database_url(env: Mapping[str, str] = os.environ) -> str:
     """Read the URL of the database for migrations, whose user owns the tables."""
-    name = "MIGRATION_DATABASE_URL" if read_text(env, "MIGRATION_DATABASE_URL") else "DATABASE_URL"
+    name = "MIGRATION_DATABASE_URL" if read_secret(env, "MIGRATION_DATABASE_URL") else "DATABASE_URL"
     return read_postgresql_url(env, name)
 
 
 def erase_database_url(env: Mapping[str, str] = os.environ) -> str | None:
     """Read the URL of the database for erasing, whose role may delete sessions; None if erasing is off."""
-    if not read_text(env, "ERASE_DATABASE_URL"):
+    if not read_secret(env, "ERASE_DATABASE_URL"):
         return None
     url = read_postgresql_url(env, "ERASE_DATABASE_URL")
     if store_urls.user_of(url) == store_urls.user_of(database_url(env)):
@@ -223,7 +226,7 @@ def cache_seconds(env: Mapping[str, str] = os.environ) -> int:
 
 def cache_settings(env: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
     """Read the URL of Redis and the maximum age of a cache entry, in seconds; None without REDIS_URL."""
-    return (redis_url(env), cache_seconds(env)) if read_text(env, "REDIS_URL") else None
+    return (redis_url(env), cache_seconds(env)) if read_secret(env, "REDIS_URL") else None
 
 
 def webhooks_file(env: Mapping[str, str] = os.environ) -> Path:
@@ -252,6 +255,13 @@ def _scope(env: Mapping[str, str], name: str) -> str:
     # Otherwise each token with the lesser scope would reach all sessions.
     if value in LESSER_SCOPES or not re.fullmatch("[!-~]+", value):
         raise SettingError(f"{name} must be one scope, and none of {', '.join(LESSER_SCOPES)}")
+    return value
+
+
+def _revision(env: Mapping[str, str], name: str) -> str | None:
+    value = read_text(env, name) or None
+    if value is not None and not re.fullmatch("[!-~]{1,64}", value):
+        raise SettingError(f"{name} must be up to 64 characters of ASCII without spaces")
     return value
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import yaml
 from attrs import frozen
 
+from session_service import files
 from session_service.api.auth.principal import ACCESS
 from session_service.api.validation import Input
 
-FILE = Path(__file__).parents[2] / "openapi.yaml"
+FILE = files.find("openapi.yaml")
 
 _METHODS = ("get", "put", "post", "patch", "delete")
 

@@ -60,7 +60,7 @@ class Endpoint:
         access: Access,
         root_path: str = "",
     ) -> None:
-        # Unsecured operations are the health probes: they bypass load shedding.
+        # Unsecured operations are about the service itself, such as health probes: they bypass load shedding.
         self.sheddable = operation.secured
         self.operation = operation.name
         self._operation = operation

@@ -44,6 +44,15 @@ class Liveness:
 
 
 @frozen
+class ServiceVersion:
+    """The version of the service and its contract, and the revision of the code if that is known."""
+
+    version: str
+    revision: str | None
+    service: Literal["session-service"] = "session-service"
+
+
+@frozen
 class Readiness:
     """The readiness response: `ready` unless PostgreSQL cannot serve or graceful shutdown has begun."""
 

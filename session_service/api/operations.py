@@ -7,7 +7,7 @@ from attrs import frozen
 
 from session_service.api.auth.principal import Principal
 from session_service.api.headers import IfMatch, IfNoneMatch, NoCache, expected_versions
-from session_service.api.health import Health, HealthChecks, Liveness, Readiness
+from session_service.api.health import Health, HealthChecks, Liveness, Readiness, ServiceVersion
 from session_service.sessions.erasure import ErasureService
 from session_service.sessions.events import EventCursor, EventFilter, EventType, FeedPage
 from session_service.sessions.exports import Export, ExportFilter, Exports, Format
@@ -43,6 +43,7 @@ class Services:
     feed: EventFeed
     exports: Exports
     health: HealthChecks
+    version: ServiceVersion
 
     def begin_shutdown(self) -> None:
         """Begin graceful shutdown: readiness fails, no request waits for an event, exports end."""
@@ -197,3 +198,7 @@ async def get_liveness(services: Services) -> Liveness:
 
 async def get_readiness(services: Services) -> Readiness:
     return await services.health.readiness()
+
+
+async def get_version(services: Services) -> ServiceVersion:
+    return services.version

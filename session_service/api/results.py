@@ -7,7 +7,7 @@ from typing import Any
 from starlette.types import Scope
 
 from session_service.api.headers import IfNoneMatch, names_tag
-from session_service.api.health import Health, Liveness, Readiness
+from session_service.api.health import Health, Liveness, Readiness, ServiceVersion
 from session_service.api.responses import (
     Response,
     StreamedResponse,
@@ -34,6 +34,7 @@ Result = (
     | Health
     | Liveness
     | Readiness
+    | ServiceVersion
     | None
 )
 

@@ -6,6 +6,7 @@ the worker shuts down, so that no worker outlives its supervisor.
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 from attrs import field, frozen
 
+from session_service import files
 from session_service.server import admin
 from session_service.server.worker_metrics import WorkerMetrics
 from session_service.settings import Settings
@@ -140,11 +142,16 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         our_metrics, their_metrics = socket.socketpair()
         passed = [number, their_metrics.fileno()]
-        command = [sys.executable, "-m", "session_service", "--worker", *map(str, passed)]
+        # -P and PYTHONPATH: the package of this process, whatever the current folder has.
+        numbers = map(str, (*passed, 0 if self._serving else self._count))
+        command = [sys.executable, "-P", "-m", "session_service", "--worker", *numbers]
+        path = os.pathsep.join(filter(None, [str(files.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         with theirs, their_metrics, ExitStack() as stack:
             stack.callback(ours.close)
             stack.callback(our_metrics.close)
-            process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), pass_fds=passed)
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=theirs.fileno(), pass_fds=passed, env=os.environ | {"PYTHONPATH": path}
+            )
             stack.pop_all()
         self._metrics_tasks.add(task := asyncio.create_task(self.metrics.attach(our_metrics)))
         task.add_done_callback(self._metrics_tasks.discard)

@@ -46,7 +46,8 @@ def main() -> None:
 
 def _arguments() -> Namespace:
     parser = ArgumentParser(
-        "bin/erase", description="Erase sessions with all that is kept of them. This cannot be undone."
+        "session-service erase",
+        description="Erase sessions with all that is kept of them. This cannot be undone.",
     )
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--user", type=_user, metavar="ID", help="all sessions of a user")

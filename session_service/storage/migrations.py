@@ -9,6 +9,7 @@ import hashlib
 import logging
 import re
 import sys
+from argparse import ArgumentParser
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -33,6 +34,10 @@ _log = logging.getLogger(__name__)
 # The lock and the settings of a migration belong to a connection of PostgreSQL.
 _ADVICE = "bin/migrate needs a direct connection to PostgreSQL: set MIGRATION_DATABASE_URL to it"
 
+_DESCRIPTION = """
+Apply the pending migrations as the role of MIGRATION_DATABASE_URL (default: that of DATABASE_URL), and grant
+the roles of DATABASE_URL and ERASE_DATABASE_URL their rights. It may be repeated.
+"""
 _COMMENT = re.compile(r"--[^\n]*")
 # A statement ends with a semicolon that is not in a comment, a text or a $$ body.
 _STATEMENT = re.compile(r"(?:--[^\n]*|'(?:[^']|'')*'|\$\$.*?\$\$|[^;])+;?", re.DOTALL)
@@ -117,7 +122,10 @@ async def check_applied(source: PostgresConnection | ConnectionPool) -> None:
     except RejectedError as error:
         missing = _explain(error)
     if missing:
-        raise MigrationError(f"the database lacks migrations ({', '.join(missing)}): run bin/migrate")
+        names = ", ".join(missing)
+        raise MigrationError(
+            f"the database lacks migrations ({names}): run bin/migrate (session-service migrate)"
+        )
 
 
 def pending(applied: list[Migration], folder: Path = FOLDER) -> list[str]:
@@ -223,6 +231,7 @@ def _statements(file: Path) -> list[str]:
 
 def main() -> None:
     """Migrate the database of the settings and print the names of the applied migrations."""
+    ArgumentParser("session-service migrate", description=_DESCRIPTION).parse_args()
     try:
         done = asyncio.run(run())
     except (SettingError, MigrationError) as error:

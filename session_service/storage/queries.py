@@ -207,6 +207,16 @@ class UnfitSetting:
 
 
 @attrs.frozen
+class ConnectionLimits:
+    """The connections that the server, the database and the role let in; -1: no limit."""
+
+    server: int
+    database: int
+    role: int
+    backend_pid: int
+
+
+@attrs.frozen
 class Probe:
     """A value of each PostgreSQL type in the statements."""
 
@@ -269,6 +279,7 @@ measure_webhook_lag = statements.many("measure_webhook_lag", WebhookLag)
 measure_backlogs = statements.one("measure_backlogs", Backlogs)
 get_clock = statements.one("get_clock", ClockReading)
 get_digest_key = statements.one("get_digest_key", DigestKey)
+get_connection_limits = statements.one("get_connection_limits", ConnectionLimits)
 ping = statements.one("ping", Probe)
 
 lock_fence = statements.count("lock_fence")

@@ -21,7 +21,9 @@ from uuid import UUID
 import attrs
 import orjson
 
-FOLDER = Path(__file__).parents[2] / "sql"
+from session_service import files
+
+FOLDER = files.find("sql")
 
 _TYPES: dict[str, object] = {
     "bigint": int,

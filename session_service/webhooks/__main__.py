@@ -47,7 +47,9 @@ def main() -> None:
 
 
 def _arguments() -> Namespace:
-    parser = ArgumentParser("webhooks", description="Post events to the endpoints of WEBHOOKS_FILE.")
+    parser = ArgumentParser(
+        "session-service webhooks", description="Post events to the endpoints of WEBHOOKS_FILE."
+    )
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
         "--status",

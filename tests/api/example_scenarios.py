@@ -145,6 +145,7 @@ SCENARIOS: dict[str, dict[str, Callable[[Service], httpx.Response]]] = {
         "UnsupportedMediaTypeError.unsupportedMediaTypeError": lambda at: at.client.post(START, content="x"),
         "IdempotencyKeyReusedError.idempotencyKeyReusedError": _reuse_a_key,
         "Liveness.alive": lambda at: at.client.get("/health/live"),
+        "ServiceVersion.released": lambda at: at.client.get("/version"),
         "Readiness.ready": lambda at: at.client.get("/health/ready"),
         "RequestTimeoutError.requestTimeoutError": lambda at: exchange(
             at.url, b"GET /health HTTP/1.1\r\n", targets=(HEALTH,)

@@ -107,6 +107,7 @@ OTHER_INVALID_SETTINGS = {
     "LOG_REQUESTS": ["some"],
     "ADMIN_HOST": ["a\nb"],
     "ADMIN_PORT": ["65536"],
+    "REVISION": ["a b", "\udcff", 65 * "a"],
     "CORS_ORIGINS": ["\udcff", "https://h:" + "9" * 5000],
     "DIGEST_KEY": ["\udcff" * 32],
     "JWT_KEYS": ["/\udcff"],

@@ -1,8 +1,10 @@
 """Reverse proxies: nginx and HAProxy, each as a process with its own folder and port."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
@@ -69,9 +71,17 @@ def haproxy(backend: str) -> Iterator[str]:
 
 
 @contextmanager
-def _running(command: list[str], port: int) -> Iterator[str]:
+def configured_haproxy(config: Path, port: int, settings: dict[str, str]) -> Iterator[str]:
+    """Run HAProxy with a file that reads these variables, and listens on the port; yield its URL."""
+    with _running(["haproxy", "-db", "-f", str(config)], port, settings) as url:
+        yield url
+
+
+@contextmanager
+def _running(command: list[str], port: int, settings: dict[str, str] | None = None) -> Iterator[str]:
     """Run the command until the end of the block; yield its URL once it accepts connections."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    env = {**os.environ, **(settings or {})}
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             eventually(lambda: process.poll() is not None or listens(url))

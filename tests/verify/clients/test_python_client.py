@@ -38,7 +38,7 @@ OPERATIONS = {
     },
     "erasing": {"erase_session", "erase_sessions"},
     "events": {"list_events"},
-    "health": {"get_health", "get_liveness", "get_readiness"},
+    "health": {"get_health", "get_liveness", "get_readiness", "get_version"},
 }
 
 PROGRAMS = (

@@ -28,6 +28,18 @@ MUTATIONS = [
         "tests/server/test_secrets.py::test_redaction_of_secrets_and_personal_data",
     ),
     Mutation(
+        "one source of a secret",
+        "session_service/environment.py",
+        force("read_secret", "value and path", value=False),
+        "tests/setup/test_secret_files.py::test_a_file_that_cannot_be_used",
+    ),
+    Mutation(
+        "workers run the package of their supervisor",
+        "session_service/server/supervisor.py",
+        replace("Supervisor._try_to_launch", '"-P"', '"-B"'),
+        "tests/verify/deploy/test_wheel.py::test_installed_workers_ignore_the_current_folder",
+    ),
+    Mutation(
         "private servers end with bin/serve",
         "dev/reaper.py",
         replace("main", "sys.stdin.buffer.read()", "time.sleep(60)"),

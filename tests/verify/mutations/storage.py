@@ -10,6 +10,12 @@ SETTINGS = "session_service/storage/session_settings.py"
 
 MUTATIONS = [
     Mutation(
+        "no warning about connections behind a pooler",
+        "session_service/storage/connection_budget.py",
+        force("find_shortage", "limits.backend_pid != connection.info.backend_pid", value=False),
+        "tests/storage/test_connection_budget.py::test_no_warning_behind_a_pooler",
+    ),
+    Mutation(
         "repeat of a write that found its row locked",
         STORE,
         force("SessionStore._write", '$RESULT is None or $RESULT.verdict != "busy"', value=True),

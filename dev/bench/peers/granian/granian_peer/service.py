@@ -14,4 +14,4 @@ def app() -> ASGIApp:
     log = NonBlockingStdout()
     log.start()
     logging.basicConfig(stream=log, level=logging.INFO, format="%(message)s")
-    return build(Settings.read(), log.add)
+    return build(Settings.read(), log.add, processes=0)

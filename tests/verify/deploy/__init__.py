@@ -1,0 +1,1 @@
+"""Tests of the ways to deploy the service: the wheel, and the files of deploy/ with real servers."""

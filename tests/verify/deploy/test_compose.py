@@ -1,0 +1,175 @@
+"""Tests of deploy/compose: two instances behind HAProxy with its configuration, outside of containers."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import yaml
+
+from dev.reaper import ROOT
+from session_service.server import serve
+from session_service.settings import Settings
+from session_service.traffic.batching import QUEUE_TIMEOUT
+from tests.conftest import Urls
+from tests.support.keep_alive import KeepAliveClient, LostError, Reply
+from tests.support.load import CLIENTS, Load, load
+from tests.support.proxies import configured_haproxy
+from tests.support.service import Service, free_port, running
+from tests.support.waiting import eventually_async
+
+CONFIG = ROOT / "deploy" / "compose" / "haproxy.cfg"
+COMPOSE: dict[str, Any] = yaml.safe_load((CONFIG.parent / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+@contextmanager
+def site(urls: Urls) -> Iterator[tuple[int, dict[str, Service]]]:
+    """Run two instances, whose names PostgreSQL shows, behind HAProxy; yield its port and both."""
+    with ExitStack() as stack:
+        instances = {
+            name: stack.enter_context(
+                running(urls, DATABASE_URL=f"{urls['DATABASE_URL']}&application_name={name}")
+            )
+            for name in ("instance-1", "instance-2")
+        }
+        first, second = (urlsplit(instance.url).netloc for instance in instances.values())
+        port = free_port()
+        settings = {"BIND": f"127.0.0.1:{port}", "INSTANCE_1": first, "INSTANCE_2": second}
+        stack.enter_context(configured_haproxy(CONFIG, port, settings))
+        yield port, instances
+
+
+@pytest.mark.needs("haproxy")
+def test_requests_go_on_when_an_instance_is_killed(migrated: Urls) -> None:
+    """After one of two instances is killed under load, clients go on, and no acknowledged answer is lost."""
+
+    async def run(port: int, victim: Service) -> None:
+        async with load(f"http://127.0.0.1:{port}") as clients:
+            victim.process.kill()
+            victim.process.wait()
+            killed = monotonic()
+            await eventually_async(
+                lambda: len(_served(clients, killed)) == CLIENTS, lambda: clients.results[-9:]
+            )
+            settled = monotonic()
+            await eventually_async(lambda: len(_served(clients, settled)) == CLIENTS)
+        # On a busy machine a save may be queued for too long; the instance that is left refuses none.
+        failed = [one for one in clients.failures(settled) if one.end - one.begin < QUEUE_TIMEOUT]
+        assert failed == []
+        assert {one.status for one in clients.failures()} <= {0, 503}
+        assert clients.lost(migrated["MIGRATION_DATABASE_URL"]) == []
+
+    with site(migrated) as (port, instances):
+        asyncio.run(run(port, instances["instance-1"]))
+
+
+@pytest.mark.needs("haproxy")
+@pytest.mark.parametrize("reused", [False, True], ids=["new connection", "reused connection"])
+def test_a_request_is_never_sent_twice(migrated: Urls, reused: bool) -> None:  # noqa: FBT001 - a parameter
+    """A save whose instance is killed has an unknown outcome: HAProxy does not repeat it on the other one.
+
+    On a connection that had a request before, HAProxy only closes it (RFC 9112, 9.3.1).
+    """
+
+    async def run(port: int, instances: dict[str, Service]) -> None:
+        first = KeepAliveClient()
+        body = {"user_id": "ada", "quiz_id": 7}
+        session = (await first.send(port, "POST", "/api/sessions/start", body)).body["id"]
+        client = first if reused else KeepAliveClient()
+        path = f"/api/sessions/{session}/progress"
+        with psycopg.connect(migrated["MIGRATION_DATABASE_URL"]) as holder:
+            holder.execute("select from quiz_sessions where id = %s for update", [session])
+            save = {"question_id": 1, "answer": "x"}
+            waiting = asyncio.create_task(client.send(port, "PUT", path, save, {"x-request-id": "r-1"}))
+            await eventually_async(lambda: _waiting(migrated))
+            (name,) = _waiting(migrated)
+            instances[name].process.kill()
+            if reused:
+                with pytest.raises(LostError):
+                    await waiting
+            else:
+                _check_unavailable(await waiting, "unknown")
+        (other,) = (instance for known, instance in instances.items() if known != name)
+        repeated = await client.send(port, "PUT", path, save, {"x-request-id": "r-2"})
+        assert (repeated.status, repeated.body["answers"]) == (200, {"1": "x"})
+        await eventually_async(lambda: " r-2 PUT " in other.log.read_text())
+        assert " r-1 " not in other.log.read_text()
+        client.close()
+        first.close()
+
+    with site(migrated) as (port, instances):
+        asyncio.run(run(port, instances))
+
+
+@pytest.mark.needs("haproxy")
+def test_without_an_instance_the_error_is_that_of_the_contract(migrated: Urls) -> None:
+    """While no instance can be reached a request gets the 503 of the contract, with its request id."""
+
+    async def run(port: int) -> None:
+        client = KeepAliveClient()
+        for given, shown in (("r-1", "r-1"), ('"}', None), ("x" * 129, None)):
+            reply = await client.send(port, "GET", "/api/sessions", headers={"x-request-id": given})
+            _check_unavailable(reply, "not_applied")
+            assert (reply.headers["x-request-id"] == given) == (shown == given)
+        client.close()
+
+    with site(migrated) as (port, instances):
+        for instance in instances.values():
+            instance.process.kill()
+            instance.process.wait()
+        asyncio.run(run(port))
+
+
+def test_the_proxy_closes_idle_connections_first() -> None:
+    """HAProxy's idle timeout is shorter than that of the service, and it repeats no request that was sent."""
+    text = CONFIG.read_text()
+    (seconds,) = re.findall(r"^  timeout http-keep-alive (\d+)s$", text, re.MULTILINE)
+    assert (
+        int(seconds)
+        < Settings.read({"DATABASE_URL": "postgresql://u@h/d", "REDIS_URL": "redis://h"}).keep_alive_seconds
+    )
+    assert re.findall(r"^  retry-on (.*)$", text, re.MULTILINE) == ["conn-failure"]
+
+
+def test_the_compose_file_fits_the_service() -> None:
+    """Its variables are settings, its secrets are declared, the proxy has the instances, stops have time."""
+    known = set(re.findall(r'"([A-Z_]{4,})"', (ROOT / "session_service" / "settings.py").read_text()))
+    for name, one in SERVICES.items():
+        if name == "proxy":
+            continue
+        given = one["environment"]
+        assert {each if each in known else each.removesuffix("_FILE") for each in given} <= known
+        files = {value for value in given.values() if value.startswith("/run/")}
+        assert files == {f"/run/secrets/{secret}" for secret in one["secrets"]}
+        assert set(one["secrets"]) <= COMPOSE["secrets"].keys()
+        assert (ROOT / "deploy" / "compose" / one["build"]["context"] / "Dockerfile").exists()
+    proxy = SERVICES["proxy"]
+    assert {proxy["environment"][f"INSTANCE_{number}"] for number in (1, 2)} == {
+        f"{name}:3005" for name in proxy["depends_on"]
+    }
+    assert proxy["ports"][0].endswith(proxy["environment"]["BIND"])
+    assert all((CONFIG.parent / volume.split(":")[0]).exists() for volume in proxy["volumes"])
+    for name in proxy["depends_on"]:
+        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > serve.GRACEFUL_TIMEOUT
+
+
+def _served(clients: Load, since: float) -> set[int]:
+    """Return the clients that have a success of a request which began after the time."""
+    return {one.client for one in clients.results if one.status == 200 and one.begin >= since}
+
+
+def _waiting(urls: Urls) -> list[str]:
+    """Return the names of the instances whose statement waits for a lock."""
+    query = "select application_name from pg_stat_activity where wait_event_type = 'Lock'"
+    with psycopg.connect(urls["MIGRATION_DATABASE_URL"], autocommit=True) as database:
+        return [name for (name,) in database.execute(query) if name.startswith("instance-")]
+
+
+def _check_unavailable(reply: Reply, outcome: str) -> None:
+    assert (reply.status, reply.body["outcome"], reply.headers["retry-after"]) == (503, outcome, "1")
