@@ -14,9 +14,9 @@ async def find_shortage(pool: ConnectionPool, settings: Settings, processes: int
     known. Behind a pooler the limits of PostgreSQL are not those of the service.
     """
     async with pool.connection() as connection:
-        limits = await queries.get_connection_limits(connection)
-        if limits.backend_pid != connection.info.backend_pid:
+        if connection.pooled:
             return ""
+        limits = await queries.get_connection_limits(connection)
     own = settings.database_pool_size + HEALTH_CONNECTIONS
     erasing = erasure_store.CONNECTIONS if settings.erasing else 0
     for name, limit, each in (

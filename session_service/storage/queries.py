@@ -213,7 +213,6 @@ class ConnectionLimits:
     server: int
     database: int
     role: int
-    backend_pid: int
 
 
 @attrs.frozen

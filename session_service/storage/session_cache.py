@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from time import monotonic
 from typing import cast
@@ -173,16 +174,12 @@ class SessionCache:
 
         No instance may be running. Other keys of the database are left alone.
         """
-        deleted, cursor = 0, None
+        commands, deleted, cursor = self.client.commands, 0, None
         while cursor != 0:
-            begin = cursor or 0
-            cursor, keys = await self.client.call(
-                lambda begin=begin: self.client.commands.scan(begin, match=_KEYS, count=SCAN_SIZE)  # type: ignore[misc]
-            )
+            scan = partial(commands.scan, cursor or 0, match=_KEYS, count=SCAN_SIZE)
+            cursor, keys = await self.client.call(scan)
             if keys:
-                deleted += await self.client.call(
-                    lambda keys=keys: self.client.commands.delete(*keys)  # type: ignore[misc]
-                )
+                deleted += await self.client.call(partial(commands.delete, *keys))
         return deleted
 
     def _mark_dirty(self, session_id: UUID, version: int) -> None:

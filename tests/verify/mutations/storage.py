@@ -12,7 +12,7 @@ MUTATIONS = [
     Mutation(
         "no warning about connections behind a pooler",
         "session_service/storage/connection_budget.py",
-        force("find_shortage", "limits.backend_pid != connection.info.backend_pid", value=False),
+        force("find_shortage", "connection.pooled", value=False),
         "tests/storage/test_connection_budget.py::test_no_warning_behind_a_pooler",
     ),
     Mutation(
