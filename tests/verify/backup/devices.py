@@ -20,16 +20,9 @@ class Device:
 
     def start(self) -> None:
         """Start the program."""
-        command = [
-            sys.executable,
-            "-W",
-            "error",
-            "processes.py",
-            self._url,
-            "other",
-            str(self._file),
-            self.user,
-        ]
+        command = [sys.executable, "-W", "error", "processes.py", self._url, "other", str(self._file)]
+        # When a session runs again its late answers are merged: the learner's own one is kept.
+        command += [self.user, "merges"]
         self._process = subprocess.Popen(
             command, cwd=self._project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )

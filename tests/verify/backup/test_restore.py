@@ -11,6 +11,7 @@ import pytest
 from dev.reaper import ROOT
 from tests.support.feed import PATH
 from tests.support.journal import JUMP
+from tests.support.orders import given
 from tests.support.receiver import Receiver, receiving
 from tests.support.waiting import eventually
 from tests.support.webhooks import local, sending
@@ -24,6 +25,8 @@ from tests.verify.clients import programs
 (FENCE, CHECK) = commands("After every restore")
 (ERASE,) = commands("Erase again")
 AFTER = {"1": "before", "2": "after", "3": "after"}  # answers of each learner, in the end
+
+OVERDUE = "update quiz_sessions set expires_at = started_at, closes_at = started_at"
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +153,11 @@ def test_after_a_restore_learners_have_their_answers(
     """The packaged client brings back what was acknowledged in the lost time, also of a lost session."""
     backup = kind(here)
     with ExitStack() as stack:
-        names = ("stays", "is-killed", "is-offline", "begins-late", "begins-late-and-is-killed")
+        names = ("stays", "is-killed", "is-offline", "ends", "begins-late", "begins-late-and-is-killed")
         devices = [Device(project, f"http://127.0.0.1:{here.port}", name) for name in names]
         for device in devices:
             stack.callback(device.kill)
-        old, killed, offline = devices[:3], devices[1::3], devices[2]
+        old, killed, offline, ends = devices[:4], (devices[1], devices[5]), devices[2], devices[3]
         with here.serving() as service:
             backup.begin()
             for device in old:
@@ -169,10 +172,14 @@ def test_after_a_restore_learners_have_their_answers(
         offline.ask("answer 4 offline")
         backup.restore()
         here.run(FENCE)
+        # As after a longer outage.
+        ((session,),) = here.query(f"{OVERDUE} where user_id = '{ends.user}' returning id")
         with here.serving() as service:
-            assert [device.answers(service) for device in old] == [{"1": "before", "2": "before"}] * 3
+            assert [device.answers(service) for device in old] == [{"1": "before", "2": "before"}] * 4
             for device in killed:
                 device.start()
+            ends.do("open")
+            assert given(service, "deadline", session, extra_seconds=3600)["status"] == "in_progress"
             for device in devices:
                 device.do("open", "flush")
                 more = {"4": "offline"} if device is offline else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness import ARGUMENTS, CLIENT, FOLDER, QUIZ, URL, finish, never, run
 from session_service_client.attempt import Attempt
+from session_service_client.merging import keep_mine
 
 
 class Other:
@@ -54,9 +55,9 @@ class Other:
 
 
 def other() -> None:
-    """Carry out the commands on standard input."""
-    file, user = ARGUMENTS
-    attempt = Attempt(CLIENT, Path(file), never)
+    """Carry out the commands on standard input; with a third argument keep own answers."""
+    file, user, *merges = ARGUMENTS
+    attempt = Attempt(CLIENT, Path(file), keep_mine if merges else never)
     for line in sys.stdin:
         match line.split():
             case ["open" | "anew" as name]:
