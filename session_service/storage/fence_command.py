@@ -25,6 +25,8 @@ from session_service.storage.session_cache import SessionCache
 from session_service.storage.statements import RejectedError
 
 STEP = 1000  # sessions of a transaction
+PATIENCE = 5.0  # seconds for which connections may end
+INTERVAL = 0.1  # seconds between two looks at them
 REPORT_INTERVAL = 5.0  # seconds between two lines about the progress
 # Versions have 32 bits. A session at this one has room for the jump and a million changes after it.
 MAX_VERSION = 2_145_000_000
@@ -129,10 +131,17 @@ async def _interrupted(connection: PostgresConnection, options: Namespace) -> UU
 
 
 async def _check_alone(connection: PostgresConnection) -> None:
-    """Raise FenceError if the role of the service has other connections: an instance would show versions."""
+    """Raise FenceError if the role of the service has other connections: an instance would show versions.
+
+    Those of an instance that has just ended, or whose start this fence prevents, last for a moment.
+    """
     given = conninfo_to_dict(database_url()).get("user") or os.environ.get("PGUSER")
     role = str(given or connection.info.user)
-    if count := await queries.count_service_connections(connection, role=role):
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while count := await queries.count_service_connections(connection, role=role):
+        if asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(INTERVAL)
+            continue
         raise FenceError(
             f"the role {role} has {count} other connections: stop the service and bin/webhooks first"
         )

@@ -1,8 +1,10 @@
 """bin/fence: after a restore no version that was shown before it means another content."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,6 +18,7 @@ from tests.support.journal import JUMP, lines, replayed, shown
 from tests.support.orders import given
 from tests.support.service import failed_start, running
 from tests.support.waiting import eventually
+from tests.support.webhooks import local
 
 MANY = """
     insert into quiz_sessions (id, user_id, quiz_id, started_at, last_saved_at, created_at, updated_at)
@@ -158,11 +161,14 @@ def test_a_run_after_a_further_restore_begins_again(interrupted: Database) -> No
     assert database.execute("select from fences where finished_at is null").fetchall() == []
 
 
-def test_the_service_does_not_start_before_the_end(interrupted: Database) -> None:
+def test_the_service_does_not_start_before_the_end(interrupted: Database, tmp_path: Path) -> None:
     """While a run is unfinished neither the service nor bin/webhooks starts; afterwards they do."""
     urls, _ = interrupted
     line = "bin/fence has not finished: run it with --continue"
     assert line in failed_start(urls)
+    endpoints = tmp_path / "webhooks.json"
+    endpoints.write_text(json.dumps({"grading": local("http://127.0.0.1:1")}))
+    assert line in failed_start({**urls, "WEBHOOKS_FILE": str(endpoints)}, "session_service.webhooks")
     assert _run(urls, "--continue").returncode == 0
     with running(urls) as service:
         service.start()
