@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from inspect import getmembers, iscoroutinefunction
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 from starlette.routing import Router as Lifespan
@@ -48,6 +50,9 @@ from session_service.storage.session_cache import SessionCache
 from session_service.storage.session_store import SessionStore
 from session_service.traffic.rate_limiter import TAKE, RateLimiter
 
+if TYPE_CHECKING:
+    from session_service.api.tracing import Tracer
+
 _log = logging.getLogger(__name__)
 
 
@@ -78,23 +83,38 @@ def build(settings: Settings, write_log: Callable[[str], None], *, processes: in
     services = _services(storage, settings, version)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
+    tracer = _tracer() if settings.traces else None
 
     @asynccontextmanager
     async def lifespan(_: Lifespan) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            if tracer:
+                stack.callback(tracer.close)
             access_log.key = await _start(storage, access.authenticator, settings, stack)
             if shortage := processes and await find_shortage(storage.pool, settings, processes):
                 _log.warning("%s", shortage)
             await stack.enter_async_context(_rounds(storage, services.feed, settings))
             yield
 
-    return Application(
+    application = Application(
         _router(services, access, settings),
         access_log=access_log,
         begin_shutdown=services.begin_shutdown,
         cors=cors,
         lifespan=Lifespan(lifespan=lifespan),
     )
+    if tracer:
+        application.trace = tracer.add
+    return application
+
+
+def _tracer() -> "Tracer":
+    """Return the tracer of TRACES=yes; without the extra opentelemetry exit with 1."""
+    try:
+        from session_service.api.tracing import Tracer  # noqa: PLC0415 - an extra, loaded only where it is chosen
+    except ImportError as error:
+        sys.exit(f"session-service: TRACES=yes needs the extra opentelemetry: {error}")
+    return Tracer(contract.version())
 
 
 def _services(storage: Storage, settings: Settings, version: ServiceVersion) -> Services:

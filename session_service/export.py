@@ -106,7 +106,7 @@ async def _exports() -> AsyncIterator[tuple[Exports, Callable[[], None]]]:
     async with statements.pool(url, 1, queries.configure) as pool:
         await await_server(pool, SERVER_TIMEOUT)
         if cache is None:
-            yield Exports(ExportStore(pool, None, _at_once), share=1.0), lambda: None
+            yield Exports(ExportStore(pool, None, _at_once), low_priority=False), lambda: None
             return
         async with RedisClient(cache[0]) as redis:
 
@@ -117,7 +117,7 @@ async def _exports() -> AsyncIterator[tuple[Exports, Callable[[], None]]]:
                     )
 
             store = ExportStore(pool, SessionCache(redis, cache[1], 1), _at_once)
-            yield Exports(store, share=1.0), check
+            yield Exports(store, low_priority=False), check
 
 
 async def _copy(export: Export, check: Callable[[], None], write: Callable[[bytes], object]) -> int:

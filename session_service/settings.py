@@ -144,6 +144,7 @@ class Settings:
     cors_origins: frozenset[str]
     monitor_origins: frozenset[str]
     log: LogSettings
+    traces: bool
     admin: AdminSettings | None
     revision: str | None
 
@@ -178,6 +179,7 @@ class Settings:
             cors_origins=read_origins(env, "CORS_ORIGINS"),
             monitor_origins=read_origins(env, "MONITOR_ORIGINS"),
             log=LogSettings.read(env),
+            traces=read_choice(env, "TRACES", ("no", "yes")) == "yes",
             admin=AdminSettings.read(env),
             revision=_revision(env, "REVISION"),
         )

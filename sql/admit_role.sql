@@ -30,7 +30,7 @@ begin
       'update (version), delete on quiz_sessions to %%I', role
     );
     execute format(
-      'grant select (session_id, version, actor), insert, update (actor, client_id, request_id), delete '
+      'grant select (session_id, version, actor), insert, update (actor, client_id, request_id, trace_id), delete '
       'on session_events to %%I', role
     );
     execute format('grant select (session_id), delete on event_positions to %%I', role);

@@ -1,6 +1,7 @@
 -- name: list_due_deliveries :many
 -- in:  webhook text, count integer
--- out: position bigint, session_id uuid, version integer, attempts integer, failing_seconds integer, message json?
+-- out: position bigint, session_id uuid, version integer, attempts integer, failing_seconds integer, message json?,
+-- out: trace_id text?
 --
 -- Lists up to `count` deliveries that are due, those first that are due for the longest time, with their messages, whose
 -- data are the events as list_events has them. An event waits for earlier ones of its session; that of an erased session
@@ -50,10 +51,12 @@ select
         'actor', e.actor,
         'client_id', e.client_id,
         'request_id', e.request_id,
+        'trace_id', e.trace_id,
         'data', e.data
       )
     )
-  end as message
+  end as message,
+  e.trace_id
 from due
 left join session_events as e on e.session_id = due.session_id and e.version = due.version
 left join quiz_sessions as s on s.id = due.session_id

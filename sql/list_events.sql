@@ -63,6 +63,7 @@ select
             'actor', e.actor,
             'client_id', e.client_id,
             'request_id', e.request_id,
+            'trace_id', e.trace_id,
             'data', e.data
           )
           order by page.position

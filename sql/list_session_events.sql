@@ -5,7 +5,8 @@
 --
 -- Lists up to `count` lines of a session's journal after a version, oldest first. No row if the session does not exist
 -- or, with an owner, belongs to another user and to none of the quizzes; an overdue session is left to write_sessions.
--- The lines are as in the contract; an owner sees the actor, the client and the request in its own lines only.
+-- The lines are as in the contract; an owner sees the actor, the client, the request and the trace in
+-- its own lines only.
 --
 -- The lines are read one by one, since they differ much in size: a page of them has at most 1 MiB, less the rest of the
 -- body, but at least one line.
@@ -32,6 +33,7 @@ page as (
         'actor', case when open then e.actor end,
         'client_id', case when open then e.client_id end,
         'request_id', case when open then e.request_id end,
+        'trace_id', case when open then e.trace_id end,
         'data', e.data
       ) as line
     from session_events as e

@@ -2,7 +2,7 @@
 -- in:  orders jsonb
 -- record: id uuid, kind text, expires_at timestamptz?, extra_seconds integer?, time_limit_seconds integer?,
 -- record: expected_versions integer[]?, reason text?, key text?, digest text?, actor jsonb?, client_id text?,
--- record: request_id text?, brief boolean, ordinality integer, must_queue boolean
+-- record: request_id text?, trace_id text?, brief boolean, ordinality integer, must_queue boolean
 -- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
 -- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
 -- out: closes_at timestamptz?, on_expiry text, late_saves integer, last_saved_at timestamptz, completed_at timestamptz?,
@@ -26,7 +26,7 @@ with asked as materialized (
   select *
   from jsonb_to_recordset(%(orders)s::jsonb) as a (
     id uuid, kind text, expires_at timestamptz, extra_seconds integer, time_limit_seconds integer,
-    expected_versions integer[], reason text, key text, digest text, actor jsonb, client_id text, request_id text,
+    expected_versions integer[], reason text, key text, digest text, actor jsonb, client_id text, request_id text, trace_id text,
     brief boolean, ordinality integer, must_queue boolean
   )
 ),
@@ -192,7 +192,7 @@ written as (
   returning t, a, verdict, overdue, checked_at
 ),
 logged as (
-  insert into session_events (session_id, version, type, at, actor, client_id, request_id, data)
+  insert into session_events (session_id, version, type, at, actor, client_id, request_id, trace_id, data)
   select
     (t).id, (t).version,
     case
@@ -206,6 +206,7 @@ logged as (
     case when verdict = 'ok' then (a).actor else '{"type": "system"}' end,
     case when verdict = 'ok' then (a).client_id end,
     case when verdict = 'ok' then (a).request_id end,
+    case when verdict = 'ok' then (a).trace_id end,
     case
       when (t).status in ('completed', 'expired') then jsonb_build_object('ended_by', (t).ended_by)
       else '{}'

@@ -32,7 +32,7 @@ numbered as materialized (
     coalesce(s.quiz_id, e.data ->> 'quiz_id') as quiz_id,
     -- The values that differ in length, and what all lines have.
     256 + octet_length(concat(
-      e.type, e.actor, e.client_id, e.request_id, e.data, to_json(s.user_id), to_json(s.quiz_id)
+      e.type, e.actor, e.client_id, e.request_id, e.trace_id, e.data, to_json(s.user_id), to_json(s.quiz_id)
     )) as bytes
   from taken as t
   join session_events as e on e.session_id = t.session_id and e.version = t.version

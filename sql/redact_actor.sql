@@ -17,7 +17,8 @@ set
   actor = case when e.actor ->> 'subject' = %(user_id)s::text then e.actor - 'subject' else e.actor end
     || case when e.actor ->> 'acting' = %(user_id)s::text then '{"acting": "unknown"}'::jsonb else '{}'::jsonb end,
   client_id = null,
-  request_id = null
+  request_id = null,
+  trace_id = null
 from found
 where e.session_id = found.session_id
   and e.version = found.version;

@@ -2,7 +2,7 @@
 -- in:  starts jsonb
 -- record: id uuid, user_id text, quiz_id text, time_limit_seconds integer, grace_seconds integer, on_expiry text,
 -- record: time_factor float8, max_attempts integer?, metadata jsonb, key text?, digest text?, actor jsonb,
--- record: client_id text?, request_id text, shown jsonb, resume boolean, locked boolean, ordinality integer
+-- record: client_id text?, request_id text, trace_id text?, shown jsonb, resume boolean, locked boolean, ordinality integer
 -- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
 -- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
 -- out: closes_at timestamptz?, on_expiry text, late_saves integer, last_saved_at timestamptz, completed_at timestamptz?,
@@ -24,7 +24,7 @@ asked as materialized (
   from jsonb_to_recordset(%(starts)s::jsonb) as a (
     id uuid, user_id text, quiz_id text, time_limit_seconds integer, grace_seconds integer, on_expiry text,
     time_factor float8, max_attempts integer, metadata jsonb, key text, digest text, actor jsonb,
-    client_id text, request_id text, shown jsonb, resume boolean, locked boolean, ordinality integer
+    client_id text, request_id text, trace_id text, shown jsonb, resume boolean, locked boolean, ordinality integer
   )
 ),
 known as materialized (
@@ -116,9 +116,9 @@ started as (
   returning *
 ),
 logged as (
-  insert into session_events (session_id, version, type, at, actor, client_id, request_id, data)
+  insert into session_events (session_id, version, type, at, actor, client_id, request_id, trace_id, data)
   select
-    s.id, s.version, 'session.started', s.started_at, asked.actor, asked.client_id, asked.request_id,
+    s.id, s.version, 'session.started', s.started_at, asked.actor, asked.client_id, asked.request_id, asked.trace_id,
     asked.shown || jsonb_build_object(
       'expires_at', to_char(s.expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
       'closes_at', to_char(s.closes_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),

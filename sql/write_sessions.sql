@@ -2,7 +2,7 @@
 -- in:  writes jsonb
 -- record: id uuid, owner text?, kind text, change jsonb, cleared_answers text[], cleared_annotations text[],
 -- record: current_question text?, expected_versions integer[]?, key text?, digest text?, actor jsonb?, client_id text?,
--- record: request_id text?, summary jsonb?, ordinality integer, must_queue boolean
+-- record: request_id text?, trace_id text?, summary jsonb?, ordinality integer, must_queue boolean
 -- out: id uuid, status text, version integer, user_id text, quiz_id text, current_question text, answers jsonb,
 -- out: annotations jsonb, attempt integer?, metadata jsonb, started_at timestamptz, expires_at timestamptz?,
 -- out: closes_at timestamptz?, on_expiry text, late_saves integer, last_saved_at timestamptz, completed_at timestamptz?,
@@ -28,7 +28,7 @@ with asked as materialized (
   from jsonb_to_recordset(%(writes)s::jsonb) as a (
     id uuid, owner text, kind text, change jsonb, cleared_answers text[], cleared_annotations text[],
     current_question text, expected_versions integer[], key text, digest text, actor jsonb, client_id text,
-    request_id text, summary jsonb, ordinality integer, must_queue boolean
+    request_id text, trace_id text, summary jsonb, ordinality integer, must_queue boolean
   )
 ),
 held as materialized (
@@ -151,7 +151,7 @@ written as (
   returning t, a, judged.status as found, verdict, overdue, checked_at
 ),
 logged as (
-  insert into session_events (session_id, version, type, at, actor, client_id, request_id, data)
+  insert into session_events (session_id, version, type, at, actor, client_id, request_id, trace_id, data)
   select
     (t).id, (t).version,
     case when (t).status in ('in_progress', 'paused') then 'session.saved' else 'session.' || (t).status end,
@@ -159,6 +159,7 @@ logged as (
     case when overdue then '{"type": "system"}' else (a).actor end,
     case when not overdue then (a).client_id end,
     case when not overdue then (a).request_id end,
+    case when not overdue then (a).trace_id end,
     case when overdue then '{}' else coalesce((a).summary, (a).change) end
       || case
         when (t).status in ('in_progress', 'paused') then '{}'

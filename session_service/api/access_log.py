@@ -13,12 +13,10 @@ import orjson
 from attrs import define, frozen
 from starlette.types import Scope
 
+from session_service.api.request import trace_id_of
+
 _HARMLESS = re.compile(rb"[A-Za-z0-9/_.-]*")
 _USERINFO = re.compile(rb"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
-# W3C Trace Context, 3.2: version, trace id, parent id and flags; a later version may append to them.
-_TRACEPARENT = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
-)
 
 
 @frozen
@@ -78,16 +76,6 @@ class AccessLog:
             "caller": blake2b(caller.encode(), key=self.key, digest_size=8).hexdigest() if caller else None,
         }
         return _line({name: value for name, value in fields.items() if value is not None})
-
-
-def trace_id_of(scope: Scope) -> str | None:
-    """Return the trace id of the header traceparent (W3C Trace Context); None if it is absent or invalid."""
-    given = [value for name, value in scope["headers"] if name == b"traceparent"]
-    found = _TRACEPARENT.fullmatch(given[0].strip()) if len(given) == 1 else None
-    # Version 00 has nothing after the flags.
-    if found is None or (found[2] and given[0].strip().startswith(b"00")):
-        return None
-    return str(found[1], "ascii")
 
 
 def _line(fields: dict[str, object]) -> str:

@@ -57,6 +57,8 @@ class Application:
         self._deadlines = Deadlines(REQUEST_TIMEOUT, Exchange.time_out)
         self.begin_shutdown = begin_shutdown
         """Begins graceful shutdown: readiness fails from now on."""
+        self.trace: Callable[[Entry], None] | None = None
+        """Makes the span of a request that has ended."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,7 +66,7 @@ class Application:
             return
         scope["request_id"] = request_id_of(scope)
         queued.set(0.0)
-        exchange = Exchange(scope, receive, send, self._access_log, self._cors)
+        exchange = Exchange(scope, receive, send, self._record, self._cors)
         try:
             scope["body"] = await self._bodies.read(scope, receive)
         except ClientDisconnect:
@@ -87,6 +89,15 @@ class Application:
         if error.reason:
             metrics.rejected_requests.add(error.reason)
         return error_response(error, request_id), request_id
+
+    def _record(self, entry: Entry) -> None:
+        """Count a request that has ended, log it, and trace it."""
+        metrics.request_seconds.observe(
+            entry.duration, entry.scope.get("operation", "none"), str(entry.status)
+        )
+        self._access_log.add(entry)
+        if self.trace:
+            self.trace(entry)
 
     async def _respond_in_time(self, exchange: "Exchange") -> None:
         """Send the response, or a 503 when the deadline passes.
@@ -143,7 +154,7 @@ class Exchange:
     scope: Scope
     _receive: Receive
     _send: Send
-    _access_log: AccessLog
+    _record: Callable[[Entry], None]
     _cors: Cors | None
     _started: float = field(factory=perf_counter)
     _has_response: bool = False
@@ -198,10 +209,8 @@ class Exchange:
         self.late_response = asyncio.create_task(self.fail(error))
 
     def log(self, status: int) -> None:
-        """Count the request, and log it as one line."""
-        seconds = perf_counter() - self._started
-        metrics.request_seconds.observe(seconds, self.scope.get("operation", "none"), str(status))
-        self._access_log.add(Entry(self.scope, status, seconds, queued.get()))
+        """Record the request with its status."""
+        self._record(Entry(self.scope, status, perf_counter() - self._started, queued.get()))
 
 
 def _early_error(status: int) -> ServiceError:

@@ -9,7 +9,8 @@ from starlette.types import Scope
 from session_service.api.contract import Operation
 from session_service.api.responses import Headers, Response
 
-_ALWAYS = {"authorization", "content-type", "x-request-id"}  # request headers that no operation declares
+# Request headers that no operation declares.
+_ALWAYS = {"authorization", "content-type", "traceparent", "tracestate", "x-request-id"}
 # A comma-separated list of field names (RFC 9110, 5.6.2).
 _NAMES = re.compile(rb"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*(?:,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*)*")
 _MAX_NAMES_BYTES = 4096  # size limit of such a list, in bytes

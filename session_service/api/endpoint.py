@@ -16,6 +16,7 @@ from session_service.api.auth.principal import Authenticator, Principal
 from session_service.api.contract import ContractError, Operation, snake
 from session_service.api.errors import UnsupportedMediaTypeError, ValidationError
 from session_service.api.operations import Services
+from session_service.api.request import trace_id_of
 from session_service.api.responses import Response
 from session_service.api.results import Result, response_of
 from session_service.api.validation import Input, plain_names
@@ -90,7 +91,7 @@ class Endpoint:
         if principal is not None:
             scope["session_id"] = arguments.get("id")
             authorized = await self._authorize(principal, arguments.get("id"))
-            self._identify(arguments, authorized, scope["request_id"])
+            self._identify(arguments, authorized, scope)
         applied = {name: arguments.pop(name, None) for name in self._applied}
         result = await self._function(self._services, **arguments)
         return response_of(result, scope, {**arguments, **applied}, self._sessions_path)
@@ -107,13 +108,15 @@ class Endpoint:
         find_user = self._services.sessions.find_user
         return await authorize(principal, self._operation.access, session_id, find_user)
 
-    def _identify(self, arguments: Values, principal: Principal, request_id: str) -> None:
+    def _identify(self, arguments: Values, principal: Principal, scope: Scope) -> None:
         """Add the principal and the provenance of the request, as far as the function takes them."""
         if self._has_principal:
             arguments["principal"] = principal
         if self._has_provenance:
             client_id = arguments.pop("client_id", None)
-            arguments["provenance"] = Provenance(principal.actor, client_id, request_id)
+            arguments["provenance"] = Provenance(
+                principal.actor, client_id, scope["request_id"], trace_id_of(scope)
+            )
 
     def _parameters(self, scope: Scope, path: Values) -> Values:
         kinds = self._operation.parameters

@@ -18,6 +18,10 @@ READ_BODY_TIMEOUT = 10.0  # seconds for a body to arrive
 # Body size in bytes that the memory limit does not apply to: slow large bodies must not block small saves.
 GUARANTEED_BODY_SIZE = 16 * 1024
 
+# W3C Trace Context, 3.2: version, trace id, parent id and flags; a later version may append to them.
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -27,6 +31,16 @@ def request_id_of(scope: Scope) -> str:
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
         return str(given[0], "ascii")
     return new_request_id()
+
+
+def trace_id_of(scope: Scope) -> str | None:
+    """Return the trace id of the header traceparent (W3C Trace Context); None if it is absent or invalid."""
+    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    found = _TRACEPARENT.fullmatch(given[0].strip()) if len(given) == 1 else None
+    # Version 00 has nothing after the flags.
+    if found is None or (found[2] and given[0].strip().startswith(b"00")):
+        return None
+    return str(found[1], "ascii")
 
 
 def new_request_id() -> str:

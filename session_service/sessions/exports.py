@@ -17,6 +17,7 @@ from session_service.sessions.models import Cursor, ExternalId, Reach, SessionSu
 MAX_EXPORTS = 4  # exports that run at the same time
 RETRY_AFTER = 10  # seconds after which a rejected export may be repeated
 LOOP_SHARE = 0.25  # share of the event loop's time that all exports together take for encoding
+QUERY_SHARE = 0.5  # share of the time in which PostgreSQL reads pages for them
 SHUTDOWN_TIMEOUT = 5.0  # seconds from the begin of graceful shutdown to the end of running exports
 MAX_PAGE_BYTES = 256 * 1024  # bytes of the JSON of a page, beyond its first session
 
@@ -118,16 +119,16 @@ class Export:
 
 
 class Exports:
-    """Runs exports: a few at a time, one page of them at a time, in a share of the event loop's time.
+    """Runs exports: a few at a time, one page of them at a time; at low priority in a share of the time.
 
     A session that exists when an export begins, and passes its filter, is in it once. It is shown as it is
     when its page is read. Pages have the order of lists, newest first, in which a new session comes before
     all others: the export is behind it already.
     """
 
-    def __init__(self, reader: ExportReader, *, share: float = LOOP_SHARE) -> None:
+    def __init__(self, reader: ExportReader, *, low_priority: bool = True) -> None:
         self._reader = reader
-        self._idle = (1 - share) / share
+        self._low_priority = low_priority
         self._running = 0
         self._turn = asyncio.Lock()
         # The loop's time at which encoding may go on.
@@ -232,15 +233,19 @@ class Exports:
             attempts -= 1
             try:
                 async with self._turn:
-                    return await read(request)
+                    begun = perf_counter()
+                    page = await read(request)
+                    await self._rest(perf_counter() - begun, QUERY_SHARE)
+                    return page
             except ServiceUnavailableError:
                 if not attempts:
                     raise
             request = attrs.evolve(request, count=max(1, request.count // 8))
             await asyncio.sleep(_RETRY_INTERVAL)
 
-    async def _rest(self, worked: float) -> None:
-        """Leave the event loop to other requests, for longer the longer all exports have worked."""
+    async def _rest(self, worked: float, share: float = LOOP_SHARE) -> None:
+        """Leave event loop and PostgreSQL to other requests, so that the work has this share of the time."""
+        idle = worked * (1 - share) / share if self._low_priority else 0.0
         now = asyncio.get_running_loop().time()
-        self._free_at = max(self._free_at, now) + worked * self._idle
+        self._free_at = max(self._free_at, now) + idle
         await asyncio.sleep(self._free_at - now)

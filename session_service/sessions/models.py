@@ -104,11 +104,12 @@ class Write:
 
 @frozen
 class Provenance:
-    """The source of a change, which its line in the journal has: the actor, its client and the request."""
+    """The source of a change, which its line in the journal has: actor, client, request and trace."""
 
     actor: Actor
     client_id: ClientId | None
     request_id: str
+    trace_id: str | None = None
 
 
 @frozen

@@ -30,6 +30,7 @@ class OrderInput:
     actor: Mapping[str, str] | None
     client_id: ClientId | None
     request_id: str | None
+    trace_id: str | None
     brief: bool = False
     ordinality: int = 0
     must_queue: bool = False

@@ -69,6 +69,7 @@ class WriteInput:
     actor: Mapping[str, str] | None = None
     client_id: ClientId | None = None
     request_id: str | None = None
+    trace_id: str | None = None
     summary: Mapping[str, Any] | None = None
     ordinality: int = 0
     must_queue: bool = False
@@ -97,6 +98,7 @@ class StartInput:
     actor: Mapping[str, str]
     client_id: ClientId | None
     request_id: str
+    trace_id: str | None
     shown: Mapping[str, Any]
     resume: bool
     locked: bool

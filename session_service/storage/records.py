@@ -45,6 +45,7 @@ def start_record(
         actor=provenance.actor,
         client_id=provenance.client_id,
         request_id=provenance.request_id,
+        trace_id=provenance.trace_id,
         shown={"user_id": wanted.user_id, "quiz_id": codec.shown_id(wanted.quiz_id), **chosen},
         resume=wanted.if_active == "resume",
         locked=wanted.if_active == "resume" or wanted.max_attempts is not None,
@@ -72,6 +73,7 @@ def write_record(
         actor=provenance.actor,
         client_id=provenance.client_id,
         request_id=provenance.request_id,
+        trace_id=provenance.trace_id,
         summary=journal.summarize(change, digester) if size > journal.MAX_KEPT else None,
     )
     return record, size
@@ -94,6 +96,7 @@ def order_record(
         actor=provenance.actor,
         client_id=provenance.client_id,
         request_id=provenance.request_id,
+        trace_id=provenance.trace_id,
         brief=brief,
     )
 

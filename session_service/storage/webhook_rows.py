@@ -36,6 +36,7 @@ class DueDelivery:
     attempts: int
     failing_seconds: int
     message: Fragment | None
+    trace_id: str | None
 
 
 @attrs.frozen

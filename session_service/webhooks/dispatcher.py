@@ -139,7 +139,7 @@ class Dispatcher:
         """Post the event; return why that failed, or None."""
         message_id = f"{delivery.session_id}_{delivery.version}"
         try:
-            reply = await self._sender.post(message_id, orjson.dumps(delivery.message))
+            reply = await self._sender.post(message_id, orjson.dumps(delivery.message), delivery.trace_id)
         except SendError as error:
             return Failure(str(error))
         return _judge(reply)

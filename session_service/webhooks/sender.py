@@ -6,6 +6,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 import asyncio
 import base64
 import hmac
+import secrets
 import ssl
 import time
 from collections.abc import Sequence
@@ -31,6 +32,9 @@ CONCURRENCY = 8  # posts at the same time
 
 # httpcore passes on an error of TLS after the handshake as it is, such as an alert for a client certificate.
 _FAULTS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, ssl.SSLError)
+
+
+Headers = Sequence[tuple[str | bytes, str | bytes]]
 
 
 class SendError(Exception):
@@ -69,20 +73,23 @@ class Sender:
     async def __aexit__(self, *_: object) -> None:
         await self._connections.aclose()
 
-    async def post(self, message_id: str, body: bytes) -> Reply:
-        """Post a message and return the response; raise SendError if there is none within TIMEOUT."""
+    async def post(self, message_id: str, body: bytes, trace_id: str | None = None) -> Reply:
+        """Post a message and return the response; raise SendError if there is none within TIMEOUT.
+
+        With a trace id the post is a span of that trace.
+        """
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await self._post(message_id, body)
+                return await self._post(body, self._headers(message_id, body, trace_id))
         except TimeoutError:
             raise SendError(f"no response within {TIMEOUT:.0f} seconds") from None
 
-    async def _post(self, message_id: str, body: bytes) -> Reply:
+    async def _post(self, body: bytes, headers: Headers) -> Reply:
         reason = SendError("no address of its host is allowed, or it has none")
         for address in await self._resolver.resolve():
             if self._is_allowed(address):
                 try:
-                    return await self._request(address, message_id, body)
+                    return await self._request(address, body, headers)
                 except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                     reason = SendError(_reason(error))
                 except _FAULTS as error:
@@ -95,21 +102,20 @@ class Sender:
             return True
         return self._endpoint.scheme == "https" and is_public(address)
 
-    async def _request(self, address: Address, message_id: str, body: bytes) -> Reply:
+    async def _request(self, address: Address, body: bytes, headers: Headers) -> Reply:
         endpoint = self._endpoint
         url = httpcore.URL(
             scheme=endpoint.scheme, host=str(address), port=endpoint.port, target=endpoint.target
         )
         # The certificate must be one of the host's name, not of the address.
         extensions = {"sni_hostname": endpoint.host, "timeout": {"connect": CONNECT_TIMEOUT}}
-        headers: Sequence[tuple[str | bytes, str | bytes]] = self._headers(message_id, body)
         request = self._connections.stream("POST", url, headers=headers, content=body, extensions=extensions)
         async with request as response:
             await _read(response)
             received = {name.lower(): value for name, value in response.headers}
             return Reply(response.status, _seconds(received.get(b"retry-after", b"")))
 
-    def _headers(self, message_id: str, body: bytes) -> list[tuple[str | bytes, str | bytes]]:
+    def _headers(self, message_id: str, body: bytes, trace_id: str | None) -> Headers:
         timestamp = int(time.time())
         signatures = [sign(key, message_id, timestamp, body) for key in self._endpoint.keys]
         headers = {
@@ -121,6 +127,9 @@ class Sender:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": " ".join(signatures),
         }
+        if trace_id is not None:
+            # A post is a span of its own below the trace. Sampled: the receiver decides what it keeps.
+            headers["traceparent"] = f"00-{trace_id}-{secrets.token_hex(8)}-01"
         return list(headers.items())
 
 

@@ -83,7 +83,7 @@ def test_cors_preflight_lists_methods_and_headers(cors_service: Service, path: s
     assert _listed(response, "allow-methods") == PATHS[path].keys() | (
         {"HEAD"} if "GET" in PATHS[path] else set()
     )
-    always = {"authorization", "content-type", "x-request-id"}
+    always = {"authorization", "content-type", "traceparent", "tracestate", "x-request-id"}
     assert declared | always <= _listed(response, "allow-headers")
     assert response.headers["access-control-max-age"] == "7200"
 

@@ -94,6 +94,22 @@ def test_a_write_needs_no_client(service: Service, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WRITES)
+def test_the_journal_shows_the_trace(service: Service, name: str) -> None:
+    """The line of each write has the trace id of its `traceparent`, in the history and in the feed."""
+    trace = uuid4().hex
+    response = WRITES[name](service, {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    assert _line(service, response)["trace_id"] == trace
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_an_invalid_trace_is_left_out(service: Service, name: str) -> None:
+    """A `traceparent` that W3C Trace Context calls invalid changes nothing: the line has no trace id."""
+    response = WRITES[name](service, {"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01"})
+    assert response.is_success
+    assert _line(service, response)["trace_id"] is None
+
+
+@pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("client_id", ["", "x" * 65, "a b", "a,b", "\u00e4", "a/b", "tab\t1"])
 def test_an_invalid_client_is_refused(service: Service, name: str, client_id: str) -> None:
     """Any other Client-Id is 400, which names the header and does not repeat its value."""

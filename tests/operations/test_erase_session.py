@@ -104,6 +104,7 @@ def test_204_with_one_event_in_the_feed(service: Service) -> None:
         "actor": {"type": "anonymous"},
         "client_id": None,
         "request_id": None,
+        "trace_id": None,
         "data": {"quiz_id": quiz},
     }
     only = service.client.get("/api/events", params={"after": begin, "types": "session.erased"}).json()

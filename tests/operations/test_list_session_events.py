@@ -18,6 +18,8 @@ from tests.support.waiting import eventually
 
 START = "/api/sessions/start"
 MEBIBYTE = 1024 * 1024
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 def _staff() -> Headers:
@@ -100,7 +102,7 @@ def test_200_for_the_owner_without_other_actors(service_with_tokens: Service) ->
     """A learner sees its own name only; a service's token sees every actor, client and request."""
     client = service_with_tokens.client
     session = client.post(START, json={"user_id": "ada", "quiz_id": 7}, headers=_staff()).json()
-    acted = {**bearer("ada", act={"sub": "tutor"}), "client-id": "tutors-tab"}
+    acted = {**bearer("ada", act={"sub": "tutor"}), "client-id": "tutors-tab", "traceparent": PARENT}
     service_with_tokens.save(session["id"], 1, "x", {**bearer("ada"), "client-id": "adas-tab"})
     service_with_tokens.save(session["id"], 2, "y", acted)
     whole = lines(service_with_tokens, session["id"], _staff())
@@ -110,7 +112,8 @@ def test_200_for_the_owner_without_other_actors(service_with_tokens: Service) ->
         ({"type": "learner", "subject": "ada"}, "adas-tab"),
         ({"type": "learner", "subject": "ada", "acting": "tutor"}, "tutors-tab"),
     ]
-    hidden = {"actor": None, "client_id": None, "request_id": None}
+    assert [line["trace_id"] for line in whole] == [None, None, TRACE]
+    hidden = {"actor": None, "client_id": None, "request_id": None, "trace_id": None}
     assert own == [whole[0] | hidden, whole[1], whole[2] | hidden]
     assert None not in [line["request_id"] for line in whole]
 

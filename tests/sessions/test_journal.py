@@ -17,7 +17,7 @@ from tests.support.journal import lines, replayed, shown
 from tests.support.service import Service, running
 from tests.support.waiting import eventually
 
-SYSTEM = {"actor": {"type": "system"}, "client_id": None, "request_id": None}
+SYSTEM = {"actor": {"type": "system"}, "client_id": None, "request_id": None, "trace_id": None}
 KEPT = 8 * 1024  # bytes of a change that a line keeps
 STARTS = [
     {"quiz_id": 7},

@@ -95,6 +95,7 @@ def start_statement(seconds: int = 600, session_id: UUID | None = None) -> tuple
         actor={"type": "anonymous"},
         client_id=None,
         request_id="r",
+        trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
         shown={},
         resume=False,
         locked=False,

@@ -1,8 +1,10 @@
 """Deliveries: signed, at least once, in the order of each session, until the endpoint has received them."""
 
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -43,6 +45,26 @@ def test_an_event_is_posted_as_it_is_in_the_feed(urls: Urls) -> None:
             assert (request.path, request.headers["host"]) == ("/h?a=b", f"127.0.0.1:{receiver.port}")
             assert request.headers["content-type"] == "application/json"
             assert len(request.headers["webhook-signature"].split()) == 2
+
+
+def test_a_post_is_in_the_trace_of_its_event(urls: Urls) -> None:
+    """A post has the trace id of the request that caused its event, each time with another parent id."""
+    trace = uuid4().hex
+    parent = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    body = {"user_id": "u", "quiz_id": 7}
+    with receiving() as receiver, running(urls) as service:
+        with sending(urls, {"grading": local(receiver.url())}):
+            traced = service.client.post("/api/sessions/start", json=body, headers=parent).json()
+            other = service.start()
+            receiver.await_requests(2)
+        by_session = {request.message["data"]["session_id"]: request for request in receiver.requests}
+        assert re.fullmatch(
+            f"00-{trace}-(?!0{{16}})[0-9a-f]{{16}}-01", by_session[traced["id"]].headers["traceparent"]
+        )
+        assert "00f067aa0ba902b7" not in by_session[traced["id"]].headers["traceparent"]
+        assert "traceparent" not in by_session[other["id"]].headers
+        events = {event["session_id"]: event["trace_id"] for event in follow(service, None)[0]}
+        assert events == {traced["id"]: trace, other["id"]: None}
 
 
 def test_an_endpoint_gets_the_events_of_its_filters(urls: Urls) -> None:

@@ -29,7 +29,7 @@ const HINTS = {
 };
 
 export class OrderDialog {
-  /** `room` has the attempts, the quiz and the counts; `onDone` gets a sentence and the order that takes it back. */
+  /** `room` has the attempts, the quiz and the counts; `onDone` gets a sentence, the order that takes it back, and whether it was for everyone. */
   constructor(room, { onDone, onUnauthenticated }) {
     this.room = room;
     this.onDone = onDone;
@@ -262,7 +262,7 @@ export class OrderDialog {
 
   /* A result without any refusal needs no further look: the page says it, and the dialog goes. */
   #finish(order, sentence, lines, undo) {
-    this.onDone(sentence, undo);
+    this.onDone(sentence, undo, this.everyone);
     if (!lines.length) {
       this.dialog.close();
       return;

@@ -198,9 +198,13 @@ function acknowledge(attempt) {
   return attempt;
 }
 
-function onDone(sentence, undo) {
+function onDone(sentence, undo, everyone) {
   const open = () => orders.open(undo.order.kind === "extend" ? "time" : undo.order.kind, undo.attempts, undo.order);
-  tell(sentence, "Undo…", undo ? open : null);
+  const offer = () => tell(sentence, "Undo…", open);
+  // The reply to an order for everyone has no attempts: before the next list they look like changed by another teacher.
+  if (undo && !everyone) offer();
+  else tell(sentence);
+  watch.afterNextPoll(undo && everyone ? offer : null);
   draw();
 }
 
@@ -232,7 +236,10 @@ function listen() {
   find("#resort").addEventListener("click", () => draw(true));
   find("#clear").addEventListener("click", () => select([...selected], false));
   find("#pick-all").addEventListener("change", ({ target }) => select(table.shown, target.checked));
-  find("#notice .close").addEventListener("click", () => show(find("#notice"), false));
+  find("#notice .close").addEventListener("click", () => {
+    watch.afterNextPoll(null);
+    show(find("#notice"), false);
+  });
   find("#rows").addEventListener("change", ({ target }) => select([target.closest("tr").dataset.id], target.checked));
   document.addEventListener("click", ({ target }) => onClick(target.closest("button")));
 }

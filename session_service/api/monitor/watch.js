@@ -16,6 +16,7 @@ export class Watch {
   #startedAt = -INTERVAL;
   #round = 0;
   #waitUntil = 0;
+  #afterPoll = null; // called after a poll that began later than the request for it
 
   /** `onPage` gets the list as one page, or null if it is unchanged, `onFailure` a Failure. */
   constructor(onPage, onFailure) {
@@ -30,6 +31,11 @@ export class Watch {
     this.#pages = new Map();
     this.#round += 1;
     this.#schedule();
+  }
+
+  /** Call a function once a poll that begins from now on has shown its list; it replaces an earlier one. */
+  afterNextPoll(call) {
+    this.#afterPoll = call;
   }
 
   stop() {
@@ -49,10 +55,15 @@ export class Watch {
   async #poll() {
     this.#startedAt = performance.now();
     const round = (this.#round += 1);
+    const afterPoll = this.#afterPoll;
     try {
       const list = await this.#read();
       if (round !== this.#round) return;
       this.onPage(list, now());
+      if (afterPoll && afterPoll === this.#afterPoll) {
+        this.#afterPoll = null;
+        afterPoll();
+      }
     } catch (failure) {
       if (round !== this.#round) return;
       this.#waitUntil = performance.now() + (failure.retryAfter ?? 0) * 1000;

@@ -11,6 +11,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain
 from statistics import median, quantiles
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from tests.support.service import Service, folder, running
 ANSWERS = 50  # of each attempt
 CLIENTS = 16  # that save at the same time
 PERIOD = 0.1  # seconds between two saves of a client
-PHASE = 6.0  # seconds with, and seconds without an export
+PHASE = 6.0  # seconds of exports, at least, and then as many without
 ROUNDS = 5  # of two phases each
 FORMATS = ("csv", "ndjson")
 
@@ -75,24 +76,24 @@ async def _export_whole(service: Service, sessions: list[str], form: str) -> Non
 
 
 async def _take_turns(service: Service, sessions: list[str], form: str) -> None:
-    """Save without and beside an export by turns; print the 99th percentiles and their ratio."""
-    alone: list[float] = []
-    beside: list[float] = []
+    """Save beside whole exports and without them by turns; print the 99th percentiles and their ratio."""
+    alone: list[list[float]] = []
+    beside: list[list[float]] = []
     for _ in range(ROUNDS):
-        alone.append(_p99(await _saves(service, sessions, PHASE)))
+        begun = time.monotonic()
         times: list[float] = []
-        while len(times) < PHASE * CLIENTS / PERIOD * 0.9:
+        while time.monotonic() - begun < PHASE:
             async with _exporting(service, form) as export:
-                # An export of few attempts ends within the phase: then another one begins.
-                for _ in range(int(PHASE)):
+                while export.returncode is None:
                     times += await _saves(service, sessions, 1)
-                    if export.returncode is not None:
-                        break
-        beside.append(_p99(times))
+        beside.append(times)
+        alone.append(await _saves(service, sessions, time.monotonic() - begun))
+    ratios = [_p99(two) / _p99(one) for one, two in zip(alone, beside, strict=True)]
+    saves = sum(map(len, alone)), sum(map(len, beside))
     print(
-        f"{form}: 99th percentile of a save {median(alone):.2f} ms without an export, "
-        f"{median(beside):.2f} ms beside one: ratio {median(beside) / median(alone):.2f} "
-        f"({', '.join(f'{two / one:.2f}' for one, two in zip(alone, beside, strict=True))})"
+        f"{form}: 99th percentile of a save {_p99(list(chain(*alone))):.2f} ms without an export, "
+        f"{_p99(list(chain(*beside))):.2f} ms beside one (of {saves[0]} and {saves[1]} saves); "
+        f"median of the ratios {median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
     )
 
 

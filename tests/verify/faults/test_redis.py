@@ -135,7 +135,6 @@ def test_no_request_fails_during_a_redis_fault(fault: Fault, outcomes: dict[Faul
     # On a busy machine the circuit breaker may also open without a fault.
     assert outcome.opened or fault not in (killed, frozen, read_only, started_late)
     assert outcome.polls < MAX_POLLS
-    assert outcome.entry.startswith(b"s1 %d " % outcome.version)
     assert outcome.entry.endswith(b"}")
 
 
@@ -271,8 +270,17 @@ def _outcome_of(urls: Urls, fault: Fault) -> Outcome:
         session_id = client.result()
         outcome.opened = "circuit breaker open" in service.log.read_text()
         with Redis.from_url(redis.url) as operator:
-            outcome.entry = operator.get(f"session:{session_id}") or b""
+            # On a busy machine Redis may have missed the last save in time: it is written again within
+            # seconds, and until then no read uses Redis.
+            eventually(lambda: _is_current(operator, session_id, outcome), lambda: outcome.entry)
     return outcome
+
+
+def _is_current(operator: Redis, session_id: object, outcome: Outcome) -> bool:
+    entry = operator.get(f"session:{session_id}") or b""
+    assert isinstance(entry, bytes)
+    outcome.entry = entry
+    return outcome.entry.startswith(b"s1 %d " % outcome.version)
 
 
 def _is_healthy(service: Service, outcome: Outcome) -> bool:

@@ -44,6 +44,48 @@ MUTATIONS = [
         f"{TESTS}test_watching.py::test_rows_stay_under_the_pointer",
     ),
     Mutation(
+        "rows stay under a finger",
+        f"{PAGE}table.js",
+        replace_script("this.#pointed || touched", "this.#pointed"),
+        f"{TESTS}test_watching.py::test_rows_stay_under_a_finger",
+    ),
+    Mutation(
+        "a hidden tab polls less often",
+        f"{PAGE}watch.js",
+        replace_script("HIDDEN_INTERVAL = 60000", "HIDDEN_INTERVAL = INTERVAL"),
+        f"{TESTS}test_watching.py::test_a_hidden_tab_asks_less_often",
+    ),
+    Mutation(
+        "a poll waits as long as Retry-After says",
+        f"{PAGE}watch.js",
+        replace_script("this.#startedAt + interval, this.#waitUntil", "this.#startedAt + interval"),
+        f"{TESTS}test_access.py::test_the_page_waits_after_a_429",
+    ),
+    Mutation(
+        "an unfinished order is repeated",
+        f"{PAGE}give.js",
+        replace_script("if (!report.unfinished) return", "return"),
+        f"{TESTS}test_giving_orders.py::test_an_unfinished_order_is_repeated",
+    ),
+    Mutation(
+        "Undo for everyone leaves out later attempts",
+        f"{PAGE}order_dialog.js",
+        replace_script("one.live && before.has(one.id)", "one.live"),
+        f"{TESTS}test_giving_orders.py::test_an_unfinished_order_is_repeated",
+    ),
+    Mutation(
+        "Undo for everyone waits for the next list",
+        f"{PAGE}page.js",
+        replace_script("if (undo && !everyone) offer()", "if (undo) offer()"),
+        f"{TESTS}test_giving_orders.py::test_an_unfinished_order_is_repeated",
+    ),
+    Mutation(
+        "fields are locked after an order without a reply",
+        f"{PAGE}order_dialog.js",
+        replace_script("this.locked ||= failure.passing", "this.locked = false"),
+        f"{TESTS}test_giving_orders.py::test_an_order_without_a_reply_is_sent_again_as_it_is",
+    ),
+    Mutation(
         "a name is text",
         f"{PAGE}dom.js",
         replace_script("element.textContent = text", "element.innerHTML = text"),

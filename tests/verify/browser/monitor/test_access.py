@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -13,7 +14,9 @@ from selenium.webdriver import Chrome
 from tests.conftest import Urls
 from tests.support.browser import check_records, found
 from tests.support.issuer import KEY, token_settings
+from tests.support.proxies import nginx
 from tests.support.service import Service, free_port, running
+from tests.support.validating_proxy import validating_proxy
 from tests.support.waiting import eventually
 from tests.verify.browser.monitor.room import Exam, counts, open_exam, press, row, send, text
 
@@ -190,6 +193,39 @@ def test_the_service_restarts_under_the_page(exam: Exam, migrated: Urls, browser
         eventually(lambda: not found(browser, "#stale").is_displayed())
         exam.service.complete(exam.learners[3].session)
         eventually(lambda: counts(browser)["done"] == 1)
+
+
+def test_the_page_waits_after_a_429(exam: Exam, migrated: Urls, browser: Chrome, tmp_path: Path) -> None:
+    """Beyond the rate limit the page says so, waits as long as `Retry-After` says, and goes on by itself."""
+    settings = token_settings(tmp_path / "jwks")
+    with (
+        running(migrated, **settings, SERVICE_RATE_LIMIT="3") as service,
+        validating_proxy(service.url) as proxy,
+    ):
+        open_exam(browser, proxy.url, exam.quiz, teacher(exam))
+        eventually(lambda: found(browser, "#stale").is_displayed())
+        assert "Too many requests with this token." in text(browser, "#stale")
+        eventually(lambda: not found(browser, "#stale").is_displayed())
+        statuses = [status for _, status in proxy.responses]
+    # A place is free every 20 seconds: a page that did not wait would be refused again every five.
+    refused = statuses.index(429)
+    assert statuses[refused : refused + 2] == [429, 304]
+
+
+@pytest.mark.needs("nginx")
+@pytest.mark.parametrize("target", ["/", ""], ids=["stripped", "left on"])
+def test_the_page_works_below_a_prefix(exam: Exam, migrated: Urls, browser: Chrome, target: str) -> None:
+    """Behind a proxy with a prefix, which it strips or not, the page loads, polls and gives an order."""
+    with (
+        running(migrated, ROOT_PATH="/quiz") as service,
+        nginx(f"location /quiz/ {{ proxy_pass {service.url}{target}; }}") as url,
+    ):
+        open_exam(browser, f"{url}/quiz", exam.quiz)
+        assert counts(browser)["all"] == 6
+        press(browser, exam.learners[1], "pause")
+        send(browser)
+        check_records(url, browser)
+    assert exam.service.read(exam.learners[1].session).json()["status"] == "paused"
 
 
 def test_a_guarded_page_breaks_no_policy(exam: Exam, embedded: Service, browser: Chrome) -> None:

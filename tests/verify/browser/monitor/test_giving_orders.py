@@ -74,6 +74,11 @@ def lose_responses(proxy: ValidatingProxy, count: int) -> None:
     proxy.faults = lambda number: "lost response" if first <= number < first + count else "none"
 
 
+def sent(proxy: ValidatingProxy, operation: str) -> int:
+    """Return the number of responses to an operation."""
+    return [name for name, _ in proxy.responses].count(operation)
+
+
 def test_one_learner_gets_more_time(exam: Exam, page: Chrome) -> None:
     """Two clicks give one learner ten more minutes; “Undo” takes them back."""
     learner, other = exam.learners[:2]
@@ -199,6 +204,50 @@ def test_two_teachers_see_each_other(exam: Exam, page: Chrome, tmp_path: Path) -
     found(page, "#order [data-close]").click()
     await_state(page, learner, "Paused")
     assert [line["type"] for line in orders(exam, learner)] == ["session.paused"]
+
+
+def test_an_unfinished_order_is_repeated(exam: Exam, page: Chrome, proxy: ValidatingProxy) -> None:
+    """An order that leaves a locked session out is repeated with its key until it has reached it.
+
+    Undo leaves out an attempt that has started in between, which the order did not reach.
+    """
+    found(page, "[data-all='time']").click()
+    before = [end(exam, one) for one in exam.learners]
+    with exam.database.transaction():
+        exam.database.execute(
+            "select from quiz_sessions where id = %s for update", [exam.learners[3].session]
+        )
+        found(page, "#order-send").click()
+        eventually(lambda: sent(proxy, "changeDeadlines") > 1, lambda: text(page, "#order-result"))
+        late = exam.join("Late Learner")
+        eventually(lambda: counts(page)["all"] == 7, lambda: counts(page))
+    await_closed(page, "#order")
+    assert text(page, "#notice span") == "6 learners: 10 minutes more."
+    assert [end(exam, one) for one in exam.learners[:6]] == [one + timedelta(minutes=10) for one in before]
+    undo = found(page, "#notice button")
+    eventually(undo.is_displayed)
+    undo.click()
+    assert text(page, "#order-send") == "Take 10 minutes from 6 learners"
+    send(page)
+    assert [end(exam, one) for one in exam.learners[:6]] == before
+    assert orders(exam, late) == []
+
+
+def test_an_order_without_a_reply_is_sent_again_as_it_is(
+    exam: Exam, page: Chrome, proxy: ValidatingProxy
+) -> None:
+    """After an order for everyone without any reply its fields are locked; sent again, none gets it twice."""
+    before = [end(exam, one) for one in exam.learners]
+    found(page, "[data-all='time']").click()
+    proxy.faults = lambda _: "lost response"
+    found(page, "#order-send").click()
+    eventually(lambda: "none gets it twice" in text(page, "#order .error"), lambda: text(page, "#order"))
+    assert not found(page, "#order [name='minutes']").is_enabled()
+    assert not found(page, "#order [value='endNow']").is_enabled()
+    proxy.faults = lambda _: "none"
+    send(page)
+    assert [end(exam, one) for one in exam.learners] == [one + timedelta(minutes=10) for one in before]
+    assert {len(orders(exam, one)) for one in exam.learners} == {1}
 
 
 def test_a_conflict_is_explained(exam: Exam, page: Chrome) -> None:

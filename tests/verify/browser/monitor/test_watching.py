@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support.browser import check_records, check_width, found
 from tests.support.validating_proxy import ValidatingProxy
@@ -40,6 +41,15 @@ def shown(browser: Chrome) -> list[str]:
     """Return the names of the learners, in the order of the rows."""
     script = "return [...document.querySelectorAll('#rows .name')].map((one) => one.textContent)"
     return list(browser.execute_script(script))
+
+
+def touch(browser: Chrome, element: WebElement) -> None:
+    """Touch an element, in its name, with one finger."""
+    name = element.find_element(By.CSS_SELECTOR, ".name")
+    place = browser.execute_script("return arguments[0].getBoundingClientRect()", name)
+    point = {"x": place["x"] + 1, "y": place["y"] + 1}
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def lists(proxy: ValidatingProxy) -> list[int]:
@@ -134,6 +144,44 @@ def test_rows_stay_under_the_pointer(exam: Exam, proxy: ValidatingProxy, browser
     found(browser, "#resort").click()
     assert shown(browser)[0] == last.name
     assert not found(browser, "#resort").is_displayed()
+
+
+def test_rows_stay_under_a_finger(exam: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
+    """While a finger touches the rows none moves; once it rests, they move by themselves."""
+    open_exam(browser, proxy.url, exam.quiz)
+    # The mouse stands where it has clicked last, which may be above the rows.
+    ActionChains(browser).move_to_element(found(browser, "#quiz")).perform()
+    before = shown(browser)
+    last = next(one for one in exam.learners if one.name == before[-1])
+    exam.rest(last, 30)
+
+    def idle_under_touches() -> bool:
+        touch(browser, reach(browser, exam.learners[3]))
+        return state(browser, last).startswith("Idle for 30 min")
+
+    eventually(idle_under_touches)
+    assert shown(browser) == before
+    eventually(lambda: shown(browser)[0] == last.name, lambda: shown(browser))
+
+
+def test_a_hidden_tab_asks_less_often(
+    hall: Exam, exam: Exam, proxy: ValidatingProxy, browser: Chrome
+) -> None:
+    """While the page in front polls three times, one in a hidden tab does not; in front again it does."""
+    open_exam(browser, proxy.url, exam.quiz)
+    browser.execute_script(RECORD)
+    hidden = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": RECORD})
+    open_exam(browser, proxy.url, hall.quiz)
+    polls = "return window.polls.length"
+    # A poll of 300 attempts has three requests.
+    eventually(lambda: browser.execute_script(polls) > 9)
+    browser.switch_to.window(hidden)
+    # Switching may have brought the tab to the front.
+    assert browser.execute_script(polls) <= 1
+    browser.execute_cdp_cmd("Page.bringToFront", {})
+    eventually(lambda: browser.execute_script(polls) > 1)
 
 
 def test_the_history_is_one_click_away(hall: Exam, proxy: ValidatingProxy, browser: Chrome) -> None:
