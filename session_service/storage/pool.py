@@ -56,10 +56,7 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
     """
 
     def __init__(self, url: str, size: int, configure: Configure, *, prepares: bool = True) -> None:
-        self.prepares = prepares
-        self.options: dict[str, Any] = (
-            {"autocommit": True} if prepares else {"autocommit": True, "prepare_threshold": None}
-        )
+        self.options: dict[str, Any] = {"autocommit": True, "prepare_threshold": 5 if prepares else None}
         self._breaker = PostgresBreaker()
 
         async def prepare(connection: PostgresConnection) -> None:
@@ -88,6 +85,11 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
         )
         self._recycled_at = 0.0
         self._is_reconnecting = False
+
+    @property
+    def prepares(self) -> bool:
+        """Whether its statements are prepared."""
+        return self.options["prepare_threshold"] is not None
 
     @property
     def is_down(self) -> bool:

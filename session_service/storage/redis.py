@@ -215,7 +215,7 @@ class RedisClient:
             await asyncio.sleep(RECONNECT_INTERVAL)
             with suppress(UnreachableError):
                 # Existing connections may lead to a former primary.
-                await self.call(self._disconnect)
+                await self.call(lambda: self.commands.connection_pool.disconnect(inuse_connections=False))
                 if self._sentinels and not await self._sentinels.locate(self.commands):
                     continue
                 if not await self.call(self._is_usable):
@@ -226,11 +226,6 @@ class RedisClient:
                 # Nothing is awaited between the end of the repair and the change of state.
                 self._breaker = "closed" if await self.recover() else "half_open"
         _log.warning("circuit breaker closed: Redis serves reads again")
-
-    async def _disconnect(self) -> None:
-        # A connection in use would come back to the pool after the next ones lead to another primary.
-        in_use = self._sentinels is not None
-        await self.commands.connection_pool.disconnect(inuse_connections=in_use)
 
     async def _watch_primary(self, sentinels: Sentinels) -> None:
         """Open the circuit breaker when the Sentinels name another primary than the one in use.

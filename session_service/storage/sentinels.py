@@ -42,11 +42,15 @@ class Sentinels:
         self._primary: tuple[str, int] | None = None
 
     async def locate(self, client: redis.Redis) -> bool:
-        """Let new connections of the client lead to the primary; return whether the Sentinels name one."""
+        """Let all connections of the client lead to the primary; return whether the Sentinels name one."""
         found = await self._ask()
-        if found:
-            self._primary = found
-            client.connection_pool.connection_kwargs.update(host=found[0], port=found[1])
+        if found and found != self._primary:
+            # A pool's connections keep their address when they are closed, and so do those in use.
+            pool, self._primary = client.connection_pool, found
+            options = {**pool.connection_kwargs, "host": found[0], "port": found[1]}
+            client.connection_pool = redis.ConnectionPool(
+                pool.connection_class, max_connections=pool.max_connections, **options
+            )
         return found is not None
 
     async def has_moved(self) -> bool:

@@ -38,7 +38,7 @@ async def configure_directly(connection: PostgresConnection, advice: str) -> str
     settings = await read(connection)
     if connection.pooled:
         raise SettingError(advice)
-    return next(one.value for one in settings if one.name == "search_path")
+    return next((one.value for one in settings if one.name == "search_path"), "")
 
 
 async def store(connection: PostgresConnection, search_path: str) -> bool:

@@ -263,7 +263,7 @@ def test_the_end_of_a_service_leaves_the_pooler_running(start: Start) -> None:
     """A service that ends while it has statements in flight does not end PgBouncer for others."""
     with start("session") as pooler:
         migrate(pooler.urls)
-        for _ in range(3):
+        for _ in range(6):
             with running(pooler.urls) as service:
                 service.start()
             assert _shown(pooler, "statement_timeout") == "5s"
