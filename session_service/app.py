@@ -84,7 +84,7 @@ def build(settings: Settings, write_log: Callable[[str], None], *, processes: in
     services = _services(storage, settings, version)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
     cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
-    tracer = _tracer(version.version) if settings.traces else None
+    tracer = _tracer(settings, version.version)
 
     @asynccontextmanager
     async def lifespan(_: Lifespan) -> AsyncIterator[None]:
@@ -92,8 +92,7 @@ def build(settings: Settings, write_log: Callable[[str], None], *, processes: in
             if tracer:
                 stack.callback(tracer.close)
             access_log.key = await _start(storage, access.authenticator, settings, stack)
-            if shortage := processes and await find_shortage(storage.pool, settings, processes):
-                _log.warning("%s", shortage)
+            await _warn_of_shortage(storage.pool, settings, processes)
             await stack.enter_async_context(_rounds(storage, services.feed, settings))
             yield
 
@@ -104,13 +103,14 @@ def build(settings: Settings, write_log: Callable[[str], None], *, processes: in
         cors=cors,
         lifespan=Lifespan(lifespan=lifespan),
     )
-    if tracer:
-        application.trace = tracer.add
+    application.trace = tracer.add if tracer else None
     return application
 
 
-def _tracer(version: str) -> "Tracer":
-    """Return the tracer of TRACES=yes; without the extra opentelemetry exit with 1."""
+def _tracer(settings: Settings, version: str) -> "Tracer | None":
+    """Return the tracer of TRACES=yes, or None; without the extra opentelemetry exit with 1."""
+    if not settings.traces:
+        return None
     try:
         from session_service.api.tracing import Tracer  # noqa: PLC0415 - an extra, loaded only where it is chosen
     except ImportError as error:
@@ -219,6 +219,11 @@ async def _start(
         _log.critical("cannot start", exc_info=error)
         raise
     return sha256(f"caller {key}".encode()).digest()
+
+
+async def _warn_of_shortage(pool: ConnectionPool, settings: Settings, processes: int) -> None:
+    if shortage := processes and await find_shortage(pool, settings, processes):
+        _log.warning("%s", shortage)
 
 
 def _insecure_transports(settings: Settings) -> dict[str, None]:

@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "serve": "session_service.__main__",
     "migrate": "session_service.storage.migrations",
+    "fence": "session_service.storage.fence_command",
     "erase": "session_service.storage.erase_command",
     "export": "session_service.export",
     "webhooks": "session_service.webhooks.__main__",

@@ -5,7 +5,15 @@
 -- Adds 1 000 000 to the versions of the next `count` sessions, in the order of their ids, and stores how far the fence has
 -- come, in one step: a fence that is continued changes no session twice. Each change has its line in the journal. The
 -- feed has those of sessions that run or are paused: readers of its new era compare all sessions anyway.
-with fence as materialized (
+--
+-- Whatever the settings of the connection are, the commit is durable, and no trigger of 0008_changes_of_2_0.sql writes lines.
+with durable as materialized (
+  select
+    set_config('synchronous_commit', case current_setting('synchronous_commit')
+      when 'remote_apply' then 'remote_apply' else 'on' end, true),
+    set_config('session_service.journal', 'written', true)
+),
+fence as materialized (
   select era, coalesce(reached, '00000000-0000-0000-0000-000000000000') as reached
   from fences
   where era = %(era)s
@@ -23,7 +31,7 @@ batch as materialized (
 fenced as (
   update quiz_sessions as s
   set version = s.version + 1000000, updated_at = date_trunc('milliseconds', clock_timestamp())
-  from batch
+  from batch, durable
   where s.id = batch.id
   returning s.id, s.version, s.status, s.updated_at
 ),

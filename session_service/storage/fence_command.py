@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import cache_seconds, database_url, migration_database_url, redis_url
-from session_service.storage import migrations, queries
+from session_service.storage import migrations, queries, session_settings
 from session_service.storage.connection import PostgresConnection, reason
 from session_service.storage.migrations import MigrationError
 from session_service.storage.redis import RedisClient, UnreachableError
@@ -30,6 +30,9 @@ INTERVAL = 0.1  # seconds between two looks at them
 REPORT_INTERVAL = 5.0  # seconds between two lines about the progress
 # Versions have 32 bits. A session at this one has room for the jump and a million changes after it.
 MAX_VERSION = 2_145_000_000
+
+# The lock and the settings of a fence belong to a connection of PostgreSQL.
+_ADVICE = "bin/fence needs a direct connection to PostgreSQL: set MIGRATION_DATABASE_URL to it"
 
 
 class FenceError(Exception):
@@ -52,7 +55,7 @@ def main() -> None:
 
 def _arguments() -> Namespace:
     parser = ArgumentParser(
-        "bin/fence",
+        "session-service fence",
         description="After a restore of the database, before the service starts: move the versions of all "
         "sessions beyond those that clients may have seen, begin another era of the feed, clear the cache.",
     )
@@ -75,8 +78,8 @@ async def _run(options: Namespace) -> None:
         await PostgresConnection.connect(url, autocommit=True) as connection,
         RedisClient(redis_url()) as redis,
     ):
-        await queries.configure(connection)
-        await queries.allow_long_statements(connection)
+        await session_settings.configure_directly(connection, _ADVICE)
+        await queries.allow_long_statements(connection, local=False)
         await migrations.check_applied(connection)
         if not await queries.lock_fence(connection):
             raise FenceError("another bin/fence is running")
