@@ -72,19 +72,14 @@ class Storage:
 
 
 def build(settings: Settings, write_log: Callable[[str], None], *, processes: int) -> Application:
-    """Return the application; raise ContractError if the contract and the operations differ.
-
-    It checks at the start whether PostgreSQL has connections for so many processes; 0: another one does.
-    """
+    """Return the application of an instance with so many processes, 0 where another one counts them."""
     access_log = AccessLog(write_log, is_json=settings.log.is_json, requests=settings.log.requests)
-    version = ServiceVersion(contract.version(), settings.revision)
-    metrics.info.set_function(lambda: 1, version.version)
+    metrics.info.set_function(lambda: 1, contract.version())
     storage = _storage(settings)
     metrics.database = DatabaseMetrics(storage.pool)
-    services = _services(storage, settings, version)
+    services = _services(storage, settings)
     access = Access(authenticator(settings), _rate_limits(storage.redis, settings))
-    cors = Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None
-    tracer = _tracer(settings, version.version)
+    tracer = _tracer(settings)
 
     @asynccontextmanager
     async def lifespan(_: Lifespan) -> AsyncIterator[None]:
@@ -100,14 +95,14 @@ def build(settings: Settings, write_log: Callable[[str], None], *, processes: in
         _router(services, access, settings),
         access_log=access_log,
         begin_shutdown=services.begin_shutdown,
-        cors=cors,
+        cors=Cors(settings.cors_origins, contract.load()) if settings.cors_origins else None,
         lifespan=Lifespan(lifespan=lifespan),
     )
     application.trace = tracer.add if tracer else None
     return application
 
 
-def _tracer(settings: Settings, version: str) -> "Tracer | None":
+def _tracer(settings: Settings) -> "Tracer | None":
     """Return the tracer of TRACES=yes, or None; without the extra opentelemetry exit with 1."""
     if not settings.traces:
         return None
@@ -115,10 +110,10 @@ def _tracer(settings: Settings, version: str) -> "Tracer | None":
         from session_service.api.tracing import Tracer  # noqa: PLC0415 - an extra, loaded only where it is chosen
     except ImportError as error:
         sys.exit(f"session-service: TRACES=yes needs the extra opentelemetry: {error}")
-    return Tracer(version)
+    return Tracer(contract.version())
 
 
-def _services(storage: Storage, settings: Settings, version: ServiceVersion) -> Services:
+def _services(storage: Storage, settings: Settings) -> Services:
     redis = storage.redis
     return Services(
         SessionService(storage.sessions, learner_starts=settings.learner_starts),
@@ -127,7 +122,7 @@ def _services(storage: Storage, settings: Settings, version: ServiceVersion) -> 
         EventFeed(storage.events),
         Exports(storage.exports),
         HealthChecks(postgres=storage.readiness, redis=redis.ping, redis_available=lambda: redis.available),
-        version,
+        ServiceVersion(contract.version(), settings.revision),
     )
 
 
@@ -244,7 +239,10 @@ async def _start_erasing(storage: Storage, stack: AsyncExitStack) -> None:
 
 
 def _router(services: Services, access: Access, settings: Settings) -> Router:
-    """Return the router of the contract's operations and of the pages' files."""
+    """Return the router of the contract's operations and of the pages' files.
+
+    Raise ContractError if the contract and the operations differ.
+    """
     declared = contract.load()
     functions = {
         name: function

@@ -14,7 +14,7 @@ import pytest
 
 from dev.reaper import ROOT
 from session_service.settings import Settings
-from session_service.storage import queries, statements
+from session_service.storage import session_settings, statements
 from session_service.storage.connection_budget import find_shortage
 from tests.conftest import Urls
 from tests.support.inspection import listens
@@ -29,7 +29,7 @@ def shortage(urls: Urls, processes: int, **settings: str) -> tuple[str, ...]:
 
     async def run() -> str:
         given = Settings.read({**urls, **settings})
-        async with statements.pool(given.database_url, 1, queries.configure) as pool:
+        async with statements.pool(given.database_url, 1, session_settings.configure) as pool:
             return await find_shortage(pool, given, processes)
 
     text = asyncio.run(run())
