@@ -16,8 +16,8 @@ from dev.reaper import ROOT
 from session_service.settings import Settings
 from session_service.storage import session_settings, statements
 from session_service.storage.connection_budget import find_shortage
-from tests.conftest import Urls
-from tests.support.inspection import listens
+from tests.conftest import Urls, migrate
+from tests.support.pgbouncer import pgbouncer
 from tests.support.service import folder, free_port, running
 from tests.support.waiting import LIMIT, eventually
 
@@ -120,33 +120,13 @@ def _warnings(urls: Urls, workers: int, **settings: str) -> list[str]:
 
 
 @pytest.mark.needs("pgbouncer")
-def test_no_warning_behind_a_pooler(migrated: Urls) -> None:
+def test_no_warning_behind_a_pooler(migrated_database: tuple[Urls, psycopg.Connection]) -> None:
     """Behind PgBouncer the limits of PostgreSQL are not those of the service: there is no warning."""
-    assert shortage(migrated, 64)
-    with _pgbouncer(migrated) as urls:
-        assert shortage(urls, 64) == ()
-        with running(urls, DATABASE_POOL_SIZE="100") as service:
+    urls, _ = migrated_database
+    assert shortage(urls, 64)
+    with folder() as base, pgbouncer(base, urls, "session") as pooler:
+        # Through the pooler the role gets its settings.
+        migrate(pooler.urls)
+        assert shortage(pooler.urls, 64) == ()
+        with running(pooler.urls, DATABASE_POOL_SIZE="100") as service:
             assert re.search(WARNING, service.log.read_text()) is None
-
-
-@contextmanager
-def _pgbouncer(urls: Urls) -> Iterator[Urls]:
-    """Run PgBouncer in session mode before the database of the service; yield the URLs with it."""
-    with psycopg.connect(urls["DATABASE_URL"]) as direct, folder() as base:
-        host, name, port = direct.info.host, direct.info.dbname, free_port()
-        text = (
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = any\npool_mode = session\nuser = nobody\n"
-            f"[databases]\n{name} = host={host} dbname={name} user=session_service\n"
-        )
-        (base / "pgbouncer.ini").write_text(text)
-        with subprocess.Popen(["pgbouncer", base / "pgbouncer.ini"], stderr=subprocess.DEVNULL) as process:
-            try:
-                eventually(lambda: process.poll() is not None or listens(f"http://127.0.0.1:{port}"))
-                assert process.poll() is None
-                yield urls | {
-                    "DATABASE_URL": f"postgresql://session_service@127.0.0.1:{port}/{name}",
-                    "ERASE_DATABASE_URL": "",
-                }
-            finally:
-                process.terminate()
