@@ -33,7 +33,7 @@ from session_service.sessions.sequencer import Sequencer
 from session_service.sessions.service import SessionService
 from session_service.sessions.sweeper import sweep
 from session_service.settings import Settings
-from session_service.storage import migrations, queries, statements
+from session_service.storage import former_primary, migrations, queries, statements
 from session_service.storage.database_metrics import DatabaseMetrics
 from session_service.storage.erasure_store import CONNECTIONS, ErasureStore
 from session_service.storage.event_store import EventStore
@@ -121,14 +121,14 @@ async def _rounds(storage: Storage, feed: EventFeed, settings: Settings) -> Asyn
 
 
 def _storage(settings: Settings) -> Storage:
-    pool = statements.pool(settings.database_url, settings.database_pool_size, queries.configure)
+    pool = statements.pool(settings.database_url, settings.database_pool_size, former_primary.configure)
     redis = RedisClient(settings.redis_url)
     cache = SessionCache(redis, settings.cache_seconds, settings.batch_size)
     sessions = SessionStore(pool, cache, settings)
     return Storage(
         pool,
         redis,
-        ReadinessCheck(statements.pool(settings.database_url, 1, queries.configure)),
+        ReadinessCheck(statements.pool(settings.database_url, 1, former_primary.configure)),
         sessions,
         OrderStore(pool, sessions, settings.batch_size),
         EventStore(pool, cache, settings.events_days, lists=sessions.lists, rounds=sessions.rounds),
@@ -140,7 +140,7 @@ def _storage(settings: Settings) -> Storage:
 def _erasure(settings: Settings, cache: SessionCache) -> ErasureStore | None:
     if settings.erasing is None:
         return None
-    pool = statements.pool(settings.erasing.database_url, CONNECTIONS, queries.configure)
+    pool = statements.pool(settings.erasing.database_url, CONNECTIONS, former_primary.configure)
     return ErasureStore(pool, cache)
 
 

@@ -22,7 +22,7 @@ from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.sessions.exports import Export, ExportFilter, Exports, Format
 from session_service.sessions.models import ExternalId, Reach, Status
-from session_service.storage import queries, statements
+from session_service.storage import former_primary, statements
 from session_service.storage.connection import reason
 from session_service.storage.export_store import ExportStore
 from session_service.storage.pool import await_server
@@ -103,7 +103,7 @@ async def run(options: Namespace) -> None:
 async def _exports() -> AsyncIterator[tuple[Exports, Callable[[], None]]]:
     """Open the stores; yield the exports, and a function that raises ExportError if Redis is out of reach."""
     url, cache = settings.database_url(), settings.cache_settings()
-    async with statements.pool(url, 1, queries.configure) as pool:
+    async with statements.pool(url, 1, former_primary.configure) as pool:
         await await_server(pool, SERVER_TIMEOUT)
         if cache is None:
             yield Exports(ExportStore(pool, None, _at_once), low_priority=False), lambda: None

@@ -14,7 +14,7 @@ from session_service import store_urls
 from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import cache_seconds, erase_database_url, redis_url
-from session_service.storage import queries, statements
+from session_service.storage import former_primary, queries, statements
 from session_service.storage.connection import PostgresConnection, reason
 from session_service.storage.erasure_rows import ErasableCounts
 from session_service.storage.erasure_store import CONNECTIONS, STEP, ErasureStore
@@ -90,7 +90,7 @@ async def _store(stack: AsyncExitStack, redis: RedisClient) -> ErasureStore:
     url = erase_database_url()
     if url is None:
         raise SettingError("ERASE_DATABASE_URL must be set: its role may delete sessions")
-    pool = statements.pool(url, CONNECTIONS, queries.configure)
+    pool = statements.pool(url, CONNECTIONS, former_primary.configure)
     await stack.enter_async_context(pool)
     await await_server(pool, seconds=5, name="ERASE_DATABASE_URL")
     store = ErasureStore(pool, SessionCache(redis, cache_seconds(), STEP))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from session_service.sessions.errors import ServiceUnavailableError
-from session_service.storage import queries
+from session_service.storage import former_primary, queries
 from session_service.storage.connection import PostgresConnection, reason
 from session_service.storage.pool import LOG_INTERVAL
 from session_service.storage.statements import RejectedError
@@ -30,7 +30,7 @@ async def lead(url: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     while True:
         try:
             async with await PostgresConnection.connect(url, autocommit=True) as connection:
-                await _bounded(connection, queries.configure(connection))
+                await _bounded(connection, former_primary.configure(connection))
                 await _lock(connection)
                 await _work(connection, work())
         except (psycopg.Error, ServiceUnavailableError, RejectedError) as error:

@@ -70,6 +70,9 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
             deadline = connection.deadline()
             try:
                 await configure(connection)
+            except psycopg.OperationalError:
+                self._breaker.trip()
+                raise
             finally:
                 deadline.cancel()
             self._breaker.reset(connection)

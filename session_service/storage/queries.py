@@ -188,6 +188,14 @@ class UnfitSetting:
 
 
 @attrs.frozen
+class Timeline:
+    """The identifier of a database cluster, and the timeline that the server writes; None on a standby."""
+
+    cluster: int
+    timeline: int | None
+
+
+@attrs.frozen
 class Probe:
     """A value of each PostgreSQL type in the statements."""
 
@@ -199,6 +207,7 @@ class Probe:
 
 
 configure = statements.count("configure")
+get_timeline = statements.one("get_timeline", Timeline)
 allow_long_statements = statements.count("allow_long_statements")
 list_unfit_settings = statements.many("list_unfit_settings", UnfitSetting)
 

@@ -13,7 +13,7 @@ from session_service.environment import SettingError
 from session_service.server.logging import exits_in_log_format, log_to_stdout
 from session_service.sessions.errors import ServiceError
 from session_service.settings import LogSettings
-from session_service.storage import migrations, queries, statements
+from session_service.storage import former_primary, migrations, queries, statements
 from session_service.storage.connection import reason
 from session_service.storage.leadership import lead
 from session_service.storage.migrations import MigrationError
@@ -91,7 +91,7 @@ async def _lead(url: str, listed: tuple[Endpoint, ...]) -> None:
 
 @asynccontextmanager
 async def _database(url: str) -> AsyncIterator[ConnectionPool]:
-    async with statements.pool(url, POOL_SIZE, queries.configure) as pool:
+    async with statements.pool(url, POOL_SIZE, former_primary.configure) as pool:
         await await_server(pool, seconds=30)
         await migrations.check(pool)
         yield pool

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ class Deployment(Services):
     def __init__(self, base: Path, settings: dict[str, Any] | None, environment: Path) -> None:
         super().__init__(base)
         self.nodes = PatroniCluster(base, settings, environment)
-        self.url, self.owner_url = (self.nodes.url(role) for role in ("session_service", "app"))
 
     async def start(self) -> None:
         """Start everything."""
         await asyncio.to_thread(self.nodes.start)
         await asyncio.to_thread(self.start_redis)
-        erase_url = self.nodes.url("session_eraser")
+        self.url, self.owner_url, erase_url = (
+            self.nodes.url(role) for role in ("session_service", "app", "session_eraser")
+        )
         await migrations.migrate(self.owner_url, service_url=self.url, erase_url=erase_url)
         urls = {"DATABASE_URL": self.url, "ERASE_DATABASE_URL": erase_url, "REDIS_URL": self.redis.url}
         await self.start_instances(*[urls] * INSTANCES)
@@ -36,9 +38,7 @@ class Deployment(Services):
     async def await_saves(self) -> None:
         """Wait until each instance acknowledges a save."""
         client = KeepAliveClient()
-        await asyncio.gather(
-            *(eventually_async(lambda port=port: _saves(client, port)) for port in self.ports)
-        )
+        await asyncio.gather(*(eventually_async(partial(_saves, client, port)) for port in self.ports))
         client.close()
 
 
@@ -106,12 +106,20 @@ async def _freeze(one: Deployment, freeze: Callable[[Node], None]) -> None:
     try:
         await _await_another_leader(one, leader)
         await one.await_saves()
-        # The thawed one must find acknowledged writes that it lacks, and a synchronous standby of the new leader.
+        # A synchronous standby of the new leader: the thawed one could take that, too.
         await eventually_async(lambda: asyncio.to_thread(one.nodes.has_synchronous_standby, leader))
-        await asyncio.sleep(1)
     finally:
         leader.thaw()
+    await asyncio.to_thread(_close_connections_until_demoted, one, leader)
     await _await_service(one)
+
+
+def _close_connections_until_demoted(one: Deployment, thawed: Node) -> None:
+    """Let the service connect again and again while the thawed node, its first host, takes connections."""
+    others = [node for node in one.nodes.nodes if node is not thawed]
+    while thawed.is_primary():
+        for node in others:
+            node.close_connections()
 
 
 async def _await_another_leader(one: Deployment, leader: Node) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psutil
 import psycopg
@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
     "failsafe_mode": True,
     "synchronous_mode": True,
 }
-# PostgreSQL does not run as root. The right to read every file replaces root's: the environment may be in its home.
+# PostgreSQL does not run as root. It keeps root's right to read files: the environment may be in root's home.
 USER = "nobody"
 AS_USER = (
     [
@@ -107,10 +107,26 @@ class Node:
         """Return the members of the cluster by name, as this node's Patroni knows them; {} if it does not."""
         with suppress(OSError):
             return {
-                member["name"]: member
+                member["name"]: {key: member.get(key) for key in ("role", "state", "timeline")}
                 for member in json.loads(plain_text(f"http://127.0.0.1:{self.api_port}/cluster"))["members"]
             }
         return {}
+
+    def is_primary(self) -> bool:
+        """Return whether it accepts connections as a primary."""
+        return self._execute("select not pg_is_in_recovery()") == [(True,)]
+
+    def close_connections(self) -> None:
+        """Close the connections of the service."""
+        self._execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where usename like 'session\\_%'"
+        )
+
+    def _execute(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement here, none if it fails."""
+        with suppress(psycopg.Error), psycopg.connect(self.owner_url, connect_timeout=2) as connection:
+            return connection.execute(query).fetchall()
+        return []
 
     def _processes(self) -> list[psutil.Process]:
         patroni = (
@@ -157,8 +173,9 @@ class Node:
                     "replication": {"username": "replicator"},
                 },
                 "parameters": {**PARAMETERS, "unix_socket_directories": str(self.data.parent)},
-                "pg_hba": ["local all all trust", "host all all 127.0.0.1/32 trust"]
-                + ["host replication replicator 127.0.0.1/32 trust"],
+                "pg_hba": [
+                    f"host {databases} all 127.0.0.1/32 trust" for databases in ("all", "replication")
+                ],
             },
         }
 
@@ -179,8 +196,10 @@ class PatroniCluster:
         self.environment = environment
 
     def url(self, role: str) -> str:
-        """Return the URL of the primary, whichever node that is, for a role."""
-        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        """Return the URL of the primary, whichever node that is, for a role; the current one is the first."""
+        leader = self.leader()
+        nodes = [leader, *(node for node in self.nodes if node is not leader)]
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
         # A host that is silent costs two seconds.
         return f"postgresql://{role}@{hosts}/postgres?target_session_attrs=read-write&connect_timeout=2"
 
@@ -222,22 +241,27 @@ class PatroniCluster:
     def switch_over(self) -> None:
         """Let the synchronous standby lead, as an operator does before maintenance."""
         patronictl = self.environment / "bin" / "patronictl"
-        command = [patronictl, "-c", self.nodes[0].configuration, "switchover", "quiz", "--force"]
-        members = ["--primary", self.leader().name, "--candidate", self.synchronous_standby().name]
-        subprocess.run([*command, *members], check=True, capture_output=True)
+        command: list[str | Path] = [
+            patronictl,
+            "-c",
+            self.nodes[0].configuration,
+            "switchover",
+            "quiz",
+            "--force",
+        ]
+        command += ["--primary", self.leader().name, "--candidate", self.synchronous_standby().name]
+        subprocess.run(command, check=True, capture_output=True)
 
     def _is_whole(self) -> bool:
-        members = [
-            (member["role"], member["state"], member.get("timeline"))
-            for member in self.nodes[0].members().values()
-        ]
-        roles = sorted(role for role, _, _ in members)
+        """Return whether all nodes agree on it: one that was frozen believes for a while that it leads."""
+        views = [node.members() for node in self.nodes]
+        one = views[0].values()
         synchronous = "sync_standby" if self.settings.get("synchronous_mode") else "replica"
-        timelines = {timeline for _, _, timeline in members}
         return (
-            roles == sorted(["leader", "replica", synchronous])
-            and {state for role, state, _ in members if role != "leader"} == {"streaming"}
-            and len(timelines) == 1
+            views.count(views[0]) == len(views)
+            and sorted(member["role"] for member in one) == sorted(["leader", "replica", synchronous])
+            and all(member["state"] == "streaming" for member in one if member["role"] != "leader")
+            and len({member["timeline"] for member in one}) == 1
         )
 
     def _names(self, role: str, silent: Node | None = None) -> set[str]:
@@ -261,12 +285,3 @@ def _has_ended(process: psutil.Process) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-def accepts_writes(node: Node) -> bool:
-    """Return whether the node commits a write now."""
-    with suppress(psycopg.Error), psycopg.connect(node.owner_url, connect_timeout=2, autocommit=True) as one:
-        one.execute("set statement_timeout = '1s'")
-        one.execute("create table if not exists public.probes (at timestamptz)")
-        return True
-    return False

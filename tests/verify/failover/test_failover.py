@@ -16,7 +16,7 @@ SAVES = 150  # acknowledged saves of a history, at least
 @pytest.mark.needs("etcd")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_failover(fault: Callable[[Deployment], Awaitable[None]]) -> None:
-    """After a failover the service saves again, every acknowledged answer is there, and no version goes back."""
+    """After a failover the service saves again, no acknowledged answer is lost, and no version goes back."""
 
     async def run() -> None:
         async with asyncio.timeout(5 * LIMIT), deployment() as one:

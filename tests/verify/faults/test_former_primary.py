@@ -1,0 +1,47 @@
+"""Tests of a former primary: one that still takes connections after another server was promoted."""
+
+import psycopg
+
+from tests.conftest import Urls
+from tests.support.service import Service, folder, running
+from tests.support.waiting import eventually
+from tests.verify.faults.deployment import migrated_postgres
+from tests.verify.histories.postgres import Postgres
+
+FRESH = {"cache-control": "no-cache"}
+READS = 20
+
+
+def test_a_former_primary_serves_no_request(migrated: Urls) -> None:
+    """A former primary that is back, and the first of the hosts, serves no request: it lacks new sessions."""
+    with folder() as first, folder() as second, migrated_postgres(first) as primary:
+        standby = Postgres(second)
+        primary.replicate(standby)
+        hosts = f"host={first},{second}&target_session_attrs=read-write"
+        url = f"postgresql://session_service@/postgres?{hosts}"
+        with running(migrated | {"DATABASE_URL": url, "ERASE_DATABASE_URL": ""}) as service:
+            primary.kill()
+            standby.promote()
+            eventually(lambda: service.client.get("/health/ready").status_code == 200)
+            session_id = eventually(lambda: _start(service))
+            primary.start()
+            _close_connections(standby)
+            # All new connections lead to the former primary.
+            eventually(lambda: service.read(session_id, FRESH).status_code != 200)
+            assert {service.read(session_id, FRESH).status_code for _ in range(READS)} == {503}
+            primary.stop()
+            eventually(lambda: service.read(session_id, FRESH).status_code == 200)
+        standby.stop()
+
+
+def _start(service: Service) -> object:
+    """Return the id of a new session, None if it was not started."""
+    response = service.client.post("/api/sessions/start", json={"user_id": "ada", "quiz_id": 7})
+    return response.json().get("id")
+
+
+def _close_connections(postgres: Postgres) -> None:
+    with psycopg.connect(postgres.owner_url, autocommit=True) as database:
+        database.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'session_service'"
+        )
