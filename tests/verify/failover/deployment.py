@@ -62,8 +62,10 @@ async def deployment(
             await one.start()
             yield one
         finally:
-            await one.stop_instances()
-            await asyncio.to_thread(one.nodes.stop)
+            try:
+                await one.stop_instances()
+            finally:
+                await asyncio.to_thread(one.nodes.stop)
 
 
 async def switch_over(one: Deployment) -> None:

@@ -59,12 +59,12 @@ class Services:
 
     url: str
     owner_url: str
-    instances: list[Instance]
 
     def __init__(self, base: Path) -> None:
         self._base = base
         self._redis_stack = ExitStack()
         self.injected: Counter[str] = Counter()
+        self.instances: list[Instance] = []
 
     @property
     def ports(self) -> list[int]:

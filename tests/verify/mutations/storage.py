@@ -6,6 +6,7 @@ STORE = "session_service/storage/session_store.py"
 STATEMENTS = "session_service/storage/statements.py"
 POOL = "session_service/storage/pool.py"
 CONNECTION = "session_service/storage/connection.py"
+FORMER_PRIMARY = "session_service/storage/former_primary.py"
 
 MUTATIONS = [
     Mutation(
@@ -35,6 +36,12 @@ MUTATIONS = [
             "alone(self._run, lane=$LANE, concurrency=64)",
         ),
         "tests/traffic/test_batched_statements.py::test_slow_lists_leave_connections_for_other_operations",
+    ),
+    Mutation(
+        "rejection of a former primary",
+        FORMER_PRIMARY,
+        force("configure", "found.timeline < newest", value=False),
+        "tests/verify/faults/test_former_primary.py::test_a_former_primary_serves_no_request",
     ),
     Mutation(
         "entry no longer good than its session",
