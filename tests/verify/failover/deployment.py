@@ -83,9 +83,16 @@ async def kill_postgresql(one: Deployment) -> None:
 
 
 async def kill_node(one: Deployment) -> None:
-    """Kill the leader, PostgreSQL and Patroni; start it again after the failover."""
+    """Kill the leader, PostgreSQL and Patroni, while its standbys lag; start it again after the failover."""
     leader = await asyncio.to_thread(one.nodes.leader)
+    standbys = [node for node in one.nodes.nodes if node is not leader]
+    for node in standbys:
+        node.freeze_replication()
+    # An asynchronous primary would acknowledge what no other node has.
+    await asyncio.sleep(1)
     await asyncio.to_thread(leader.kill)
+    for node in standbys:
+        node.end_replication()
     await _await_another_leader(one, leader)
     await one.await_saves()
     await asyncio.to_thread(leader.start)

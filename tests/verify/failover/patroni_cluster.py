@@ -99,6 +99,16 @@ class Node:
         """Suspend PostgreSQL, as when its disk hangs; its Patroni lives."""
         self._signal(self._postgresql(), signal.SIGSTOP)
 
+    def freeze_replication(self) -> None:
+        """Suspend the process that receives the write-ahead log of the primary."""
+        self._signal(self._receivers(), signal.SIGSTOP)
+
+    def end_replication(self) -> None:
+        """End that process before it reads what has arrived meanwhile."""
+        receivers = self._receivers()
+        self._signal(receivers, signal.SIGTERM)
+        self._signal(receivers, signal.SIGCONT)
+
     def thaw(self) -> None:
         """Resume what is suspended."""
         self._signal(self._processes(), signal.SIGCONT)
@@ -133,6 +143,9 @@ class Node:
             [psutil.Process(self._patroni.pid)] if self._patroni and self._patroni.poll() is None else []
         )
         return patroni + self._postgresql()
+
+    def _receivers(self) -> list[psutil.Process]:
+        return [process for process in self._postgresql() if "walreceiver" in " ".join(process.cmdline())]
 
     def _postgresql(self) -> list[psutil.Process]:
         # The postmaster first: otherwise it would start new processes meanwhile.
