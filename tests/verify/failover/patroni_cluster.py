@@ -145,11 +145,16 @@ class Node:
         return patroni + self._postgresql()
 
     def _receivers(self) -> list[psutil.Process]:
-        return [process for process in self._postgresql() if "walreceiver" in " ".join(process.cmdline())]
+        receivers = []
+        for process in self._postgresql():
+            with suppress(psutil.NoSuchProcess):
+                if "walreceiver" in " ".join(process.cmdline()):
+                    receivers.append(process)
+        return receivers
 
     def _postgresql(self) -> list[psutil.Process]:
         # The postmaster first: otherwise it would start new processes meanwhile.
-        with suppress(OSError, IndexError, psutil.NoSuchProcess):
+        with suppress(OSError, ValueError, IndexError, psutil.NoSuchProcess):
             number = int((self.data / "postmaster.pid").read_text().splitlines()[0])
             postmaster = psutil.Process(number)
             if str(self.data) in " ".join(postmaster.cmdline()):
