@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -66,22 +67,11 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
     def __init__(self, url: str, size: int, configure: Configure) -> None:
         self._breaker = PostgresBreaker()
 
-        async def prepare(connection: PostgresConnection) -> None:
-            deadline = connection.deadline()
-            try:
-                await configure(connection)
-            except psycopg.OperationalError:
-                self._breaker.trip()
-                raise
-            finally:
-                deadline.cancel()
-            self._breaker.reset(connection)
-
         super().__init__(
             url,
             open=False,
             connection_class=type("PooledConnection", (PostgresConnection,), {"breaker": self._breaker}),
-            configure=prepare,
+            configure=partial(self._prepare, configure),
             kwargs={"autocommit": True},
             min_size=0,
             max_size=size,
@@ -95,6 +85,17 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
         )
         self._recycled_at = 0.0
         self._is_reconnecting = False
+
+    async def _prepare(self, configure: Configure, connection: PostgresConnection) -> None:
+        deadline = connection.deadline()
+        try:
+            await configure(connection)
+        except psycopg.OperationalError:
+            self._breaker.trip()
+            raise
+        finally:
+            deadline.cancel()
+        self._breaker.reset(connection)
 
     @property
     def is_down(self) -> bool:

@@ -1,5 +1,7 @@
 """Tests of a former primary: one that still takes connections after another server was promoted."""
 
+from pathlib import Path
+
 import psycopg
 
 from tests.conftest import Urls
@@ -13,25 +15,32 @@ READS = 20
 
 
 def test_a_former_primary_serves_no_request(migrated: Urls) -> None:
-    """A former primary that is back, and the first of the hosts, serves no request: it lacks new sessions."""
-    with folder() as first, folder() as second, migrated_postgres(first) as primary:
+    """A former primary to which new connections lead again serves no request: it lacks new sessions."""
+    with folder() as base, folder() as first, folder() as second, migrated_postgres(first) as primary:
         standby = Postgres(second)
         primary.replicate(standby)
-        hosts = f"host={first},{second}&target_session_attrs=read-write"
-        url = f"postgresql://session_service@/postgres?{hosts}"
+        host = base / "host"
+        host.symlink_to(first)
+        url = f"postgresql://session_service@/postgres?host={host}"
         with running(migrated | {"DATABASE_URL": url, "ERASE_DATABASE_URL": ""}) as service:
             primary.kill()
             standby.promote()
-            eventually(lambda: service.client.get("/health/ready").status_code == 200)
+            _lead_to(host, second)
             session_id = eventually(lambda: _start(service))
             primary.start()
+            _lead_to(host, first)
             _close_connections(standby)
-            # All new connections lead to the former primary.
             eventually(lambda: service.read(session_id, FRESH).status_code != 200)
             assert {service.read(session_id, FRESH).status_code for _ in range(READS)} == {503}
-            primary.stop()
+            _lead_to(host, second)
             eventually(lambda: service.read(session_id, FRESH).status_code == 200)
         standby.stop()
+
+
+def _lead_to(host: Path, sockets: Path) -> None:
+    """Let new connections lead to another server."""
+    host.unlink()
+    host.symlink_to(sockets)
 
 
 def _start(service: Service) -> object:

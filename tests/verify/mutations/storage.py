@@ -6,6 +6,7 @@ STORE = "session_service/storage/session_store.py"
 STATEMENTS = "session_service/storage/statements.py"
 POOL = "session_service/storage/pool.py"
 CONNECTION = "session_service/storage/connection.py"
+HOSTS = "session_service/storage/hosts.py"
 FORMER_PRIMARY = "session_service/storage/former_primary.py"
 
 MUTATIONS = [
@@ -36,6 +37,12 @@ MUTATIONS = [
             "alone(self._run, lane=$LANE, concurrency=64)",
         ),
         "tests/traffic/test_batched_statements.py::test_slow_lists_leave_connections_for_other_operations",
+    ),
+    Mutation(
+        "attempts on the other hosts while one is silent",
+        HOSTS,
+        force("_connect", "pending", value=False),
+        "tests/storage/test_hosts.py::test_a_silent_host_does_not_delay_another_that_is_promoted",
     ),
     Mutation(
         "rejection of a former primary",
