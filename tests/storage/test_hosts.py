@@ -13,9 +13,9 @@ HOSTS = "postgresql://u@a:1,b:2/d"
 
 
 def test_a_silent_host_does_not_delay_another_that_is_promoted() -> None:
-    """While a silent host is tried, the others are tried again, and one that is promoted meanwhile is found."""
-    refusals = []
-    cancelled = []
+    """While a silent host is tried, another one that is promoted meanwhile is found."""
+    refusals: list[str] = []
+    cancelled: list[str] = []
     connection: AsyncConnection[Any] = AsyncConnection.__new__(AsyncConnection)
 
     async def connect(url: str) -> AsyncConnection[Any]:
