@@ -8,6 +8,7 @@ import select
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -15,6 +16,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ReadOnlySqlTransaction
+
+from session_service.storage import hosts
 
 # Seconds without a response before a connection is abandoned: longer than the timeout of any request.
 RESPONSE_TIMEOUT = 6.0
@@ -101,12 +104,15 @@ class PostgresConnection(AsyncConnection[Any]):
     async def connect(cls, conninfo: str = "", **kwargs: object) -> Self:
         """Connect to PostgreSQL; if that is refused, trip the breaker and raise OperationalError.
 
-        A refusal is a closed port, a host name that does not resolve, or a FATAL error of the server; with
-        several hosts, the error of the last one counts. A timeout is not a refusal.
+        A refusal is a closed port, a host name that does not resolve, or a FATAL error of the server; of
+        several hosts, one is enough if none takes the connection. A timeout is not a refusal.
         """
         parameters: dict[str, Any] = PARAMETERS | kwargs
+        urls = hosts.split(conninfo)
         try:
-            return await super().connect(conninfo, **parameters)
+            if len(urls) == 1:
+                return await super().connect(conninfo, **parameters)
+            return await hosts.connect_first(urls, partial(super().connect, **parameters))
         except psycopg.errors.ConnectionTimeout:
             raise
         except psycopg.OperationalError:

@@ -11,6 +11,7 @@ import psycopg
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.storage import queries, session_settings
 from session_service.storage.connection import PostgresConnection, reason
+from session_service.storage.former_primary import reject_former_primary
 from session_service.storage.pool import LOG_INTERVAL
 from session_service.storage.statements import RejectedError
 
@@ -40,6 +41,7 @@ async def lead(url: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
                 url, autocommit=True, prepare_threshold=None
             ) as connection:
                 await _bounded(connection, session_settings.configure_directly(connection, _ADVICE))
+                await _bounded(connection, reject_former_primary(connection))
                 await _lock(connection)
                 await _work(connection, work())
         except (psycopg.Error, ServiceUnavailableError, RejectedError) as error:

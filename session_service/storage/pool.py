@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -59,19 +60,11 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
         self.options: dict[str, Any] = {"autocommit": True, "prepare_threshold": 5 if prepares else None}
         self._breaker = PostgresBreaker()
 
-        async def prepare(connection: PostgresConnection) -> None:
-            deadline = connection.deadline()
-            try:
-                await configure(connection)
-            finally:
-                deadline.cancel()
-            self._breaker.reset(connection)
-
         super().__init__(
             url,
             open=False,
             connection_class=type("PooledConnection", (PostgresConnection,), {"breaker": self._breaker}),
-            configure=prepare,
+            configure=partial(self._prepare, configure),
             kwargs=self.options,
             min_size=0,
             max_size=size,
@@ -85,6 +78,17 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
         )
         self._recycled_at = 0.0
         self._is_reconnecting = False
+
+    async def _prepare(self, configure: Configure, connection: PostgresConnection) -> None:
+        deadline = connection.deadline()
+        try:
+            await configure(connection)
+        except psycopg.OperationalError:
+            self._breaker.trip()
+            raise
+        finally:
+            deadline.cancel()
+        self._breaker.reset(connection)
 
     @property
     def prepares(self) -> bool:

@@ -216,6 +216,14 @@ class ConnectionLimits:
 
 
 @attrs.frozen
+class Timeline:
+    """The identifier of a database cluster, and the timeline that the server writes; None on a standby."""
+
+    cluster: int
+    timeline: int | None
+
+
+@attrs.frozen
 class Probe:
     """A value of each PostgreSQL type in the statements."""
 
@@ -227,6 +235,7 @@ class Probe:
 
 
 configure = statements.many("configure", ConnectionSetting)
+get_timeline = statements.one("get_timeline", Timeline)
 allow_long_statements = statements.count("allow_long_statements")
 set_tracked_settings = statements.count("set_tracked_settings")
 set_search_path = statements.count("set_search_path")

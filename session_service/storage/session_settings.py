@@ -8,6 +8,7 @@ to begin with the values of sql/configure.sql: those of its role in the database
 from session_service.environment import SettingError
 from session_service.storage import queries
 from session_service.storage.connection import PostgresConnection
+from session_service.storage.former_primary import reject_former_primary
 from session_service.storage.queries import ConnectionSetting
 
 # The settings that PgBouncer keeps for each client: PostgreSQL reports them.
@@ -19,7 +20,7 @@ class PoolerError(SettingError):
 
 
 async def configure(connection: PostgresConnection) -> int:
-    """Set the settings of a connection; return the process that serves it.
+    """Set the settings of a connection, and reject a former primary; return the process that serves it.
 
     Behind a pooler only those that it keeps for each client are set: raise PoolerError unless its role and
     the server connection have the others.
@@ -30,6 +31,8 @@ async def configure(connection: PostgresConnection) -> int:
         settings = await read(connection)
     if connection.pooled:
         _check(settings)
+    else:
+        await reject_former_primary(connection)
     return settings[0].pid
 
 

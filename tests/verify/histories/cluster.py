@@ -52,7 +52,49 @@ class Instance:
         return count, count > log.count("circuit breaker closed: Redis serves reads again")
 
 
-class Cluster:
+class Services:
+    """Instances of the service on one PostgreSQL and one Redis; `base` has the data and the logs.
+
+    `url` is the URL of the database for the service, `owner_url` that of the role which owns the tables.
+    `injected` counts the faults.
+    """
+
+    url: str
+    owner_url: str
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._redis_stack = ExitStack()
+        self.injected: Counter[str] = Counter()
+        self.instances: list[Instance] = []
+
+    @property
+    def breaker_states(self) -> list[tuple[int, bool]]:
+        """Those of the instances."""
+        return [instance.breaker_state for instance in self.instances]
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports to which clients send their requests."""
+        return [instance.port for instance in self.instances]
+
+    def start_redis(self) -> None:
+        """Start an empty Redis."""
+        self.redis: Server = self._redis_stack.enter_context(servers.redis(self._base, self._base))
+
+    async def start_instances(self, *settings: dict[str, str]) -> None:
+        """Start an instance with each of the settings."""
+        self.instances = [Instance(env, self._base / f"instance-{n}.log") for n, env in enumerate(settings)]
+        await asyncio.gather(*(asyncio.to_thread(instance.start) for instance in self.instances))
+
+    async def stop_instances(self) -> None:
+        """Stop the instances, then Redis."""
+        for instance in self.instances:
+            await asyncio.to_thread(instance.stop)
+        self._redis_stack.close()
+
+
+class Cluster(Services):
     """PostgreSQL, Redis, and instances; the last instance reaches both through proxies.
 
     With the mode of a connection pooler, all instances reach PostgreSQL through a PgBouncer instead, and with
@@ -60,19 +102,23 @@ class Cluster:
     """
 
     def __init__(self, base: Path, pool_mode: str = "", redis_url: str = "") -> None:
-        self._base = base
+        super().__init__(base)
         self._redis_url = redis_url
         self._pool_mode = pool_mode
-        self._redis_stack = ExitStack()
         self._pooler_stack = ExitStack()
         self.postgres = Postgres(base)
+        self.url = self.postgres.url
         self.postgres_proxy = self.postgres.proxy()
         self.redis_proxy = Proxy(lambda: asyncio.open_unix_connection(self._base / "redis.sock"))
-        self.injected: Counter[str] = Counter()
+
+    @property
+    def ports(self) -> list[int]:
+        return [self.reply_port, *super().ports]
 
     async def start(self) -> None:
         """Start everything."""
         await asyncio.to_thread(self.postgres.start)
+        self.owner_url = self.postgres.owner_url
         await asyncio.to_thread(self.start_redis)
         direct = {
             "DATABASE_URL": self.postgres.url,
@@ -92,22 +138,16 @@ class Cluster:
             direct, proxied = pooler.urls, {**pooler.urls, "REDIS_URL": proxied["REDIS_URL"]}
         if self._redis_url:
             direct, proxied = ({**env, "REDIS_URL": self._redis_url} for env in (direct, proxied))
-        self.instances = [
-            Instance(env, self._base / f"instance-{n}.log")
-            for n, env in enumerate([direct] * (INSTANCES - 1) + [proxied])
-        ]
-        await asyncio.gather(*(asyncio.to_thread(instance.start) for instance in self.instances))
+        await self.start_instances(*[direct] * (INSTANCES - 1), proxied)
         self.reply_proxy = Proxy(lambda: asyncio.open_connection("127.0.0.1", self.instances[0].port))
         self.reply_port = await self.reply_proxy.start()
 
     async def stop(self) -> None:
         """Stop everything."""
-        for instance in self.instances:
-            await asyncio.to_thread(instance.stop)
+        await self.stop_instances()
         await self.postgres_proxy.stop()
         await self.redis_proxy.stop()
         await self.reply_proxy.stop()
-        self._redis_stack.close()
         self._pooler_stack.close()
         self.postgres.stop()
 
@@ -115,15 +155,6 @@ class Cluster:
         await migrations.migrate(
             self.postgres.owner_url, service_url=urls["DATABASE_URL"], erase_url=urls["ERASE_DATABASE_URL"]
         )
-
-    @property
-    def breaker_states(self) -> list[tuple[int, bool]]:
-        """Those of the instances."""
-        return [instance.breaker_state for instance in self.instances]
-
-    def start_redis(self) -> None:
-        """Start an empty Redis."""
-        self.redis: Server = self._redis_stack.enter_context(servers.redis(self._base, self._base))
 
     def kill_redis(self) -> None:
         """Kill Redis."""

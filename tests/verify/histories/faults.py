@@ -6,14 +6,14 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import redis.asyncio
 
 from tests.verify.histories.checker import check
 from tests.verify.histories.client import MAX_ATTEMPTS, Client, Shared
-from tests.verify.histories.cluster import CACHE_SECONDS, Cluster
+from tests.verify.histories.cluster import CACHE_SECONDS, Cluster, Services
 from tests.verify.histories.feed import FeedHistory
 from tests.verify.histories.orders import check_orders, effects, read_journal
 from tests.verify.histories.record import Final, Verdict, entries, monotonic_at
@@ -23,6 +23,7 @@ CLIENTS = 8
 OLD = b's1 1 99999999999999 ada 7 99999999999999 {"id":"0bfe1258-a541-41d6-9b18-01c093be25b5","version":1}'
 
 Fault = Callable[[Cluster], Awaitable[None]]
+AnyServices = TypeVar("AnyServices", bound=Services)
 
 
 async def no_fault(_: Cluster) -> None:
@@ -238,11 +239,15 @@ Until = Callable[[Shared], bool]
 """Returns whether a history is long enough."""
 
 
-async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared, Verdict]:
-    """Run clients until it is over, with the fault repeated; return the record and the checker's verdict."""
-    ports = [cluster.reply_port, *(instance.port for instance in cluster.instances)]
+async def trial(
+    cluster: AnyServices, fault: Callable[[AnyServices], Awaitable[None]], is_over: Until, *, is_strict: bool
+) -> tuple[Shared, Verdict]:
+    """Run clients until it is over, with the fault repeated; return the record and the checker's verdict.
+
+    With `is_strict`, no response may be stale while the instances reach Redis; else, for CACHE_SECONDS.
+    """
     number = random.randrange(1, 2**53)
-    shared = Shared(ports, (number, f"quiz-\u00e4-{number}"), f"erased-{number}")
+    shared = Shared(cluster.ports, (number, f"quiz-\u00e4-{number}"), f"erased-{number}")
     breaker_states = cluster.breaker_states
     name = fault.__name__
     clients = [
@@ -256,14 +261,12 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     # An instance whose circuit breaker opens, even for a busy machine, counts as one without Redis.
     available = breaker_states == cluster.breaker_states
     available = available and not any(is_open for _, is_open in breaker_states)
-    strict = fault in STRICT + STRICT_AND_LONG and available
+    strict = is_strict and available
     bound = None if strict else CACHE_SECONDS
     events = feed.observations(operation.session for operation in shared.operations)
-    journal = await asyncio.to_thread(read_journal, cluster.postgres.owner_url, shared.quizzes)
+    journal = await asyncio.to_thread(read_journal, cluster.owner_url, shared.quizzes)
     events += effects(shared.quiz_orders, journal)
-    verdict = check(
-        shared.operations + events, final_state(cluster.postgres.owner_url, shared), bound, MAX_ATTEMPTS
-    )
+    verdict = check(shared.operations + events, final_state(cluster.owner_url, shared), bound, MAX_ATTEMPTS)
     verdict.violations += check_orders(shared.quiz_orders, journal, shared.operations)
     erased = {one.session for one in shared.operations if one.kind == "erase"}
     kept = [one for one in shared.operations if one.session not in erased]
@@ -272,7 +275,9 @@ async def trial(cluster: Cluster, fault: Fault, is_over: Until) -> tuple[Shared,
     return shared, verdict
 
 
-async def _repeat(cluster: Cluster, fault: Fault, is_over: Callable[[], bool]) -> None:
+async def _repeat(
+    cluster: AnyServices, fault: Callable[[AnyServices], Awaitable[None]], is_over: Callable[[], bool]
+) -> None:
     while not is_over():
         await fault(cluster)
         cluster.injected[fault.__name__] += 1

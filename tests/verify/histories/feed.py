@@ -15,7 +15,7 @@ from attrs import frozen
 from tests.support.feed import start_statement
 from tests.support.keep_alive import KeepAliveClient, LostError
 from tests.support.waiting import LIMIT
-from tests.verify.histories.cluster import Cluster
+from tests.verify.histories.cluster import Services
 from tests.verify.histories.record import ENDED, Operation
 
 Line = tuple[str, int, str]
@@ -72,18 +72,18 @@ class FeedReader:
 class FeedHistory:
     """The feed in a history: two readers, one of them with a filter, and writers with late commits."""
 
-    _cluster: Cluster
+    _cluster: Services
     _begun: datetime
     _all: FeedReader
     _ends: FeedReader
 
     @classmethod
-    async def begin(cls, cluster: Cluster, ports: list[int]) -> "FeedHistory":
+    async def begin(cls, cluster: Services, ports: list[int]) -> "FeedHistory":
         """Return the history from now on."""
         connection = KeepAliveClient()
         reply = await connection.send(cluster.instances[0].port, "GET", "/api/events?limit=1")
         connection.close()
-        with psycopg.connect(cluster.postgres.owner_url) as database:
+        with psycopg.connect(cluster.owner_url) as database:
             (now,) = database.execute("select clock_timestamp()").fetchone() or ()
         everything, ends = (FeedReader(ports, reply.body["newest"], types) for types in ((), ENDS))
         return cls(cluster, now, everything, ends)
@@ -131,7 +131,7 @@ class FeedHistory:
         """Start sessions, each in a transaction that stays open for a while, and that may be rolled back."""
         while not until():
             with suppress(psycopg.Error):
-                async with await psycopg.AsyncConnection.connect(self._cluster.postgres.url) as database:
+                async with await psycopg.AsyncConnection.connect(self._cluster.url) as database:
                     await database.execute(*start_statement(seconds=2))
                     await asyncio.sleep(random.uniform(0, 0.5))
                     if random.random() < 0.2:
@@ -145,7 +145,7 @@ class FeedHistory:
             from session_events
             where type = 'session.erased' and at >= %s
         """
-        with psycopg.connect(self._cluster.postgres.owner_url) as database:
+        with psycopg.connect(self._cluster.owner_url) as database:
             rows: list[Line] = database.execute(query, [self._begun]).fetchall()
         return {*rows}
 
@@ -157,7 +157,7 @@ class FeedHistory:
             where type <> 'session.saved'
               and session_id in (select id from quiz_sessions where created_at >= %s)
         """
-        with psycopg.connect(self._cluster.postgres.owner_url) as database:
+        with psycopg.connect(self._cluster.owner_url) as database:
             rows: list[Line] = database.execute(query, [self._begun]).fetchall()
         return {*rows}
 

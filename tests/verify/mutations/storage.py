@@ -7,6 +7,8 @@ STATEMENTS = "session_service/storage/statements.py"
 POOL = "session_service/storage/pool.py"
 CONNECTION = "session_service/storage/connection.py"
 SETTINGS = "session_service/storage/session_settings.py"
+HOSTS = "session_service/storage/hosts.py"
+FORMER_PRIMARY = "session_service/storage/former_primary.py"
 
 MUTATIONS = [
     Mutation(
@@ -42,6 +44,18 @@ MUTATIONS = [
             "alone(self._run, lane=$LANE, concurrency=64)",
         ),
         "tests/traffic/test_batched_statements.py::test_slow_lists_leave_connections_for_other_operations",
+    ),
+    Mutation(
+        "attempts on the other hosts while one is silent",
+        HOSTS,
+        force("_connect", "pending", value=False),
+        "tests/storage/test_hosts.py::test_a_silent_host_does_not_delay_another_that_is_promoted",
+    ),
+    Mutation(
+        "rejection of a former primary",
+        FORMER_PRIMARY,
+        force("configure", "found.timeline < newest", value=False),
+        "tests/verify/faults/test_former_primary.py::test_a_former_primary_serves_no_request",
     ),
     Mutation(
         "entry no longer good than its session",

@@ -1,0 +1,1 @@
+"""Failover of PostgreSQL by Patroni."""
