@@ -41,7 +41,7 @@ MUTATIONS = [
     Mutation(
         "attempts on the other hosts while one is silent",
         HOSTS,
-        force("_connect", "pending", value=False),
+        replace("_connect", "if not pending: $$$", "raise error from None"),
         "tests/storage/test_hosts.py::test_a_silent_host_does_not_delay_another_that_is_promoted",
     ),
     Mutation(
