@@ -31,6 +31,7 @@ from session_service.storage.event_rows import (
 from session_service.storage.export_rows import ExportRow, QuestionsRow
 from session_service.storage.fence_rows import BegunFence, FencedBatch, FenceSize, OpenFence
 from session_service.storage.order_rows import ChangedCount, OrderInput, QuizOrderRow, RunningSession
+from session_service.storage.server_rows import ConnectionLimits, ConnectionSetting, Timeline, UnfitSetting
 from session_service.storage.webhook_rows import AcceptedEvents, DueDelivery, RegisteredWebhook, WebhookLag
 
 # Records have no slots, so that their `vars()` is encoded without a copy. The store sets `ordinality`, the
@@ -179,48 +180,6 @@ class DigestKey:
     """The key of the digests of idempotent writes, generated for this installation."""
 
     value: str
-
-
-@attrs.frozen
-class ConnectionSetting:
-    """A setting of a connection that a process serves: its value, and the value before (`held`).
-
-    `stored` is the value with which new connections of the role begin. If a connection pooler is before the
-    process (`pooled`), the value holds until the transaction ends.
-    """
-
-    name: str
-    value: str
-    held: str | None
-    stored: str | None
-    pooled: bool
-    pid: int
-
-
-@attrs.frozen
-class UnfitSetting:
-    """A setting of PostgreSQL with an unsuitable value, and the value that the service needs."""
-
-    name: str
-    value: str
-    needed: str
-
-
-@attrs.frozen
-class ConnectionLimits:
-    """The connections that the server, the database and the role let in; -1: no limit."""
-
-    server: int
-    database: int
-    role: int
-
-
-@attrs.frozen
-class Timeline:
-    """The identifier of a database cluster, and the timeline that the server writes; None on a standby."""
-
-    cluster: int
-    timeline: int | None
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ from session_service.environment import SettingError
 from session_service.storage import queries
 from session_service.storage.connection import PostgresConnection
 from session_service.storage.former_primary import reject_former_primary
-from session_service.storage.queries import ConnectionSetting
+from session_service.storage.server_rows import ConnectionSetting
 
 # The settings that PgBouncer keeps for each client: PostgreSQL reports them.
 TRACKED = {"datestyle", "intervalstyle", "timezone", "standard_conforming_strings"}

@@ -8,6 +8,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from session_service.storage import hosts
+from tests.support.waiting import LIMIT
 
 HOSTS = "postgresql://u@a:1,b:2/d"
 
@@ -29,7 +30,11 @@ def test_a_silent_host_does_not_delay_another_that_is_promoted() -> None:
             raise psycopg.OperationalError("session is read-only")
         return connection
 
-    assert asyncio.run(hosts.connect_first(["silent", "standby"], connect)) is connection
+    async def run() -> None:
+        async with asyncio.timeout(LIMIT):
+            assert await hosts.connect_first(["silent", "standby"], connect) is connection
+
+    asyncio.run(run())
     assert cancelled == ["silent"]
 
 

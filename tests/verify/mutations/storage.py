@@ -48,13 +48,13 @@ MUTATIONS = [
     Mutation(
         "attempts on the other hosts while one is silent",
         HOSTS,
-        force("_connect", "pending", value=False),
+        replace("_connect", "if not pending: $$$", "raise error from None"),
         "tests/storage/test_hosts.py::test_a_silent_host_does_not_delay_another_that_is_promoted",
     ),
     Mutation(
         "rejection of a former primary",
         FORMER_PRIMARY,
-        force("configure", "found.timeline < newest", value=False),
+        force("reject_former_primary", "found.timeline < newest", value=False),
         "tests/verify/faults/test_former_primary.py::test_a_former_primary_serves_no_request",
     ),
     Mutation(
