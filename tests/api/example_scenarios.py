@@ -47,7 +47,8 @@ def _completed(service: Service) -> str:
 
 def _history(service: Service) -> httpx.Response:
     session_id, tab = new_session(service, 1), {"client-id": "tab-7c1e2f90"}
-    service.save(session_id, 3, "Paris", tab)
+    traced = tab | {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    service.save(session_id, 3, "Paris", traced)
     time.sleep(0.002)
     service.complete(session_id, tab, answers={"4": ["a", "c"]})
     return service.client.get(f"/api/sessions/{session_id}/events")
