@@ -2,9 +2,12 @@
 
 import asyncio
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from time import monotonic
+from socketserver import BaseRequestHandler, ThreadingUDPServer
+from threading import Thread
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,9 +31,15 @@ COMPOSE: dict[str, Any] = yaml.safe_load((CONFIG.parent / "compose.yaml").read_t
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
+HOLD = 30  # seconds after which HAProxy gives up a name that its resolver does not know (`hold timeout`)
+
+
 @contextmanager
-def site(urls: Urls) -> Iterator[tuple[int, dict[str, Service]]]:
-    """Run two instances, whose names PostgreSQL shows, behind HAProxy; yield its port and both."""
+def site(urls: Urls, host: str = "127.0.0.1", **more: str) -> Iterator[tuple[int, dict[str, Service]]]:
+    """Run two instances, whose names PostgreSQL shows, behind HAProxy; yield its port and both.
+
+    HAProxy finds them by the host, and has further variables.
+    """
     with ExitStack() as stack:
         instances = {
             name: stack.enter_context(
@@ -38,11 +47,36 @@ def site(urls: Urls) -> Iterator[tuple[int, dict[str, Service]]]:
             )
             for name in ("instance-1", "instance-2")
         }
-        first, second = (urlsplit(instance.url).netloc for instance in instances.values())
+        first, second = (f"{host}:{urlsplit(instance.url).port}" for instance in instances.values())
         port = free_port()
-        settings = {"BIND": f"127.0.0.1:{port}", "INSTANCE_1": first, "INSTANCE_2": second}
+        settings = {"BIND": f"127.0.0.1:{port}", "INSTANCE_1": first, "INSTANCE_2": second, **more}
         stack.enter_context(configured_haproxy(CONFIG, port, settings))
         yield port, instances
+
+
+@contextmanager
+def resolving() -> Iterator[str]:
+    """Run a DNS server (RFC 1035) that gives 127.0.0.1 for each name; yield its address."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            query, connection = self.request
+            # The question: a name up to its zero byte, type and class. Further sections (EDNS) are left out.
+            end = query.index(b"\0", 12) + 5
+            has_address = query[end - 4 : end - 2] == b"\0\1"
+            header = query[:2] + b"\x81\x80" + struct.pack("!4H", 1, int(has_address), 0, 0)
+            # The name by reference, A, IN, 5 seconds, 4 bytes.
+            answer = b"\xc0\x0c" + struct.pack("!2HIH", 1, 1, 5, 4) + b"\x7f\0\0\1"
+            connection.sendto(header + query[12:end] + answer * has_address, self.client_address)
+
+    with ThreadingUDPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.needs("haproxy")
@@ -126,6 +160,22 @@ def test_without_an_instance_the_error_is_that_of_the_contract(migrated: Urls) -
         asyncio.run(run(port))
 
 
+@pytest.mark.needs("haproxy")
+def test_host_names_work_without_a_resolver(migrated: Urls) -> None:
+    """Outside of Docker instances may be host names: they are in use also after HAProxy's longest hold."""
+    with site(migrated, "localhost") as (port, _):
+        asyncio.run(_await_ready(port))
+        sleep(HOLD + 5)
+        asyncio.run(_await_ready(port))
+
+
+@pytest.mark.needs("haproxy")
+def test_the_resolver_is_asked_for_host_names(migrated: Urls) -> None:
+    """In Docker the names of the instances are known to RESOLVER only, which may give other addresses."""
+    with resolving() as resolver, site(migrated, "service.test", RESOLVER=resolver) as (port, _):
+        asyncio.run(_await_ready(port))
+
+
 def test_the_proxy_closes_idle_connections_first() -> None:
     """HAProxy's idle timeout is shorter than that of the service, and it repeats no request that was sent."""
     text = CONFIG.read_text()
@@ -157,6 +207,17 @@ def test_the_compose_file_fits_the_service() -> None:
     assert all((CONFIG.parent / volume.split(":")[0]).exists() for volume in proxy["volumes"])
     for name in proxy["depends_on"]:
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > serve.GRACEFUL_TIMEOUT
+
+
+async def _await_ready(port: int) -> None:
+    """Wait until the service is ready through HAProxy."""
+    client = KeepAliveClient()
+
+    async def ready() -> bool:
+        return (await client.send(port, "GET", "/health/ready")).status == 200
+
+    await eventually_async(ready)
+    client.close()
 
 
 def _served(clients: Load, since: float) -> set[int]:
