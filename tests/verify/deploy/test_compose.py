@@ -1,4 +1,7 @@
-"""Tests of deploy/compose: two instances behind HAProxy with its configuration, outside of containers."""
+"""Tests of deploy/compose, where HAProxy runs outside of containers, and of docker-compose.yml.
+
+There is no Docker here: the Compose files are only read.
+"""
 
 import asyncio
 import re
@@ -16,6 +19,7 @@ import pytest
 import yaml
 
 from dev.reaper import ROOT
+from session_service.api import contract
 from session_service.server import serve
 from session_service.settings import Settings
 from session_service.traffic.batching import QUEUE_TIMEOUT
@@ -24,13 +28,29 @@ from tests.support.keep_alive import KeepAliveClient, LostError, Reply
 from tests.support.load import CLIENTS, Load, load
 from tests.support.proxies import configured_haproxy
 from tests.support.service import Service, free_port, running
+from tests.support.uncommenting import uncommented
 from tests.support.waiting import eventually_async
 
 CONFIG = ROOT / "deploy" / "compose" / "haproxy.cfg"
-COMPOSE: dict[str, Any] = yaml.safe_load((CONFIG.parent / "compose.yaml").read_text())
+TEXT = (CONFIG.parent / "compose.yaml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+# All parts on one machine.
+ALL: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
+KNOWN = set(re.findall(r'"([A-Z_]{4,})"', (ROOT / "session_service" / "settings.py").read_text()))
+OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
+# Settings that are not those of the container: its own address, those of other commands, and of the build.
+ELSEWHERE = {
+    "HOST",
+    "PORT",
+    "ADMIN_HOST",
+    "ADMIN_PORT",
+    "WEBHOOKS_FILE",
+    "MIGRATION_DATABASE_URL",
+    "REVISION",
+}
 HOLD = 30  # seconds after which HAProxy gives up a name that its resolver does not know (`hold timeout`)
 
 
@@ -189,13 +209,12 @@ def test_the_proxy_closes_idle_connections_first() -> None:
 
 def test_the_compose_file_fits_the_service() -> None:
     """Its variables are settings, its secrets are declared, the proxy has the instances, stops have time."""
-    known = set(re.findall(r'"([A-Z_]{4,})"', (ROOT / "session_service" / "settings.py").read_text()))
     for name, one in SERVICES.items():
         if name == "proxy":
             continue
         given = one["environment"]
-        assert {each if each in known else each.removesuffix("_FILE") for each in given} <= known
-        files = {value for value in given.values() if value.startswith("/run/")}
+        assert {each if each in KNOWN else each.removesuffix("_FILE") for each in given} <= KNOWN | {OTLP}
+        files = {value for value in given.values() if str(value).startswith("/run/")}
         assert files == {f"/run/secrets/{secret}" for secret in one["secrets"]}
         assert set(one["secrets"]) <= COMPOSE["secrets"].keys()
         assert (ROOT / "deploy" / "compose" / one["build"]["context"] / "Dockerfile").exists()
@@ -218,6 +237,63 @@ async def _await_ready(port: int) -> None:
 
     await eventually_async(ready)
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("file", "service", "fixed"),
+    [
+        (ALL, "service", {"DATABASE_URL", "REDIS_URL"}),
+        # An instance beside another one is never without authentication.
+        (COMPOSE, "service-1", {"AUTH", "ALLOW_UNAUTHENTICATED"}),
+        (COMPOSE, "service-2", {"AUTH", "ALLOW_UNAUTHENTICATED"}),
+    ],
+)
+def test_settings_of_the_shell_reach_the_service(file: dict[str, Any], service: str, fixed: set[str]) -> None:
+    """Each setting of the service is taken from the shell, or a secret is from a file; few are fixed."""
+    one = file["services"][service]
+    given = one["environment"]
+    passed = {name for name, value in given.items() if str(value).startswith(f"${{{name}:")}
+    files = {name.removesuffix("_FILE") for name in given if name.endswith("_FILE")}
+    if file is COMPOSE:
+        assert "# ERASE_DATABASE_URL_FILE:" in TEXT
+        files.add("ERASE_DATABASE_URL")
+    assert passed | files | fixed | ELSEWHERE == KNOWN
+    assert given[OTLP] is None
+    # The metrics are published where ADMIN_HOST and ADMIN_PORT say.
+    assert given["ADMIN_HOST"] == "0.0.0.0"  # noqa: S104 - in a container
+    (admin,) = [port for port in one["ports"] if port.endswith(f":{given['ADMIN_PORT']}")]
+    assert re.match(r"\$\{ADMIN_HOST:-127\.0\.0\.1\}:\$\{ADMIN_PORT(_2)?:-946[45]\}:", admin)
+
+
+@pytest.mark.parametrize("file", [ALL, COMPOSE], ids=["docker-compose.yml", "deploy/compose"])
+def test_images_have_a_version_and_logs_an_end(file: dict[str, Any]) -> None:
+    """Images have the tag VERSION, by default that of the contract; the log of each container is rotated."""
+    for name, one in file["services"].items():
+        if "build" in one:
+            assert one["image"] == f"session-service:${{VERSION:-{contract.version()}}}", name
+        assert one["logging"] == {"driver": "local", "options": {"max-size": "50m", "max-file": "5"}}, name
+
+
+def test_both_files_run_all_commands() -> None:
+    """Both files migrate, which gives bin/fence its URLs, too, and have webhooks with their health check."""
+    for file in (ALL, COMPOSE):
+        services = file["services"]
+        given = {name.removesuffix("_FILE") for name in services["migrate"]["environment"]}
+        assert given >= {"DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL"}
+        webhooks = services["webhooks"]
+        assert (webhooks["command"][2], webhooks["profiles"]) == ("session_service.webhooks", ["webhooks"])
+        assert webhooks["healthcheck"]["test"][-1] == "--status"
+
+
+def test_erasing_can_be_switched_on() -> None:
+    """The lines that are comments give the secret to the instances and to the migrations."""
+    services = yaml.safe_load(uncommented(TEXT))
+    secret = services["secrets"]["erase-database-url"]["file"]
+    assert secret == services["secrets"]["database-url"]["file"].replace("database-url", "erase-database-url")
+    for name in ("service-1", "service-2", "migrate"):
+        one = services["services"][name]
+        assert one["environment"]["ERASE_DATABASE_URL_FILE"] == "/run/secrets/erase-database-url"
+        assert "erase-database-url" in one["secrets"]
 
 
 def _served(clients: Load, since: float) -> set[int]:
