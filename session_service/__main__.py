@@ -14,8 +14,8 @@ from session_service.settings import Settings
 
 _DESCRIPTION = "Serve on HOST:PORT until SIGINT or SIGTERM, with the settings of the environment."
 _EPILOG = (
-    "If the package is installed: session-service migrate, erase, export or webhooks runs that command "
-    "instead, and each has --help."
+    "If the package is installed: session-service migrate, fence, erase, export or webhooks runs that "
+    "command instead, and each has --help."
 )
 
 

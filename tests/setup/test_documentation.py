@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dev.reaper import ROOT
+from session_service.command import COMMANDS
 from session_service.settings import Settings
 from tests.conftest import Urls
 from tests.support.service import Service
@@ -15,6 +16,7 @@ from tests.support.validating_proxy import validating_proxy
 
 README = (ROOT / "README.md").read_text()
 SETTINGS = (ROOT / "docs" / "settings.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 
@@ -61,6 +63,21 @@ def test_every_folder_is_documented(text: str) -> None:
     """The README's map and the architecture name every folder of the package."""
     folders = {path.parent.name for path in (ROOT / "session_service").glob("*/__init__.py")}
     assert folders == set(re.findall(r"`session_service/(\w+)/`", text))
+
+
+@pytest.mark.parametrize("text", [README, OPERATIONS], ids=["README", "operations"])
+def test_every_command_of_the_package_is_named(text: str) -> None:
+    """The README and the page for operators name the commands of `session-service`."""
+    (named,) = re.findall(r"`session-service (migrate`[^.]*?) are\s`bin/migrate` and the\sothers", text)
+    assert {"serve", *re.findall(r"\w+(?=`)", named)} == COMMANDS.keys()
+
+
+def test_the_contents_of_the_page_for_operators() -> None:
+    """The table of contents links to each section, and to the page about failover."""
+    contents, *sections = re.split(r"^## (?=.)", OPERATIONS, flags=re.MULTILINE)
+    anchors = {section.partition("\n")[0].lower().replace(" ", "-") for section in sections}
+    assert anchors == set(re.findall(r"\]\(#([a-z-]+)\)", contents))
+    assert "](high-availability.md)" in contents
 
 
 @pytest.mark.parametrize("page", PAGES)

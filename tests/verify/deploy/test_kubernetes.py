@@ -4,11 +4,13 @@ There is no cluster here: kubernetes-validate has the schemas of Kubernetes. The
 Kustomization and ServiceMonitor, have none there: the tests follow their references instead.
 """
 
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import yaml
 
 from dev.reaper import ROOT
 from session_service.api import contract
+from session_service.environment import SettingError
 from session_service.server import serve, supervisor
 from session_service.settings import Settings
 from session_service.storage import connection_budget, erasure_store
@@ -24,14 +27,23 @@ from session_service.webhooks import __main__ as webhooks
 from session_service.webhooks import endpoints
 from tests.conftest import Urls
 from tests.support.service import await_serving, free_port, validated_client
+from tests.support.uncommenting import uncommented
 from tests.support.waiting import LIMIT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
-MANIFESTS: dict[str, dict[str, Any]] = {
-    f"{one['kind']}/{one.get('metadata', {}).get('name', file.stem)}": one
-    for file in sorted(FOLDER.glob("*.yaml"))
-    for one in yaml.safe_load_all(file.read_text())
-}
+
+
+def read_manifests(change: Callable[[str], str] = str) -> dict[str, dict[str, Any]]:
+    """Return the manifests of the changed files by kind and name."""
+    return {
+        f"{one['kind']}/{one.get('metadata', {}).get('name', file.stem)}": one
+        for file in sorted(FOLDER.glob("*.yaml"))
+        for one in yaml.safe_load_all(change(file.read_text()))
+    }
+
+
+MANIFESTS = read_manifests()
+SECRET = f"whsec_{base64.b64encode(bytes(32)).decode()}"
 CUSTOM = ("Kustomization", "ServiceMonitor")
 WORKLOADS = {
     name: one["spec"]["template"]["spec"]
@@ -56,8 +68,13 @@ def variables(pod: dict[str, Any]) -> Urls:
     return found | {one["name"]: one["value"] for one in container(pod)["env"]}
 
 
-def mounted(pod: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Write the files of the pod's secrets below a folder; return the path of each by that in the pod."""
+def valid(key: str, value: str) -> str:
+    """Return a value that the service accepts in the place of the example in secrets.yaml."""
+    return "x" * 32 if key == "digest-key" else value.replace("whsec_CHANGE-ME", SECRET)
+
+
+def mounted(pod: dict[str, Any], folder: Path, change: Callable[[str, str], str] = valid) -> dict[str, str]:
+    """Write the pod's secrets, changed, below a folder; return the path of each file by that in the pod."""
     volumes = {one["name"]: one["secret"]["secretName"] for one in pod["volumes"]}
     files = {}
     for mount in container(pod)["volumeMounts"]:
@@ -65,15 +82,32 @@ def mounted(pod: dict[str, Any], folder: Path) -> dict[str, str]:
         for key, value in MANIFESTS[f"Secret/{volumes[mount['name']]}"]["stringData"].items():
             file = folder / mount["mountPath"].strip("/") / key
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(value)
+            file.write_text(change(key, value))
             files[f"{mount['mountPath']}/{key}"] = str(file)
     return files
 
 
-def environment(pod: dict[str, Any], folder: Path) -> Urls:
-    """Return the variables of the container, with the paths of the files below the folder."""
-    files = mounted(pod, folder)
+def environment(pod: dict[str, Any], folder: Path, change: Callable[[str, str], str] = valid) -> Urls:
+    """Return the variables of the container, with the paths of the changed files below the folder."""
+    files = mounted(pod, folder, change)
     return {name: files.get(value, value) for name, value in variables(pod).items()}
+
+
+def documented(page: str, text: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """Run the block of commands with kubectl and the text; return what it has applied by kind and name.
+
+    In the place of kubectl is a command that keeps its standard input, of `kubectl apply -f -`.
+    """
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if text in block and "kubectl" in block]
+    applied, kubectl = folder / "applied.yaml", folder / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\n[ "$*" != "apply -f -" ] || cat >>{applied}\n')
+    kubectl.chmod(0o755)
+    env = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-euc", block], cwd=ROOT, env=env, check=True)
+    return {
+        f"{one['kind']}/{one['metadata']['name']}": one for one in yaml.safe_load_all(applied.read_text())
+    }
 
 
 def test_each_manifest_is_valid() -> None:
@@ -221,6 +255,50 @@ def test_the_webhooks_of_the_secret_are_valid(tmp_path: Path) -> None:
     """The file of the secret is one that bin/webhooks reads."""
     given = environment(WORKLOADS["Deployment/session-service-webhooks"], tmp_path)
     assert [one.name for one in endpoints.read(Path(given["WEBHOOKS_FILE"]))] == ["grading"]
+
+
+def test_the_example_secrets_are_refused(tmp_path: Path) -> None:
+    """The digest key and the webhook's secret of the example stop the start: they are known to all."""
+
+    def example(_: str, value: str) -> str:
+        return value
+
+    with pytest.raises(SettingError, match=r"^DIGEST_KEY must have at least 32 characters$"):
+        Settings.read(environment(SERVICE, tmp_path, example))
+    given = environment(WORKLOADS["Deployment/session-service-webhooks"], tmp_path, example)
+    with pytest.raises(SettingError, match="grading: secrets must be"):
+        endpoints.read(Path(given["WEBHOOKS_FILE"]))
+
+
+def test_erasing_can_be_switched_on() -> None:
+    """The lines that are comments give the secret to the pods of the service and to the Job."""
+    manifests = read_manifests(uncommented)
+    secret = manifests["Secret/session-service"]["stringData"]
+    assert secret["erase-database-url"] == secret["database-url"].replace("session_service", "session_eraser")
+    for name in ("Deployment/session-service", f"Job/session-service-migrate-{contract.version()}"):
+        given = container(manifests[name]["spec"]["template"]["spec"])["env"]
+        path = "/run/secrets/session-service/erase-database-url"
+        assert {"name": "ERASE_DATABASE_URL_FILE", "value": path} in given
+
+
+def test_the_alerts_become_a_rule_of_the_operator(tmp_path: Path) -> None:
+    """The command of docs/operations.md makes a PrometheusRule with the groups of the alerts."""
+    rule = documented("operations.md", "kind: PrometheusRule", tmp_path)["PrometheusRule/session-service"]
+    assert rule["apiVersion"] == MANIFESTS["ServiceMonitor/session-service"]["apiVersion"]
+    assert rule["metadata"] == {"name": "session-service", "namespace": "session-service"}
+    assert rule["spec"] == yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text())
+
+
+def test_the_job_can_run_the_fence(migrated: Urls, tmp_path: Path) -> None:
+    """The Job of docs/backup.md has the command of bin/fence, and the URLs that it needs."""
+    job = documented("backup.md", "fence_command", tmp_path)["Job/session-service-fence"]
+    pod = job["spec"]["template"]["spec"]
+    python, *arguments = container(pod)["command"]
+    assert python == "python"
+    command = [sys.executable, *arguments, "--dry-run"]
+    env = _environment(pod, migrated, tmp_path)
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert ended.stdout.startswith("sessions: 0, "), ended.stderr
 
 
 def test_the_commands_work_in_order(fresh_database: Urls, tmp_path: Path) -> None:

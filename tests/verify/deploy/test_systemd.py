@@ -10,12 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from dev.reaper import ROOT
 from session_service.server import serve, supervisor
+from session_service.settings import Settings
 from tests.conftest import Urls
 from tests.support.service import await_serving, free_port, validated_client
+from tests.support.uncommenting import uncommented
 from tests.support.waiting import LIMIT, eventually
 
 FOLDER = ROOT / "deploy" / "systemd"
@@ -25,6 +28,7 @@ EXPOSURE = 20  # tenths: the limit of `systemd-analyze security`, from 0 to 100
 # What a unit may read from /etc/session-service, by its variable there.
 SECRETS = {
     "DATABASE_URL": "database-url",
+    "ERASE_DATABASE_URL": "erase-database-url",
     "MIGRATION_DATABASE_URL": "migration-database-url",
     "REDIS_URL": "redis-url",
 }
@@ -107,6 +111,34 @@ def test_the_units_run_the_service(fresh_database: Urls, tmp_path: Path) -> None
             assert process.wait(LIMIT) == 0
         finally:
             process.kill()
+
+
+def test_erasing_can_be_switched_on(fresh_database: Urls, tmp_path: Path) -> None:
+    """The lines that are comments give the credential to the migrations and to the service."""
+    migrate, service = (
+        tmp_path / name for name in ("session-service-migrate.service", "session-service.service")
+    )
+    for unit in (migrate, service):
+        unit.write_text(uncommented((FOLDER / unit.name).read_text()))
+    eraser = fresh_database["DATABASE_URL"].replace("session_service", "session_eraser")
+    urls = fresh_database | {"ERASE_DATABASE_URL": eraser}
+    env = environment(migrate, tmp_path, urls)
+    subprocess.run(command(migrate), cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    with psycopg.connect(fresh_database["MIGRATION_DATABASE_URL"]) as database:
+        query = "select has_table_privilege('session_eraser', 'quiz_sessions', 'delete')"
+        assert database.execute(query).fetchone() == (True,)
+    settings = Settings.read(environment(service, tmp_path, urls))
+    assert settings.erasing is not None
+    assert settings.erasing.database_url == eraser
+
+
+def test_the_unit_of_the_migrations_can_run_the_fence(migrated: Urls, tmp_path: Path) -> None:
+    """Its credentials are those that bin/fence needs."""
+    unit = FOLDER / "session-service-migrate.service"
+    env = environment(unit, tmp_path, migrated)
+    fence = [*command(unit)[:-1], "fence", "--dry-run"]
+    ended = subprocess.run(fence, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert ended.stdout.startswith("sessions: 0, "), ended.stderr
 
 
 def test_the_webhooks_run(migrated: Urls, tmp_path: Path) -> None:

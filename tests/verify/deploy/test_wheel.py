@@ -1,6 +1,7 @@
 """Tests of the wheel: installed into an empty environment, its command works with two settings."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from dev.reaper import ROOT
 from session_service.api import contract
+from session_service.command import COMMANDS
 from tests.conftest import Urls
 from tests.support.service import Service, await_serving, free_port
 from tests.support.waiting import LIMIT, eventually
@@ -84,9 +86,11 @@ def test_the_installed_command_prints_its_version(command: Path, tmp_path: Path)
     assert (unknown.returncode, "migrat" in unknown.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("name", ["serve", "migrate", "erase", "export", "webhooks"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(command: Path, tmp_path: Path, name: str) -> None:
-    """--help of each command prints how it is called, and does nothing else."""
+    """--help of each command prints how it is called, and does nothing else; that of the service names it."""
+    if name != "serve":
+        assert re.search(rf"\b{name}\b", _output(command, tmp_path, {}, "--help"))
     called = "session-service" if name == "serve" else f"session-service {name}"
     assert _output(command, tmp_path, {}, name, "--help").startswith(f"usage: {called} [-h]")
 
