@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from inspect import getmembers, iscoroutinefunction
@@ -26,7 +26,7 @@ from session_service.api.operations import Services
 from session_service.api.router import Route, Router
 from session_service.environment import SettingError
 from session_service.sessions.erasure import ErasureService
-from session_service.sessions.errors import ServiceError
+from session_service.sessions.errors import ServiceError, ServiceUnavailableError
 from session_service.sessions.exports import Exports
 from session_service.sessions.feed import EventFeed
 from session_service.sessions.orders import OrderService
@@ -49,6 +49,7 @@ from session_service.storage.redis import RedisClient, UnreachableError
 from session_service.storage.session_cache import SessionCache
 from session_service.storage.session_store import SessionStore
 from session_service.storage.startup import await_server
+from session_service.storage.statements import RejectedError
 from session_service.traffic.rate_limiter import TAKE, RateLimiter
 
 if TYPE_CHECKING:
@@ -108,9 +109,13 @@ def _tracer(settings: Settings) -> "Tracer | None":
         return None
     try:
         from session_service.api.tracing import Tracer  # noqa: PLC0415 - an extra, loaded only where it is chosen
+
+        return Tracer(contract.version())
     except ImportError as error:
         sys.exit(f"session-service: TRACES=yes needs the extra opentelemetry: {error}")
-    return Tracer(contract.version())
+    except ValueError:
+        # The message has the value.
+        sys.exit("session-service: TRACES=yes: a variable OTEL_... has a value that is not allowed")
 
 
 def _services(storage: Storage, settings: Settings) -> Services:
@@ -217,8 +222,10 @@ async def _start(
 
 
 async def _warn_of_shortage(pool: ConnectionPool, settings: Settings, processes: int) -> None:
-    if shortage := processes and await find_shortage(pool, settings, processes):
-        _log.warning("%s", shortage)
+    # The start does not depend on it: PostgreSQL may be away again.
+    with suppress(ServiceUnavailableError, RejectedError):
+        if shortage := processes and await find_shortage(pool, settings, processes):
+            _log.warning("%s", shortage)
 
 
 def _insecure_transports(settings: Settings) -> dict[str, None]:

@@ -137,7 +137,6 @@ rejected_requests = Counter(
 )
 requests_in_flight = Gauge(PREFIX + "requests_in_flight", "Requests that have arrived and are processed.")
 body_bytes = Gauge(PREFIX + "request_body_bytes", "Memory of the bodies of requests in flight.")
-connections = Gauge(PREFIX + "connections", "Open connections of clients.")
 batch_size = Histogram(PREFIX + "batch_size", "Calls that were processed as one batch.", ("lane",), _SIZES)
 queue_seconds = Histogram(
     PREFIX + "queue_duration_seconds", "Time that a call was queued for its batch.", ("lane",), _SECONDS

@@ -273,7 +273,8 @@ def _insecure_postgresql(url: str) -> list[str]:
     mode = given.get("sslmode") or os.environ.get("PGSSLMODE")
     if mode in _VERIFIED or all(_is_local(host) for host in hosts):
         return []
-    return ["PostgreSQL is on another host, and its certificate is not verified: set sslmode=verify-full"]
+    advice = "set sslmode=verify-full, and sslrootcert=system or the file of its authority"
+    return [f"PostgreSQL is on another host, and its certificate is not verified: {advice}"]
 
 
 def _insecure_redis(url: str) -> list[str]:

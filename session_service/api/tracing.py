@@ -4,6 +4,7 @@ The SDK reads its own settings, such as OTEL_EXPORTER_OTLP_ENDPOINT, from the en
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
+import logging
 import os
 import time
 from threading import Thread
@@ -16,6 +17,10 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from session_service.api.access_log import Entry
+
+# These log what they refuse: a client's tracestate, and OTEL_EXPORTER_OTLP_HEADERS, which has a secret.
+for _name in ("opentelemetry.trace.span", "opentelemetry.util.re"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 _FLUSH_TIMEOUT = 1.0  # seconds in which the last spans are sent at the end of the process
 _PARENT_HEADERS = {b"traceparent", b"tracestate"}

@@ -6,6 +6,7 @@ import os
 import re
 import select
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -39,6 +40,13 @@ _REJECTED = 'parameter:? "|parameter name "|command-line argument|startup parame
 # The variables with which libpq sets parameters of the server.
 _VARIABLES = {"DateStyle": "PGDATESTYLE", "TimeZone": "PGTZ", "geqo": "PGGEQO"}
 
+
+# For `sslrootcert=system` the OpenSSL in psycopg's wheels looks into a folder that no system has: it gets the
+# certificates that Python trusts.
+_trusted = ssl.get_default_verify_paths()
+for _name, _path in (("SSL_CERT_FILE", _trusted.cafile), ("SSL_CERT_DIR", _trusted.capath)):
+    if _path:
+        os.environ.setdefault(_name, _path)
 
 # psycopg warns of the end of a connection that `PostgresConnection.cancel_safe` closes.
 logging.getLogger("psycopg").addFilter(lambda record: not record.msg.startswith("query cancellation"))

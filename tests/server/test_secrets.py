@@ -15,7 +15,7 @@ from dev.reaper import ROOT
 from tests.conftest import Urls, migrate
 from tests.operations.test_get_health import await_probe
 from tests.support import issuer
-from tests.support.service import Service, folder, running
+from tests.support.service import Service, folder, free_port, running
 from tests.support.waiting import LIMIT
 
 CANARY = "canary"
@@ -38,6 +38,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 **issuer.token_settings(place),
                 "JWT_AUDIENCE": "canary-audience",
                 "JWT_SERVICE_SCOPE": "canary-scope",
+                "TRACES": "yes",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+                "OTEL_EXPORTER_OTLP_HEADERS": "Authorization Bearer canary-otlp",
             }
             with running(settings) as service:
                 texts = [*_all_operations(service), *_invalid_requests(service)]
@@ -124,6 +127,12 @@ def _invalid_requests(service: Service) -> list[str]:
         {"headers": {}},
         {"headers": {"authorization": "Bearer canary.token.canary"}},
         {"headers": {"authorization": "Basic canary"}},
+        {
+            "headers": {
+                "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                "tracestate": "learner canary-state",
+            }
+        },
         {"headers": issuer.bearer("canary-user", aud="canary-wrong")},
         {"headers": headers_of_user | {"content-type": "canary/type"}, "content": b"canary"},
         {"headers": headers_of_user | {"content-type": "application/json"}, "content": b"canary"},

@@ -147,6 +147,23 @@ def test_without_traces_nothing_of_it_is_loaded() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_a_wrong_variable_of_the_sdk_is_refused(migrated: Urls) -> None:
+    """A variable OTEL_... that the SDK rejects ends the start with one line, without its value."""
+    env = {**migrated, "TRACES": "yes", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "canary"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "session_service"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "session-service: TRACES=yes: a variable OTEL_... has a value that is not allowed\n"
+    )
+
+
 def test_traces_without_the_extra_are_refused(migrated: Urls, tmp_path: Path) -> None:
     """TRACES=yes without the extra ends the start with one line that names it."""
     (tmp_path / "opentelemetry").mkdir()

@@ -1,7 +1,10 @@
 """TLS to PostgreSQL and Redis: a server without a trusted certificate is not used."""
 
 import asyncio
+import os
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 from cryptography import x509
 from redis import Redis
 
+from dev.reaper import ROOT
 from session_service.store_urls import insecure_transports
 from tests.conftest import Urls
 from tests.support.authority import LOOPBACK, OTHER_HOST, Authority
@@ -122,3 +126,15 @@ def _check_behind_tls(urls: Urls, tls: ssl.SSLContext | None, check: Callable[[i
         await redis.stop()
 
     asyncio.run(run())
+
+
+def test_certificates_of_the_system_are_found() -> None:
+    """`sslrootcert=system` uses the certificates that Python trusts: psycopg's own OpenSSL finds none."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SSL_CERT_")}
+    code = (
+        "import os, ssl, session_service.storage.connection\n"
+        "found = os.environ.get('SSL_CERT_FILE'), os.environ.get('SSL_CERT_DIR')\n"
+        "paths = ssl.get_default_verify_paths()\n"
+        "assert found == (paths.cafile, paths.capath) and any(found), found"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True)

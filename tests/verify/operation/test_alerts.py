@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 
 import psutil
@@ -159,6 +160,8 @@ def test_every_query_of_the_dashboard_is_valid(site: Site) -> None:
 def test_no_alert_fires_on_a_healthy_service(site: Site) -> None:
     """While learners start, save and complete for twenty scrapes, no alert fires or waits to fire."""
     scrapes = "session_service_request_duration_seconds_count"
+    # Before the first scrape Prometheus knows no instance.
+    eventually(lambda: site.prometheus.query("ALERTS") == [])
     for _ in range(20):
         site.work()
         assert site.prometheus.query("ALERTS") == []
@@ -231,6 +234,41 @@ def test_alert_of_an_instance_that_is_down(site: Site) -> None:
     """After the service is killed the alert of the instance fires."""
     site.service.process.kill()
     site.await_alerts("SessionServiceDown")
+
+
+@pytest.mark.needs("promtool")
+@pytest.mark.parametrize(
+    ("series", "shown"),
+    [
+        ({"up": 1}, "a does not serve"),
+        ({"up": 0, "session_service_database_available": 1}, "a does not serve"),
+        ({}, "Prometheus knows no instance"),
+        ({"up": 1, "session_service_database_available": 0}, None),
+        ({"up": 1, "session_service_database_available": 1}, None),
+    ],
+)
+def test_an_instance_without_metrics_of_the_database_does_not_serve(
+    series: dict[str, int], shown: str | None, tmp_path: Path
+) -> None:
+    """The alert fires, too, for an instance that never ends its start, and if there is no instance at all."""
+    labels = {"job": "session-service"} | ({"instance": "a"} if series else {})
+    named = ", ".join(f'{name}="{value}"' for name, value in labels.items())
+    alert = {
+        "exp_labels": {"severity": "page", **labels},
+        "exp_annotations": {"summary": shown, "runbook_url": "docs/operations.md#sessionservicedown"},
+    }
+    test = {
+        "interval": "15s",
+        "input_series": [
+            {"series": f"{name}{{{named}}}", "values": f"{value}x20"} for name, value in series.items()
+        ],
+        "alert_rule_test": [
+            {"eval_time": "3m", "alertname": "SessionServiceDown", "exp_alerts": [alert] if shown else []}
+        ],
+    }
+    rules = str(ROOT / "deploy/prometheus/alerts.yaml")
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": [rules], "tests": [test]}))
+    subprocess.run(["promtool", "test", "rules", tmp_path / "test.yaml"], check=True)
 
 
 @pytest.mark.needs("prometheus")
