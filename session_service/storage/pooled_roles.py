@@ -18,19 +18,26 @@ INTERVAL = 0.1  # seconds between two attempts
 _log = logging.getLogger(__name__)
 
 
-async def store_settings(name: str, url: str, search_path: str) -> None:
+async def prepare_role(name: str, url: str, search_path: str) -> None:
     """Store the settings for the role of the URL, and end its older connections; only behind a pooler.
+
+    The connection to PostgreSQL that served this is ended, too: the pooler would keep it for a while
+    (server_idle_timeout), and bin/fence would take it for one of an instance.
 
     Raise SettingError if one of them stays in use. A database that is out of reach gets a warning: where the
     migration runs, the pooler may not be within reach.
     """
     try:
         async with await _connect(url) as connection:
-            if not await session_settings.store(connection, search_path):
+            is_changed = await session_settings.store_settings(connection, search_path)
+            if not connection.pooled:
                 return
             async with connection.transaction():
-                await session_settings.read(connection)
+                await session_settings.apply(connection)
                 clock = await queries.get_clock(connection)
+            if not is_changed:
+                await _end_own(connection)
+                return
     except (psycopg.OperationalError, ServiceUnavailableError) as error:
         _log.warning(
             "session-service: the settings of the role of %s were not checked: %s", name, reason(error)
@@ -45,16 +52,23 @@ async def store_settings(name: str, url: str, search_path: str) -> None:
 
 
 async def _end_older(url: str, before: datetime) -> bool:
-    """End the connections of the role that are older; return whether none is left."""
+    """End the connections of the role that are older, and mark its settings; return whether none is left."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while asyncio.get_running_loop().time() < end:
         # An older connection that executes the statement ends itself.
         with suppress(psycopg.OperationalError, ServiceUnavailableError):
             async with await _connect(url) as connection:
                 if not await queries.end_connections(connection, before=before):
+                    await session_settings.mark_kept(connection)
+                    await _end_own(connection)
                     return True
         await asyncio.sleep(INTERVAL)
     return False
+
+
+async def _end_own(connection: PostgresConnection) -> None:
+    with suppress(psycopg.OperationalError, ServiceUnavailableError):
+        await queries.end_own_connection(connection)
 
 
 async def _connect(url: str) -> PostgresConnection:
