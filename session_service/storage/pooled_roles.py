@@ -29,26 +29,32 @@ async def prepare_role(name: str, url: str, search_path: str) -> None:
     """
     try:
         async with await _connect(url) as connection:
-            is_changed = await session_settings.store_settings(connection, search_path)
-            if not connection.pooled:
-                return
-            async with connection.transaction():
-                await session_settings.apply(connection)
-                clock = await queries.get_clock(connection)
-            if not is_changed:
-                await _end_own(connection)
-                return
+            stored_at = await _store(connection, search_path)
     except (psycopg.OperationalError, ServiceUnavailableError) as error:
         _log.warning(
             "session-service: the settings of the role of %s were not checked: %s", name, reason(error)
         )
         return
-    # The clock has whole milliseconds.
-    if not await _end_older(url, clock.now + timedelta(milliseconds=1)):
+    if stored_at and not await _end_older(url, stored_at):
         raise SettingError(
             f"the connection pooler of {name} has connections in use from before the settings of its role: "
             "run bin/migrate again"
         )
+
+
+async def _store(connection: PostgresConnection, search_path: str) -> datetime | None:
+    """Store the settings; return the time if connections from before it may have others."""
+    is_changed = await session_settings.store_settings(connection, search_path)
+    if not connection.pooled:
+        return None
+    if not is_changed:
+        await _end_own(connection)
+        return None
+    async with connection.transaction():
+        await session_settings.apply(connection)
+        clock = await queries.get_clock(connection)
+    # The clock has whole milliseconds.
+    return clock.now + timedelta(milliseconds=1)
 
 
 async def _end_older(url: str, before: datetime) -> bool:
