@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from session_service import store_urls
 from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.settings import cache_seconds, database_url, migration_database_url, redis_url
@@ -74,6 +75,7 @@ def _arguments() -> Namespace:
 
 async def _run(options: Namespace) -> None:
     url = migration_database_url()
+    _service_role()
     async with (
         await PostgresConnection.connect(url, autocommit=True) as connection,
         RedisClient(redis_url()) as redis,
@@ -138,16 +140,30 @@ async def _check_alone(connection: PostgresConnection) -> None:
 
     Those of an instance that has just ended, or whose start this fence prevents, last for a moment.
     """
-    given = conninfo_to_dict(database_url()).get("user") or os.environ.get("PGUSER")
-    role = str(given or connection.info.user)
+    role = _service_role() or connection.info.user
     end = asyncio.get_running_loop().time() + PATIENCE
     while count := await queries.count_service_connections(connection, role=role):
         if asyncio.get_running_loop().time() < end:
             await asyncio.sleep(INTERVAL)
             continue
         raise FenceError(
-            f"the role {role} has {count} other connections: stop the service and bin/webhooks first"
+            f"the role {role} has {count} other connections: stop the service and bin/webhooks first; "
+            "if PgBouncer keeps them (server_idle_timeout), run RECONNECT in its console"
         )
+
+
+def _service_role() -> str:
+    """Return the role of the service, "" if it is that of bin/fence; raise FenceError if it is unknown."""
+    url = database_url()
+    if url == migration_database_url():
+        return ""
+    if role := store_urls.user_of(url):
+        return role
+    # libpq prefers the user of a service file to that of PGUSER.
+    is_in_file = "service" in conninfo_to_dict(url) or "PGSERVICE" in os.environ
+    if is_in_file or not os.environ.get("PGUSER"):
+        raise FenceError("DATABASE_URL must name its user: bin/fence looks for connections of the service")
+    return os.environ["PGUSER"]
 
 
 async def _fence(connection: PostgresConnection, era: UUID) -> None:

@@ -23,6 +23,7 @@ from session_service.storage import pooled_roles, queries, session_settings, sql
 from session_service.storage.connection import PostgresConnection, find_rejected_option, reason
 from session_service.storage.pool import ConnectionPool
 from session_service.storage.queries import Migration
+from session_service.storage.server_rows import ConnectionSetting
 from session_service.storage.statements import RejectedError
 
 FOLDER = sql_files.FOLDER / "schema"
@@ -61,7 +62,7 @@ async def migrate(
     async with await PostgresConnection.connect(
         url, autocommit=True, connect_timeout=10, prepare_threshold=None
     ) as connection:
-        search_path = await session_settings.configure_directly(connection, _ADVICE)
+        settings = await session_settings.configure_directly(connection, _ADVICE)
         await queries.allow_long_statements(connection, local=False)
         await _check_settings(connection)
         await _lock(connection)
@@ -75,7 +76,7 @@ async def migrate(
         await _grant(connection, "ERASE_DATABASE_URL", erase_url or "", first)
     for name, role_url in (("DATABASE_URL", service_url), ("ERASE_DATABASE_URL", erase_url)):
         if role_url and role_url != url:
-            await pooled_roles.store_settings(name, role_url, search_path)
+            await pooled_roles.prepare_role(name, role_url, _search_path(settings))
     return missing
 
 
@@ -223,6 +224,10 @@ async def _execute(connection: PostgresConnection, file: Path) -> None:
     """Execute the statements of a file one by one: some proxies and extensions take no others."""
     for statement in _statements(file):
         await connection.execute(statement)
+
+
+def _search_path(settings: list[ConnectionSetting]) -> str:
+    return next((one.value for one in settings if one.name == "search_path"), "")
 
 
 def _statements(file: Path) -> list[str]:

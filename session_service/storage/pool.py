@@ -30,6 +30,19 @@ _log = logging.getLogger(__name__)
 Configure = Callable[[PostgresConnection], Awaitable[object]]
 
 
+def _is_refused(error: BaseException | None) -> bool:
+    """Return whether the first statement of a connection failed because PostgreSQL is away.
+
+    A connection pooler takes connections all the same, and ends them at the statement. PostgreSQL is there if
+    it has sent an ERROR, and may be slow if PgBouncer has waited for it (query_wait_timeout).
+    """
+    return (
+        isinstance(error, psycopg.OperationalError)
+        and error.diag.severity_nonlocalized != "ERROR"
+        and "query_wait_timeout" not in str(error)
+    )
+
+
 class ThrottleFilter(logging.Filter):
     """A log filter that passes each message once in LOG_INTERVAL: in an outage the pool repeats them."""
 
@@ -86,6 +99,12 @@ class ConnectionPool(AsyncConnectionPool[PostgresConnection]):
         except psycopg.OperationalError:
             self._breaker.trip()
             raise
+        except ServiceUnavailableError as error:
+            if not connection.unusable and _is_refused(error.__cause__):
+                self._breaker.trip()
+                # The idle connections lead to the same pooler: they would keep the breaker closed.
+                await self._recycle()
+            raise error.__cause__ or error from None
         finally:
             deadline.cancel()
         self._breaker.reset(connection)

@@ -13,6 +13,7 @@ from session_service.storage.server_rows import ConnectionSetting
 
 # The settings that PgBouncer keeps for each client: PostgreSQL reports them.
 TRACKED = {"datestyle", "intervalstyle", "timezone", "standard_conforming_strings"}
+MARK = "enable_seqscan"  # the setting of mark_settings.sql
 
 
 class PoolerError(SettingError):
@@ -25,10 +26,10 @@ async def configure(connection: PostgresConnection) -> int:
     Behind a pooler only those that it keeps for each client are set: raise PoolerError unless its role and
     the server connection have the others.
     """
-    settings = await read(connection)
+    settings = await apply(connection)
     if connection.pooled and _differing(settings) & TRACKED:
         await queries.set_tracked_settings(connection)
-        settings = await read(connection)
+        settings = await apply(connection)
     if connection.pooled:
         _check(settings)
     else:
@@ -36,29 +37,42 @@ async def configure(connection: PostgresConnection) -> int:
     return settings[0].pid
 
 
-async def configure_directly(connection: PostgresConnection, advice: str) -> str:
-    """Set the settings of a connection; return its search_path. Behind a pooler raise SettingError."""
-    settings = await read(connection)
+async def configure_directly(connection: PostgresConnection, advice: str) -> list[ConnectionSetting]:
+    """Set the settings of a connection, and return them; behind a pooler raise SettingError."""
+    settings = await apply(connection)
     if connection.pooled:
         raise SettingError(advice)
-    return next((one.value for one in settings if one.name == "search_path"), "")
+    return settings
 
 
-async def store(connection: PostgresConnection, search_path: str) -> bool:
-    """Store the settings for the role of a connection through a pooler; return whether any was missing."""
+async def store_settings(connection: PostgresConnection, search_path: str) -> bool:
+    """Store the settings for the role of a connection through a pooler.
+
+    Return whether connections of the role may have others: they have to end, and `mark_kept` has to follow.
+    """
     async with connection.transaction():
         await queries.set_search_path(connection, path=search_path)
-        settings = await read(connection)
+        settings = await apply(connection)
         if not connection.pooled:
             return False
         missing = [one.name for one in settings if one.stored != one.value]
         if missing:
             await queries.name_settings(connection, names=",".join(missing))
             await queries.store_settings(connection)
+            # Until `mark_kept`, a setting is stored in another spelling: it counts as missing.
+            await queries.mark_settings(connection)
     return bool(missing or _differing(settings) - TRACKED)
 
 
-async def read(connection: PostgresConnection) -> list[ConnectionSetting]:
+async def mark_kept(connection: PostgresConnection) -> None:
+    """Mark the stored settings as those of every connection of the role."""
+    async with connection.transaction():
+        await apply(connection)
+        await queries.name_settings(connection, names=MARK)
+        await queries.store_settings(connection)
+
+
+async def apply(connection: PostgresConnection) -> list[ConnectionSetting]:
     """Set the settings, behind a pooler until the transaction ends; return their values before and after."""
     settings = await queries.configure(connection, backend=connection.info.backend_pid)
     connection.pooled = settings[0].pooled

@@ -15,7 +15,7 @@ from session_service.environment import SettingError
 from session_service.sessions.errors import ServiceUnavailableError
 from session_service.storage.connection import PostgresConnection, find_rejected_option, reason
 from session_service.storage.pool import ConnectionPool
-from session_service.storage.session_settings import PoolerError, configure, read
+from session_service.storage.session_settings import PoolerError, apply, configure
 from session_service.storage.statements import RejectedError
 
 ROUNDS = 5  # attempts to have one server connection serve two clients
@@ -57,13 +57,13 @@ async def _check(pool: ConnectionPool, name: str) -> None:
     """Connect; behind a pooler raise SettingError unless it keeps the guarantees."""
     try:
         async with _connection(pool) as connection:
-            await read(connection)
+            (first, *_) = await apply(connection)
             if connection.pooled:
                 _check_options(name, str(pool.conninfo))
                 await _check_transactions(name, connection)
             served_by = await configure(connection)
             if connection.pooled:
-                await _check_prepared(pool, connection, served_by)
+                await check_prepared(pool, connection, {first.pid, served_by})
     except PoolerError as error:
         raise SettingError(f"the connection pooler of {name} {error}") from None
     except RejectedError as error:
@@ -74,17 +74,21 @@ async def _check(pool: ConnectionPool, name: str) -> None:
         raise
 
 
-async def _check_prepared(pool: ConnectionPool, connection: PostgresConnection, served_by: int) -> None:
+async def check_prepared(pool: ConnectionPool, connection: PostgresConnection, prepared: set[int]) -> None:
     """Raise RejectedError if the pooler has no prepared statements, and they are used.
 
-    `configure` is a prepared statement. Either the other client gets the same server connection, which has
-    its name already, or this one another, which has not. Neither happens in session mode.
+    `apply` is a prepared statement, which has the same name for each client, and `prepared` are the server
+    connections that have it. It fails without support if another client gets one of them, where the name is
+    taken, or if this one gets one of the others, where the name is not known. One that another client has
+    just prepared proves nothing: it has the same statement.
     """
     for _ in range(ROUNDS if pool.prepares else 0):
         async with _connection(pool) as other:
-            if await configure(other) == served_by:
-                return
-        if await configure(connection) != served_by:
+            pid = (await apply(other))[0].pid
+        if pid in prepared:
+            return
+        prepared.add(pid)
+        if (await apply(connection))[0].pid not in prepared:
             return
 
 

@@ -41,7 +41,8 @@ HELD = "select pid from pg_stat_activity where wait_event_type = 'Lock' and quer
 Database = tuple[Urls, psycopg.Connection]
 
 
-def _run(urls: Urls, *arguments: str, command: str = "") -> subprocess.CompletedProcess[str]:
+def run_fence(urls: Urls, *arguments: str, command: str = "") -> subprocess.CompletedProcess[str]:
+    """Run bin/fence with the settings."""
     words = [command] if command else [sys.executable, "-m", "session_service.storage.fence_command"]
     return subprocess.run(
         [*words, *arguments],
@@ -55,7 +56,7 @@ def _run(urls: Urls, *arguments: str, command: str = "") -> subprocess.Completed
 
 def _refusal(urls: Urls, *arguments: str) -> str:
     """Return the one line with which the command fails."""
-    done = _run(urls, *arguments)
+    done = run_fence(urls, *arguments)
     assert done.returncode == 1, done
     (line,) = done.stderr.splitlines()
     return line
@@ -97,7 +98,7 @@ def test_every_session_gets_a_version_that_was_never_shown(migrated_database: Da
         given(service, "deadline", expired, expires_at="2000-01-01T00:00:00Z")
         before = {session: shown(service, session) for session in (one, paused, completed, expired)}
         cursor = newest(service)
-    done = _run(urls, command="bin/fence")
+    done = run_fence(urls, command="bin/fence")
     assert (done.returncode, done.stderr) == (0, "")
     with running(urls) as service:
         for session, old in before.items():
@@ -124,14 +125,14 @@ def test_the_cache_is_cleared(migrated_database: Database, cache: Redis) -> None
         session = str(service.start()["id"])
     cache.set(f"session:{session}", b"s1 9 9999999999999 ada 7 none {}")
     cache.set("session:of-another-program", "kept")
-    assert _run(urls).returncode == 0
+    assert run_fence(urls).returncode == 0
     assert (cache.exists(f"session:{session}"), cache.delete("session:of-another-program")) == (0, 1)
 
 
 def test_a_dry_run_changes_nothing(many: Database) -> None:
     """It says how many sessions there are and which version is the highest, and changes none."""
     urls, database = many
-    done = _run(urls, "--dry-run")
+    done = run_fence(urls, "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
     size = 2 * STEP + STEP // 2
     assert done.stdout == f"sessions: {size}, of which {size} run or are paused; highest version: 1\n"
@@ -143,8 +144,8 @@ def test_an_interrupted_run_is_continued(interrupted: Database) -> None:
     """After SIGKILL a second run with --continue finishes: each session has one jump, with one line."""
     urls, database = interrupted
     assert f"was interrupted after {STEP} sessions" in _refusal(urls)
-    assert f"was interrupted after {STEP} sessions" in _run(urls, "--dry-run").stdout
-    done = _run(urls, "--continue")
+    assert f"was interrupted after {STEP} sessions" in run_fence(urls, "--dry-run").stdout
+    done = run_fence(urls, "--continue")
     assert (done.returncode, done.stderr) == (0, "")
     size = 2 * STEP + STEP // 2
     assert f"{size} sessions done" in done.stdout
@@ -156,7 +157,7 @@ def test_an_interrupted_run_is_continued(interrupted: Database) -> None:
 def test_a_run_after_a_further_restore_begins_again(interrupted: Database) -> None:
     """With --anew all sessions jump, also those that the interrupted run has reached."""
     urls, database = interrupted
-    assert _run(urls, "--anew").returncode == 0
+    assert run_fence(urls, "--anew").returncode == 0
     assert database.execute(VERSIONS).fetchall() == [(1 + JUMP, STEP + STEP // 2), (1 + 2 * JUMP, STEP)]
     assert database.execute("select from fences where finished_at is null").fetchall() == []
 
@@ -169,7 +170,7 @@ def test_the_service_does_not_start_before_the_end(interrupted: Database, tmp_pa
     endpoints = tmp_path / "webhooks.json"
     endpoints.write_text(json.dumps({"grading": local("http://127.0.0.1:1")}))
     assert line in failed_start({**urls, "WEBHOOKS_FILE": str(endpoints)}, "session_service.webhooks")
-    assert _run(urls, "--continue").returncode == 0
+    assert run_fence(urls, "--continue").returncode == 0
     with running(urls) as service:
         service.start()
 
@@ -197,7 +198,7 @@ def test_it_stops_when_an_instance_appears(many: Database) -> None:
             holder.rollback()
             _, errors = runner.communicate()
     assert (runner.returncode, "stop the service" in errors) == (1, True)
-    assert _run(urls, "--continue").returncode == 0
+    assert run_fence(urls, "--continue").returncode == 0
     assert database.execute(FENCED).fetchall() == [(2 * STEP + STEP // 2,) * 2]
 
 
@@ -224,7 +225,7 @@ def test_a_version_without_room_is_refused(migrated_database: Database) -> None:
     assert f"session {session} has a version above" in _refusal(urls)
     assert database.execute(FENCED).fetchall() == [(0, 0)]
     database.execute("update quiz_sessions set version = %s where version > 1", [MAX_VERSION])
-    assert _run(urls).returncode == 0
+    assert run_fence(urls).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -241,6 +242,22 @@ def test_it_refuses_what_it_cannot_do(migrated_database: Database, settings: Url
     database.execute(MANY, [1])
     assert line in _refusal({**urls, **settings})
     assert database.execute(VERSIONS).fetchall() == [(1, 1)]
+
+
+def test_a_service_without_a_named_user_is_refused(migrated_database: Database, tmp_path: Path) -> None:
+    """If the user of DATABASE_URL is not known, bin/fence changes nothing; PGUSER may name it."""
+    urls, database = migrated_database
+    unnamed = {**urls, "DATABASE_URL": urls["DATABASE_URL"].replace("session_service@", "")}
+    refused = "DATABASE_URL must name its user"
+    assert unnamed["DATABASE_URL"] != urls["DATABASE_URL"]
+    assert refused in _refusal({**unnamed, "PGUSER": ""})
+    service_file = tmp_path / "services"
+    service_file.write_text("[one]\nuser=session_service\n")
+    in_file = {"PGSERVICE": "one", "PGSERVICEFILE": str(service_file), "PGUSER": "app"}
+    assert refused in _refusal({**unnamed, **in_file})
+    with running(urls):
+        assert "the role session_service has" in _refusal({**unnamed, "PGUSER": "session_service"})
+    assert database.execute("select from fences").fetchall() == []
 
 
 def test_an_older_schema_is_refused(fresh_database: Urls) -> None:

@@ -232,13 +232,37 @@ MUTATIONS = [
     Mutation(
         "older connections of a role ended",
         "session_service/storage/pooled_roles.py",
-        force("store_settings", "await _end_older($$$)", value=True),
+        force("prepare_role", "await _end_older($$$)", value=True),
         "tests/verify/poolers/test_pgbouncer.py::test_bin_migrate_stores_the_settings",
+    ),
+    Mutation(
+        "settings of a role that older connections lack",
+        SETTINGS,
+        remove("store_settings", "await queries.mark_settings($CONNECTION)"),
+        "tests/verify/poolers/test_pgbouncer.py::test_bin_migrate_fails_until_older_connections_have_ended",
+    ),
+    Mutation(
+        "no connection of bin/migrate left in a pooler",
+        "session_service/storage/pooled_roles.py",
+        remove("_end_own", "await queries.end_own_connection($CONNECTION)"),
+        "tests/verify/poolers/test_pgbouncer.py::test_bin_fence_works_after_bin_migrate",
+    ),
+    Mutation(
+        "prepared statements of a pooler that another client has prepared",
+        "session_service/storage/startup.py",
+        remove("check_prepared", "prepared.add($PID)"),
+        "tests/verify/poolers/test_pgbouncer.py::test_prepared_statements_while_others_hold_connections",
+    ),
+    Mutation(
+        "circuit breaker behind a pooler",
+        "session_service/storage/pool.py",
+        force("ConnectionPool._prepare", "_is_refused($$$)", value=False),
+        "tests/verify/poolers/test_circuit_breaker.py::test_it_opens_and_closes_by_itself",
     ),
     Mutation(
         "prepared statements of a pooler",
         "session_service/storage/startup.py",
-        remove("_check", "await _check_prepared($$$)"),
+        remove("_check", "await check_prepared($$$)"),
         "tests/verify/poolers/test_pgbouncer.py::test_prepared_statements",
     ),
     Mutation(

@@ -1,5 +1,6 @@
 """Tests of PgBouncer: everything works through it, and a start that would lose a guarantee is refused."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,10 +9,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from session_service.environment import SettingError
+from session_service.storage import pooled_roles, session_settings, statements
+from session_service.storage.connection import PostgresConnection
+from session_service.storage.startup import check_prepared
+from session_service.storage.statements import RejectedError
 from tests.conftest import Urls, migrate
 from tests.erasing.test_command import run_erase
 from tests.operations.test_get_health import await_probe
 from tests.setup.test_export_command import run_export
+from tests.storage.test_fence import run_fence
 from tests.support import webhooks
 from tests.support.database_settings import check_operations, close_connections, with_options
 from tests.support.erasing import new_user
@@ -20,6 +27,12 @@ from tests.support.service import failed_start, folder, running
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.needs(COMMAND)
+
+END_IDLE = """
+    select pg_terminate_backend(pid)
+    from pg_stat_activity
+    where usename = 'session_service' and datname = current_database() and state = 'idle'
+"""
 
 Start = Callable[..., AbstractContextManager[Pooler]]
 
@@ -144,6 +157,24 @@ def test_prepared_statements(start: Start, database: psycopg.Connection) -> None
             check_operations(service, database)
 
 
+def test_prepared_statements_while_others_hold_connections(start: Start) -> None:
+    """A statement that another client has just prepared is not taken for one that the pooler has."""
+    with start("transaction", "max_prepared_statements = 0" if prepares("transaction") else "") as pooler:
+        migrate(pooler.urls)
+        url = pooler.urls["DATABASE_URL"]
+
+        async def probe() -> None:
+            pool = statements.pool(url, 1, session_settings.configure)
+            async with await PostgresConnection.connect(url, **pool.options) as connection:
+                served_by = await session_settings.configure(connection)
+                with psycopg.connect(url) as other:
+                    assert other.execute("select pg_backend_pid()").fetchone() == (served_by,)
+                    with pytest.raises(RejectedError):
+                        await check_prepared(pool, connection, {served_by})
+
+        asyncio.run(probe())
+
+
 def test_prepared_statements_in_session_mode(start: Start, database: psycopg.Connection) -> None:
     """In session mode statements are prepared."""
     with start("session") as pooler:
@@ -203,6 +234,44 @@ def test_bin_migrate_ends_only_older_connections(start: Start) -> None:
             kept.execute("select 1")
             migrate(pooler.urls)
             assert kept.execute("select 1").fetchone() == (1,)
+
+
+def test_bin_migrate_fails_until_older_connections_have_ended(
+    start: Start, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an older connection is in a transaction, bin/migrate fails each time, and so does the service."""
+    monkeypatch.setattr(pooled_roles, "PATIENCE", 1)
+    with start("transaction") as pooler:
+        with psycopg.connect(pooler.urls["DATABASE_URL"]) as early:
+            early.execute("select 1")
+            for _ in range(2):
+                with pytest.raises(SettingError, match="has connections in use from before"):
+                    migrate(pooler.urls)
+                database.execute(END_IDLE)
+            assert _refusal(pooler.urls).endswith("its role lacks (enable_seqscan): run bin/migrate")
+        migrate(pooler.urls)
+        with running(pooler.urls) as service:
+            service.start()
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_bin_fence_works_after_bin_migrate(start: Start, mode: str) -> None:
+    """bin/migrate leaves no connection of the service's role in PgBouncer, so that bin/fence may follow."""
+    with start(mode) as pooler:
+        for _ in range(2):
+            migrate(pooler.urls)
+            assert run_fence(pooler.urls).stderr == ""
+
+
+def test_bin_fence_names_the_connections_of_a_pooler(start: Start) -> None:
+    """With connections that PgBouncer has kept, bin/fence names RECONNECT, after which it works."""
+    with start("transaction") as pooler:
+        migrate(pooler.urls)
+        _shown(pooler, "timezone")
+        (line,) = run_fence(pooler.urls).stderr.splitlines()
+        assert line.endswith("if PgBouncer keeps them (server_idle_timeout), run RECONNECT in its console")
+        pooler.execute("reconnect")
+        assert run_fence(pooler.urls).stderr == ""
 
 
 def test_bin_webhooks_needs_a_direct_connection(start: Start, tmp_path: Path) -> None:
