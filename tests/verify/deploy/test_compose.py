@@ -228,6 +228,63 @@ def test_the_compose_file_fits_the_service() -> None:
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > serve.GRACEFUL_TIMEOUT
 
 
+@pytest.mark.parametrize(
+    ("file", "service", "fixed"),
+    [
+        (ALL, "service", {"DATABASE_URL", "REDIS_URL"}),
+        # An instance beside another one is never without authentication.
+        (COMPOSE, "service-1", {"AUTH", "ALLOW_UNAUTHENTICATED"}),
+        (COMPOSE, "service-2", {"AUTH", "ALLOW_UNAUTHENTICATED"}),
+    ],
+)
+def test_settings_of_the_shell_reach_the_service(file: dict[str, Any], service: str, fixed: set[str]) -> None:
+    """Each setting of the service is taken from the shell, or a secret is from a file; few are fixed."""
+    one = file["services"][service]
+    given = one["environment"]
+    passed = {name for name, value in given.items() if str(value).startswith(f"${{{name}:")}
+    files = {name.removesuffix("_FILE") for name in given if name.endswith("_FILE")}
+    if file is COMPOSE:
+        assert "# ERASE_DATABASE_URL_FILE:" in TEXT
+        files.add("ERASE_DATABASE_URL")
+    assert passed | files | fixed | ELSEWHERE == KNOWN
+    assert given[OTLP] is None
+    # The metrics are published where ADMIN_HOST and ADMIN_PORT say.
+    assert given["ADMIN_HOST"] == "0.0.0.0"  # noqa: S104 - in a container
+    (admin,) = [port for port in one["ports"] if port.endswith(f":{given['ADMIN_PORT']}")]
+    assert re.match(r"\$\{ADMIN_HOST:-127\.0\.0\.1\}:\$\{ADMIN_PORT(_2)?:-946[45]\}:", admin)
+
+
+@pytest.mark.parametrize("file", [ALL, COMPOSE], ids=["docker-compose.yml", "deploy/compose"])
+def test_images_have_a_version_and_logs_an_end(file: dict[str, Any]) -> None:
+    """Images have the tag VERSION, by default that of the contract; the log of each container is rotated."""
+    for name, one in file["services"].items():
+        if "build" in one:
+            assert one["image"] == f"session-service:${{VERSION:-{contract.version()}}}", name
+        assert one["logging"] == {"driver": "local", "options": {"max-size": "50m", "max-file": "5"}}, name
+
+
+def test_both_files_run_all_commands() -> None:
+    """Both files migrate, which gives bin/fence its URLs, too, and have webhooks with their health check."""
+    for file in (ALL, COMPOSE):
+        services = file["services"]
+        given = {name.removesuffix("_FILE") for name in services["migrate"]["environment"]}
+        assert given >= {"DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL"}
+        webhooks = services["webhooks"]
+        assert (webhooks["command"][2], webhooks["profiles"]) == ("session_service.webhooks", ["webhooks"])
+        assert webhooks["healthcheck"]["test"][-1] == "--status"
+
+
+def test_erasing_can_be_switched_on() -> None:
+    """The lines that are comments give the secret to the instances and to the migrations."""
+    services = yaml.safe_load(uncommented(TEXT))
+    secret = services["secrets"]["erase-database-url"]["file"]
+    assert secret == services["secrets"]["database-url"]["file"].replace("database-url", "erase-database-url")
+    for name in ("service-1", "service-2", "migrate"):
+        one = services["services"][name]
+        assert one["environment"]["ERASE_DATABASE_URL_FILE"] == "/run/secrets/erase-database-url"
+        assert "erase-database-url" in one["secrets"]
+
+
 async def _await_served(port: int) -> None:
     """Wait until a request is served through HAProxy, whose own error is one of the contract before."""
     client = KeepAliveClient()
