@@ -184,16 +184,16 @@ def test_without_an_instance_the_error_is_that_of_the_contract(migrated: Urls) -
 def test_host_names_work_without_a_resolver(migrated: Urls) -> None:
     """Outside of Docker instances may be host names: they are in use also after HAProxy's longest hold."""
     with site(migrated, "localhost") as (port, _):
-        asyncio.run(_await_ready(port))
+        asyncio.run(_await_served(port))
         sleep(HOLD + 5)
-        asyncio.run(_await_ready(port))
+        asyncio.run(_await_served(port))
 
 
 @pytest.mark.needs("haproxy")
 def test_the_resolver_is_asked_for_host_names(migrated: Urls) -> None:
     """In Docker the names of the instances are known to RESOLVER only, which may give other addresses."""
     with resolving() as resolver, site(migrated, "service.test", RESOLVER=resolver) as (port, _):
-        asyncio.run(_await_ready(port))
+        asyncio.run(_await_served(port))
 
 
 def test_the_proxy_closes_idle_connections_first() -> None:
@@ -226,17 +226,6 @@ def test_the_compose_file_fits_the_service() -> None:
     assert all((CONFIG.parent / volume.split(":")[0]).exists() for volume in proxy["volumes"])
     for name in proxy["depends_on"]:
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > serve.GRACEFUL_TIMEOUT
-
-
-async def _await_ready(port: int) -> None:
-    """Wait until the service is ready through HAProxy."""
-    client = KeepAliveClient()
-
-    async def ready() -> bool:
-        return (await client.send(port, "GET", "/health/ready")).status == 200
-
-    await eventually_async(ready)
-    client.close()
 
 
 @pytest.mark.parametrize(
@@ -294,6 +283,19 @@ def test_erasing_can_be_switched_on() -> None:
         one = services["services"][name]
         assert one["environment"]["ERASE_DATABASE_URL_FILE"] == "/run/secrets/erase-database-url"
         assert "erase-database-url" in one["secrets"]
+
+
+async def _await_served(port: int) -> None:
+    """Wait until a request is served through HAProxy, whose own error is one of the contract before."""
+    client = KeepAliveClient()
+
+    async def served() -> bool:
+        return (await client.send(port, "GET", "/api/sessions?user_id=ada")).status == 200
+
+    try:
+        await eventually_async(served)
+    finally:
+        client.close()
 
 
 def _served(clients: Load, since: float) -> set[int]:
