@@ -298,7 +298,7 @@ def test_the_job_can_run_the_fence(migrated: Urls, tmp_path: Path) -> None:
     command = [sys.executable, *arguments, "--dry-run"]
     env = _environment(pod, migrated, tmp_path)
     ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert ended.stdout.startswith("sessions: 0, "), ended.stderr
+    assert ended.stdout.startswith("sessions: "), ended.stderr
 
 
 def test_the_commands_work_in_order(fresh_database: Urls, tmp_path: Path) -> None:
