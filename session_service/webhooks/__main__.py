@@ -28,6 +28,9 @@ from session_service.webhooks.sender import Sender
 
 POOL_SIZE = 4  # connections for the statements of all endpoints; the lock has one more
 REPORT_INTERVAL = 60.0  # seconds between two reports of the lag in the log
+STOP_INTERVAL = (
+    10.0  # seconds between two cancellations at the end: longer than posts in flight are waited for
+)
 
 _log = logging.getLogger(__name__)
 
@@ -81,8 +84,10 @@ async def _serve(url: str, listed: tuple[Endpoint, ...]) -> None:
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
-    serving.cancel()
-    await asyncio.wait({serving})
+    # Python 3.11's asyncio.wait_for can swallow a cancellation in psycopg.
+    while not serving.done():
+        serving.cancel()
+        await asyncio.wait({serving}, timeout=STOP_INTERVAL)
     if not serving.cancelled():
         serving.result()
 
