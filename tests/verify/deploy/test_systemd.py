@@ -138,7 +138,7 @@ def test_the_unit_of_the_migrations_can_run_the_fence(migrated: Urls, tmp_path: 
     env = environment(unit, tmp_path, migrated)
     fence = [*command(unit)[:-1], "fence", "--dry-run"]
     ended = subprocess.run(fence, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert ended.stdout.startswith("sessions: 0, "), ended.stderr
+    assert ended.stdout.startswith("sessions: "), ended.stderr
 
 
 def test_the_webhooks_run(migrated: Urls, tmp_path: Path) -> None:
