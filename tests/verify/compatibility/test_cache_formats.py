@@ -126,7 +126,10 @@ def test_the_cache_never_goes_back(
     """
     session_id = uuid4()
 
-    async def write(version: int) -> bool:
+    def write(version: int) -> bool:
+        return asyncio.run(attempt(version))
+
+    async def attempt(version: int) -> bool:
         async with session_cache(migrated["REDIS_URL"]) as current:
             if version == 2:
                 await current.put_if_newer([(encoded_session(session_id, 2), FOREVER)])
@@ -143,7 +146,7 @@ def test_the_cache_never_goes_back(
         if version % 2:
             release_before.put(session_id, version, {"id": str(session_id), "user_id": "ada"})
         else:
-            eventually(partial(lambda version: asyncio.run(write(version)), version))
+            eventually(partial(write, version))
         assert release_before.get(session_id)[0] == newest
 
 

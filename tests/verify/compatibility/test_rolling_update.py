@@ -128,8 +128,7 @@ async def _update(fleet: Fleet) -> None:
         await asyncio.to_thread(fleet.end, old)
         await _requests(fleet)
     fleet.shared.changes = "kept by the release before"
-    for kind in ("extend", "erase"):
-        await eventually_async(lambda kind=kind: any(one.kind == kind for one in fleet.shared.operations))  # type: ignore[misc]
+    await eventually_async(lambda: {"extend", "erase"} <= {one.kind for one in fleet.shared.operations})
     fleet.shared.changes = "of the release before"
     for new, old in (("new 1", "old 3"), ("new 2", "old 4")):
         await asyncio.to_thread(fleet.start, old)
